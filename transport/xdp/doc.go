@@ -1,0 +1,33 @@
+// Package xdp is the transport.Link over AF_XDP: packets go between the queues of a network interface and the process's own memory
+// without passing the kernel's stack. Importing it registers the scheme "xdp".
+//
+//	xdp://eth0:9000                  listen on UDP port 9000 of every address of eth0
+//	xdp://192.0.2.7:9000             listen on that address of this host, or dial it on another
+//	xdp://eth0:9000?queues=0-3       settings, see below
+//
+// An interface is opened once in a process (for each network namespace) and shared by every Listen and Dial: one steering program,
+// attached as a bpf_link so that the kernel removes it when the process dies; one packet memory (UMEM) registered with the kernel; one
+// AF_XDP socket and one Link for each queue. A Port adds its UDP port to the program's map and holds a reference to every Link.
+//
+// The packets are ordinary UDP over IPv4 or IPv6, with one VLAN tag where the route passes a VLAN interface, so the peer may as well use a
+// kernel socket. XDP comes before netfilter: packets to our ports pass neither nftables nor conntrack; the prefixes setting is the
+// allow-list that stands in for them. A kernel UDP socket is held on each port as well: it keeps the port ours, and what the program
+// leaves to the kernel (fragments, queues without a socket, local senders) arrives there and is delivered by the first Link.
+//
+// # Settings
+//
+//	mode=auto|native|generic   where the program runs: in the driver, or after it on every interface; auto (default) tries native first
+//	zerocopy=auto|on|off       whether the driver works in our memory directly; auto (default) asks for it and takes copying
+//	queues=0 | 0,2 | 0-3       the receive queues to serve; default: all
+//	frames=4096                packet buffers for each queue, half of them to receive; a power of two, 64 to 65536
+//	chunk=2048|4096            bytes of a packet buffer; default: 2048, or 4096 where the interface's MTU needs it
+//	prefixes=10.0.0.0/8,...    peers that are accepted, others are left to the kernel; default: any
+//	busypoll=µs                time to poll the driver in each system call (SO_BUSY_POLL); default: 0, none
+//
+// The first opener of an interface decides; a later one in the same process that names a setting must name the same value.
+//
+// # Requirements
+//
+// Linux 5.11 or later (shared UMEM over queues: 5.10; detaching as a bpf_link: 5.9; preferred busy polling: 5.11), and the capabilities
+// CAP_NET_RAW (the socket), CAP_NET_ADMIN and CAP_BPF (the program and its attachment); root has them all.
+package xdp

@@ -19,8 +19,7 @@ type cursors[T any] struct {
 	mask     uint32
 	own      uint32 // this end's index; private memory is its only source, so the other end cannot change it
 	other    uint32 // the other end's, as last seen
-	_        linePad
-	violated uint64 // see Producer.Violations
+	violated uint32 // atomic, see Violations
 }
 
 func newCursors[T any](r Ring[T]) cursors[T] {
@@ -38,15 +37,15 @@ func (c *cursors[T]) Slot(i uint32) *T { return &c.ring.Entries[(c.own+i)&c.mask
 func (c *cursors[T]) Size() uint32 { return c.mask + 1 }
 
 // Violations counts loads of the other end's index that were impossible (more than a lap ahead). Such an index is ignored: Acquire then
-// answers as if the ring were full to a producer and empty to a consumer. It is for the end's owner to read.
-func (c *cursors[T]) Violations() uint64 { return c.violated }
+// goes by the last possible one. Callable from any goroutine.
+func (c *cursors[T]) Violations() uint32 { return atomic.LoadUint32(&c.violated) }
 
 // Producer is the writing end of a ring. It belongs to one goroutine at a time.
 type Producer[T any] struct{ cursors[T] }
 
 // NewProducer makes the writing end of r and goes on where r's indices are. The ring's size must be a power of two, else it panics.
-func NewProducer[T any](r Ring[T]) Producer[T] {
-	p := Producer[T]{newCursors(r)}
+func NewProducer[T any](r Ring[T]) *Producer[T] {
+	p := &Producer[T]{newCursors(r)}
 	p.own, p.other = r.Producer.Load(), r.Consumer.Load()
 	return p
 }
@@ -69,7 +68,7 @@ func (p *Producer[T]) refresh() {
 	if seen := p.ring.Consumer.Load(); p.own-seen <= p.mask+1 {
 		p.other = seen
 	} else {
-		p.violated++
+		atomic.AddUint32(&p.violated, 1)
 	}
 }
 
@@ -103,8 +102,8 @@ func (p *Producer[T]) Pending() uint32 {
 type Consumer[T any] struct{ cursors[T] }
 
 // NewConsumer makes the reading end of r and goes on where r's indices are. The ring's size must be a power of two, else it panics.
-func NewConsumer[T any](r Ring[T]) Consumer[T] {
-	c := Consumer[T]{newCursors(r)}
+func NewConsumer[T any](r Ring[T]) *Consumer[T] {
+	c := &Consumer[T]{newCursors(r)}
 	c.own, c.other = r.Consumer.Load(), r.Producer.Load()
 	return c
 }
@@ -118,7 +117,7 @@ func (c *Consumer[T]) Acquire(want uint32) uint32 {
 	if seen := c.ring.Producer.Load(); seen-c.own <= c.mask+1 {
 		c.other = seen
 	} else {
-		c.violated++
+		atomic.AddUint32(&c.violated, 1)
 	}
 	return min(want, c.other-c.own)
 }

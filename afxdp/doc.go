@@ -1,0 +1,44 @@
+// Package afxdp opens AF_XDP sockets and moves packets through their rings without copies, locks or allocation. It knows no protocol: what
+// stands in a frame, and which packets an XDP program sends to a socket, is the caller's.
+//
+// # Memory and rings
+//
+// Packets stand in a [Umem], memory cut into chunks of equal size; a chunk is named by its address, its offset in the UMEM. A [Socket] is
+// bound to one queue of a network device and has four rings, all single-producer/single-consumer:
+//
+//	              user space                          kernel
+//
+//	Fill      ── addresses of empty chunks ──► fill ring        the driver or the copy path takes a chunk for each packet
+//	Receive   ◄─ descriptors {addr,len} ────── RX ring          a chunk with a packet in it
+//	Transmit  ── descriptors {addr,len} ─────► TX ring          a chunk with a packet to send; Kick has the kernel look
+//	Complete  ◄─ addresses of sent chunks ──── completion ring  the packet is out, or dropped
+//
+// A chunk has one owner at a time, and moves like this:
+//
+//	FrameStack ─Fill─► fill ring ─► kernel ─► RX ring ─Receive─► caller ─► FrameStack, or Transmit at once
+//	FrameStack ─────► caller ─Transmit─► TX ring ─► kernel ─► completion ring ─Complete─► caller ─► FrameStack
+//
+// From Fill until Receive, and from Transmit until Complete, the kernel owns the chunk: it must be neither read nor written in the first
+// case, not written in the second, and not handed over a second time in either. The kernel checks addresses against the UMEM's bounds
+// and nothing else. A [FrameStack] keeps the chunks that nobody uses and finds those given back twice.
+//
+// Several sockets, one a queue, may share a UMEM (SocketConfig.Shared). Give each a partition of the chunks, with a FrameStack of its own:
+// a chunk filled on a socket comes back on that socket, so partitions never mix and need no lock.
+//
+// # Concurrency and blocking
+//
+// A socket's ring methods (Fill, Receive, Transmit, Complete, Kick, WakeFill) belong to one goroutine at a time and never block. All take
+// bursts: a burst costs one atomic store a ring, and one system call at most, made without telling Go's scheduler because it is short.
+// Wait for packets with poll(2) on FD; keep it out of Go's netpoller, which adds microseconds. Network input causes no panic.
+//
+// # What it needs
+//
+//   - Linux 5.11: need_wakeup is from 5.4, a UMEM shared over queues from 5.10, the recvfrom of WakeFill from 5.11. On 6.17 and later a
+//     kick in copy mode takes the whole TX ring, before that 32 descriptors a system call, which Kick repeats.
+//   - CAP_NET_RAW to open a socket; CAP_NET_ADMIN for busy polling, and CAP_BPF with CAP_NET_ADMIN for the XDP program that feeds the
+//     socket. CAP_IPC_LOCK, or an RLIMIT_MEMLOCK that covers the UMEM.
+//   - a device with native XDP for speed; with the generic hook any device works. Zero-copy is up to the driver: veth has none.
+//
+// System calls: socket, setsockopt, getsockopt, mmap, munmap, bind and close at set-up and end; sendto (Kick) and recvfrom (WakeFill) on the
+// way. Nothing else.
+package afxdp

@@ -1,0 +1,57 @@
+//go:build linux
+
+package afxdp
+
+import "golang.org/x/sys/unix"
+
+// txBatch is how many descriptors one sendto takes in copy mode before Linux 6.17 (TX_BATCH_SIZE, net/xdp/xsk.c).
+const txBatch = 32
+
+// Kick has the kernel send what Transmit put into the TX ring. It is one system call a burst; none if the driver looks by itself
+// (need_wakeup). In copy mode the packets have left when it returns nil; with zero-copy the driver was told.
+//
+// ErrRetry means that the rest of the ring waits: for completions to be taken, for the interface to come up, or because the kernel drops
+// (EBUSY: that packet is completed and lost). Kick again later. ErrDeviceGone is final. The system calls of one Kick are bounded by the
+// size of the ring; it neither sleeps nor allocates.
+func (s *Socket) Kick() error {
+	if !s.kickAlways && s.txFlags.Load()&unix.XDP_RING_NEED_WAKEUP == 0 {
+		if s.fd < 0 {
+			return ErrClosed
+		}
+		return nil
+	}
+	waiting := s.tx.Pending()
+	for turns := s.tx.Size()/txBatch + 1; ; turns-- {
+		errno := sendto(s.fd)
+		if errno == 0 && s.zeroCopy {
+			return nil
+		}
+		left := s.tx.Pending()
+		switch {
+		case errno == 0 && left == 0:
+			return nil
+		case errno == 0:
+			errno = unix.EAGAIN // before Linux 6.3 a full completion ring ended the call without an error
+		case errno != unix.EAGAIN && errno != unix.EBUSY && errno != unix.ENOBUFS:
+			return ringErrno(errno)
+		}
+		if left == 0 || left == waiting || turns == 0 {
+			return ringErrno(errno)
+		}
+		waiting = left // a batch went, so another may
+	}
+}
+
+// WakeFill tells the driver that the fill ring has chunks again, if it stopped for want of them (need_wakeup); otherwise it is one load. Call
+// it after Fill. With busy polling it always makes the system call, which receives packets: call it in each turn that looks for some.
+//
+// Its errors are those of Kick.
+func (s *Socket) WakeFill() error {
+	if !s.wakeAlways && s.fillFlags.Load()&unix.XDP_RING_NEED_WAKEUP == 0 {
+		if s.fd < 0 {
+			return ErrClosed
+		}
+		return nil
+	}
+	return ringErrno(recvfrom(s.fd))
+}

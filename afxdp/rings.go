@@ -1,0 +1,108 @@
+//go:build linux
+
+package afxdp
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc/ringbuf"
+)
+
+// Fill gives chunks to the kernel to receive into and returns how many it took, from the front; fewer than all when the ring is full.
+// Any address within a chunk stands for the chunk. Follow it with WakeFill.
+func (s *Socket) Fill(addrs []uint64) int { return s.fill.Push(addrs) }
+
+// Receive copies up to len(d) descriptors of received packets into d and returns how many; their ring slots are free at once, their chunks
+// the caller's. Look at the bytes with Umem.Data.
+func (s *Socket) Receive(d []unix.XDPDesc) int { return s.rx.Pop(d) }
+
+// Transmit puts packets into the TX ring and returns how many it took, from the front; fewer than all when the ring is full. Their chunks
+// are the kernel's until Complete returns them. Nothing moves before Kick. The kernel skips, counts (Stats.TxInvalid) and does not complete
+// a descriptor that does not lie within one chunk or has options it does not know.
+func (s *Socket) Transmit(d []unix.XDPDesc) int { return s.tx.Push(d) }
+
+// Complete copies up to len(addrs) addresses of transmitted packets, as they were in their descriptors, and returns how many; the chunks are
+// the caller's again. In copy mode that may be long after Kick: when the receiver's kernel has freed the packet.
+func (s *Socket) Complete(addrs []uint64) int { return s.completion.Pop(addrs) }
+
+// ring is one mapped kernel ring before it gets its end.
+type ring[T any] struct {
+	ringbuf.Ring[T]
+	flags *atomic.Uint32
+}
+
+// mapRings makes the rings in the kernel and maps them. Rings that were not asked for stay unplugged.
+func (s *Socket) mapRings(c *SocketConfig) error {
+	off, err := mmapOffsets(s.fd)
+	if err != nil {
+		return err
+	}
+	fill, err := openRing[uint64](s.fd, unix.XDP_UMEM_FILL_RING, unix.XDP_UMEM_PGOFF_FILL_RING, c.FillEntries, off.Fr, &s.maps[0])
+	if err != nil {
+		return err
+	}
+	s.fill, s.fillFlags = ringbuf.NewProducer(fill.Ring), fill.flags
+	completion, err := openRing[uint64](s.fd, unix.XDP_UMEM_COMPLETION_RING, unix.XDP_UMEM_PGOFF_COMPLETION_RING, c.CompletionEntries, off.Cr, &s.maps[1])
+	if err != nil {
+		return err
+	}
+	s.completion = ringbuf.NewConsumer(completion.Ring)
+	if c.RxEntries > 0 {
+		rx, err := openRing[unix.XDPDesc](s.fd, unix.XDP_RX_RING, unix.XDP_PGOFF_RX_RING, c.RxEntries, off.Rx, &s.maps[2])
+		if err != nil {
+			return err
+		}
+		s.rx = ringbuf.NewConsumer(rx.Ring)
+	}
+	if c.TxEntries > 0 {
+		tx, err := openRing[unix.XDPDesc](s.fd, unix.XDP_TX_RING, unix.XDP_PGOFF_TX_RING, c.TxEntries, off.Tx, &s.maps[3])
+		if err != nil {
+			return err
+		}
+		s.tx, s.txFlags = ringbuf.NewProducer(tx.Ring), tx.flags
+	}
+	return nil
+}
+
+func openRing[T any](fd, option int, pageOffset int64, entries uint32, off unix.XDPRingOffset, mapping *[]byte) (ring[T], error) {
+	if err := unix.SetsockoptInt(fd, unix.SOL_XDP, option, int(entries)); err != nil {
+		return ring[T]{}, err
+	}
+	var entry T
+	bytes := int(off.Desc) + int(entries)*int(unsafe.Sizeof(entry))
+	m, err := unix.Mmap(fd, pageOffset, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	if err != nil {
+		return ring[T]{}, err
+	}
+	*mapping = m
+	return ring[T]{
+		Ring: ringbuf.Ring[T]{
+			Producer: (*atomic.Uint32)(unsafe.Pointer(&m[off.Producer])),
+			Consumer: (*atomic.Uint32)(unsafe.Pointer(&m[off.Consumer])),
+			Entries:  unsafe.Slice((*T)(unsafe.Pointer(&m[off.Desc])), entries),
+		},
+		flags: (*atomic.Uint32)(unsafe.Pointer(&m[off.Flags])),
+	}, nil
+}
+
+// unplugRings gives the socket rings in private memory through which nothing passes: full to a producer, empty to a consumer. So a ring
+// that was not asked for, and those of a closed socket, need no test on the packet's way.
+func (s *Socket) unplugRings() {
+	s.fill, s.completion = fullRing[uint64](), emptyRing[uint64]()
+	s.rx, s.tx = emptyRing[unix.XDPDesc](), fullRing[unix.XDPDesc]()
+	s.fillFlags, s.txFlags = new(atomic.Uint32), new(atomic.Uint32)
+	s.kickAlways, s.wakeAlways = false, false
+}
+
+func fullRing[T any]() *ringbuf.Producer[T] {
+	r := ringbuf.Ring[T]{Producer: new(atomic.Uint32), Consumer: new(atomic.Uint32), Entries: make([]T, 1)}
+	r.Producer.Store(1)
+	return ringbuf.NewProducer(r)
+}
+
+func emptyRing[T any]() *ringbuf.Consumer[T] {
+	return ringbuf.NewConsumer(ringbuf.Ring[T]{Producer: new(atomic.Uint32), Consumer: new(atomic.Uint32), Entries: make([]T, 1)})
+}

@@ -1,0 +1,70 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// attach makes the bpf_link in the mode that is asked for, and says which one it became. why is native mode's refusal.
+func attach(prog *ebpf.Program, dev device, want Mode) (l link.Link, got Mode, why, err error) {
+	if want != Generic {
+		l, why = attachAs(prog, dev, Native)
+		var taken *AttachedError
+		if why == nil || want == Native || errors.As(why, &taken) {
+			return l, Native, nil, why
+		}
+	}
+	l, err = attachAs(prog, dev, Generic)
+	if err != nil {
+		return nil, Generic, nil, errors.Join(why, err)
+	}
+	return l, Generic, why, nil
+}
+
+func attachAs(prog *ebpf.Program, dev device, mode Mode) (link.Link, error) {
+	flags := link.XDPDriverMode
+	if mode == Generic {
+		flags = link.XDPGenericMode
+	}
+	l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: dev.index, Flags: flags})
+	if err == nil {
+		return l, nil
+	}
+	// A bpf_link never replaces another attachment (net/core/dev.c, dev_xdp_attach): EBUSY for a program in the same mode, EEXIST for
+	// one in another mode or on the bond above.
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+		for _, index := range []int{dev.index, dev.master} {
+			if a, ok, qerr := Attached(index); qerr == nil && ok {
+				return nil, &AttachedError{a}
+			}
+		}
+	}
+	return nil, fmt.Errorf("bpf: attaching to %s in %v mode: %s: %w", dev.name, mode, hint(err, dev, mode), err)
+}
+
+// hint says what stands behind a refusal. The kernel explains it in words to netlink users only, and drivers disagree on the numbers.
+func hint(err error, dev device, mode Mode) string {
+	// What is left of a page when the headroom for XDP, the skb's trailer and layer 2 are taken off: 3,498 bytes of 4 KiB.
+	maxMTU := os.Getpagesize() - 256 - 320 - 22
+	refused := errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return "it needs CAP_NET_ADMIN over this network namespace"
+	case mode == Generic:
+		return "see 'ip -details link show dev " + dev.name + "'"
+	case errors.Is(err, unix.ERANGE), refused && dev.mtu > maxMTU:
+		return fmt.Sprintf("the MTU, %d here, is too large for a packet and XDP's headroom in one page; 'ip link set dev %s mtu %d' or less "+
+			"(of a veth pair, the peer's MTU counts)", dev.mtu, dev.name, maxMTU)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
+		return fmt.Sprintf("the device lacks queues for XDP; use fewer with 'ethtool -L %s combined N' (of a veth pair, the peer must not "+
+			"have more transmit queues than this end receive queues)", dev.name)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return "the driver has no native XDP, or not beside the offloads that are on (try 'ethtool -K " + dev.name + " lro off gro-hw off')"
+	}
+	return "the driver refused; the kernel log ('dmesg') may say why"
+}

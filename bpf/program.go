@@ -1,0 +1,181 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// Mode is where in the receive path the program runs.
+type Mode uint8
+
+const (
+	// Auto asks for Native and takes Generic when the driver refuses.
+	Auto Mode = iota
+	// Native runs in the driver, before the kernel allocates an skb.
+	Native
+	// Generic runs behind the driver, on an skb. Every interface has it; it is several times slower, and copies.
+	Generic
+)
+
+func (m Mode) String() string {
+	switch m {
+	case Auto:
+		return "auto"
+	case Native:
+		return "native"
+	case Generic:
+		return "generic"
+	}
+	return fmt.Sprintf("Mode(%d)", uint8(m))
+}
+
+// Options are the settings of Attach. Its zero value asks for Auto and a socket for every receive queue.
+type Options struct {
+	Mode   Mode
+	Queues int // queues that can have a socket, from 0 on; 0 stands for all receive queues that the interface can have
+}
+
+// Program is the steering program attached to one interface. It takes no packet until it has a socket and a port.
+//
+// Its methods may be called from any goroutine, block for system calls only, and return an error that is [os.ErrClosed] after Close. They
+// take effect at once for the packets that arrive from then on; one that another CPU has in hand may still be judged by the old rules.
+//
+// The attachment is a bpf_link held by this process alone: it ends with Close, with the process however that ends, and when the Program
+// is garbage.
+type Program struct {
+	device     device
+	mode       Mode
+	whyGeneric error
+	queues     int
+
+	mu     sync.Mutex // guards what follows
+	closed bool
+	link   link.Link // nil in tests that run the program without an interface
+	objs   steerObjects
+	list   *ebpf.MapSpec      // of a prefix list
+	ports  [65536 / 64]uint64 // what the ports map holds
+}
+
+// Attach loads the program and attaches it to the interface with this index in the calling thread's network namespace.
+//
+// A program that is already there, native or generic, is never replaced: the error is an [AttachedError] then. Without the privilege it is
+// [os.ErrPermission] and says which capability is missing. With Auto, [Program.WhyGeneric] tells why native mode was refused.
+func Attach(ifindex int, o Options) (*Program, error) {
+	runtime.LockOSThread() // all that follows concerns one namespace
+	defer runtime.UnlockOSThread()
+
+	dev, err := lookup(ifindex)
+	if err != nil {
+		return nil, err
+	}
+	if o.Mode > Generic {
+		return nil, fmt.Errorf("bpf: %v is none of Auto, Native and Generic", o.Mode)
+	}
+	if o.Queues == 0 {
+		o.Queues = dev.queues
+	}
+	if o.Queues < 0 {
+		return nil, fmt.Errorf("bpf: %d queues: give their number, or 0 for all that %s has", o.Queues, dev.name)
+	}
+	p, err := load(o.Queues)
+	if err != nil {
+		return nil, err
+	}
+	p.device = dev
+	p.link, p.mode, p.whyGeneric, err = attach(p.objs.FastrpcSteer, dev, o.Mode)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// load brings the program and its maps into the kernel and attaches nothing.
+func load(queues int) (*Program, error) {
+	spec, err := loadSteer()
+	if err != nil {
+		return nil, fmt.Errorf("bpf: %w", err)
+	}
+	spec.Maps[steerMapSockets].MaxEntries = uint32(queues)
+	p := &Program{queues: queues, list: spec.Maps[steerMapSources].InnerMap}
+	if err := loadPrivileged(spec, &p.objs); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Mode is what was granted: Native or Generic.
+func (p *Program) Mode() Mode { return p.mode }
+
+// WhyGeneric is the error with which native mode was refused, and what to do about it. It is nil in native mode, and when generic mode was
+// what Attach was asked for.
+func (p *Program) WhyGeneric() error { return p.whyGeneric }
+
+// Queues is the number of queues that can have a socket.
+func (p *Program) Queues() int { return p.queues }
+
+// SetSocket gives what arrives on a queue to the AF_XDP socket fd, in place of the one before. The socket needs its UMEM and its rings,
+// and must be bound to this interface and queue: the kernel drops what is redirected to a socket of another one (net/xdp/xsk.c,
+// xsk_rcv_check). The program takes no descriptor over; a socket that is closed leaves by itself.
+func (p *Program) SetSocket(queue int, fd int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.checkQueue(queue); err != nil {
+		return err
+	}
+	if err := p.objs.Sockets.Put(uint32(queue), uint32(fd)); err != nil {
+		return fmt.Errorf("bpf: descriptor %d as the socket of queue %d (it must be an AF_XDP socket with a UMEM, a fill and a receive ring): %w", fd, queue, err)
+	}
+	return nil
+}
+
+// ClearSocket sends what arrives on a queue to the kernel again. A queue without a socket is no error.
+func (p *Program) ClearSocket(queue int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.checkQueue(queue); err != nil {
+		return err
+	}
+	if err := p.objs.Sockets.Delete(uint32(queue)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("bpf: taking the socket of queue %d away: %w", queue, err)
+	}
+	return nil
+}
+
+func (p *Program) checkQueue(queue int) error {
+	if err := p.checkOpen(); err != nil {
+		return err
+	}
+	if queue < 0 || queue >= p.queues {
+		return fmt.Errorf("bpf: no queue %d of %s: the program was attached for queues 0 to %d", queue, p.device.name, p.queues-1)
+	}
+	return nil
+}
+
+func (p *Program) checkOpen() error {
+	if p.closed {
+		return fmt.Errorf("bpf: steering program: %w", os.ErrClosed)
+	}
+	return nil
+}
+
+// Close detaches the program and releases all that it holds; from then on every packet goes to the kernel. Close it before the sockets
+// that it feeds. A second Close does nothing.
+func (p *Program) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	var err error
+	if p.link != nil {
+		err = p.link.Close()
+	}
+	return errors.Join(err, p.objs.Close())
+}

@@ -1,0 +1,127 @@
+package bpf
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+)
+
+// Attachment is an XDP program on an interface, anybody's.
+type Attachment struct {
+	Interface string
+	ProgramID uint32 // 0 when several programs, one of them offloaded, are there
+	Program   string // its name, at most 15 bytes; empty when unknown, which it is without CAP_SYS_ADMIN
+	LinkID    uint32 // of the bpf_link that holds it; 0 when netlink attached it, and without CAP_SYS_ADMIN
+	Mode      Mode   // Auto when it is offloaded to the device
+}
+
+// Attached finds the XDP program of an interface in the calling thread's network namespace, and reports whether there is one.
+func Attached(ifindex int) (Attachment, bool, error) {
+	dev, err := lookup(ifindex)
+	if err != nil {
+		return Attachment{}, false, err
+	}
+	a, ok := dev.attached()
+	return a, ok, nil
+}
+
+// AttachedError says that another program holds the interface.
+type AttachedError struct {
+	Attachment
+}
+
+func (e *AttachedError) Error() string {
+	name, by, remove := "a program", "", fmt.Sprintf("ip link set dev %s %s off", e.Interface, e.flag())
+	if e.Program != "" {
+		name = fmt.Sprintf("%q", e.Program)
+	}
+	if e.LinkID != 0 {
+		by = fmt.Sprintf(", held by bpf_link %d", e.LinkID)
+		remove = fmt.Sprintf("bpftool link detach id %d", e.LinkID)
+	}
+	return fmt.Sprintf("bpf: %s already runs XDP program %s (id %d, %s%s), which is not replaced; see 'bpftool prog show id %d', and stop "+
+		"its owner or remove it with '%s'", e.Interface, name, e.ProgramID, e.where(), by, e.ProgramID, remove)
+}
+
+// flag is ip-link(8)'s word for the mode.
+func (a Attachment) flag() string {
+	switch a.Mode {
+	case Native:
+		return "xdpdrv"
+	case Generic:
+		return "xdpgeneric"
+	}
+	return "xdpoffload"
+}
+
+func (a Attachment) where() string {
+	if a.Mode == Auto {
+		return "offloaded"
+	}
+	return a.Mode.String()
+}
+
+// device is what is known of the interface to attach to.
+type device struct {
+	index  int
+	master int // index of the bond or bridge that it is a port of, or 0
+	name   string
+	mtu    int // bytes behind the Ethernet header
+	queues int // receive queues
+	xdp    netlink.LinkXdp
+}
+
+func lookup(ifindex int) (device, error) {
+	l, err := netlink.LinkByIndex(ifindex)
+	if err != nil {
+		return device{}, fmt.Errorf("bpf: no interface %d in this network namespace; see 'ip link': %w", ifindex, err)
+	}
+	a := l.Attrs()
+	d := device{index: a.Index, master: a.MasterIndex, name: a.Name, mtu: a.MTU, queues: max(a.NumRxQueues, 1)}
+	if a.Xdp != nil {
+		d.xdp = *a.Xdp
+	}
+	return d, nil
+}
+
+// attached tells of the program that the interface had when it was looked up.
+func (d device) attached() (Attachment, bool) {
+	if !d.xdp.Attached {
+		return Attachment{}, false
+	}
+	a := Attachment{Interface: d.name, ProgramID: d.xdp.ProgId}
+	switch d.xdp.AttachMode {
+	case nl.XDP_ATTACHED_DRV:
+		a.Mode = Native
+	case nl.XDP_ATTACHED_SKB:
+		a.Mode = Generic
+	}
+	if prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(a.ProgramID)); err == nil {
+		if info, err := prog.Info(); err == nil {
+			a.Program = info.Name
+		}
+		prog.Close()
+	}
+	a.LinkID = linkOf(d.index, a.ProgramID)
+	return a, true
+}
+
+// linkOf finds the bpf_link that holds a program on an interface; 0 stands for none, or none that may be seen. The program's id is unique
+// on the host, the interface's index only in its network namespace.
+func linkOf(ifindex int, program uint32) uint32 {
+	var it link.Iterator
+	defer it.Close()
+	for it.Next() {
+		info, err := it.Link.Info()
+		if err != nil || uint32(info.Program) != program {
+			continue
+		}
+		if xdp := info.XDP(); xdp != nil && int(xdp.Ifindex) == ifindex {
+			return uint32(it.ID)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,77 @@
+// Package bench measures round trips between two processes, over fastrpc and over what a user would pick instead, and reports them side by
+// side.
+//
+// Figures on shared machines drift, so a figure alone says little. [Compare] runs every system once a round, round after round (A B C A B C
+// ...), between the same two network namespaces and on the same CPUs, and the report gives ratios within that run. Each run of a system has
+// a server process and a client process of its own; the client keeps one call outstanding, changes the payload with every call and checks
+// every byte that comes back.
+//
+// A [System] is one way to carry the payload; it stands in a file of its own and is known by name once [Register] was called.
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config says what Compare runs.
+type Config struct {
+	Systems  []string      // names, in the order of the report
+	Size     int           // payload, bytes
+	Requests int           // measured calls a round; 0: Duration bounds the round
+	Duration time.Duration // of a measured round; 0: Requests bounds it
+	Rounds   int
+
+	// Lab names the lab to run in, which stays. Empty: Compare makes one and takes it down.
+	Lab string
+
+	// Child is the command of a process that calls [Child] and exits: os.Executable and hidden arguments.
+	Child []string
+
+	// Progress is told what runs at the moment; it may be nil.
+	Progress func(Progress)
+}
+
+// Progress is one step of a comparison.
+type Progress struct {
+	Round, Rounds int
+	System        string
+}
+
+// Bounds of a Config. A payload larger than one packet would measure fragmentation, which not every system has.
+const (
+	MinSize   = 1
+	MaxSize   = 1400
+	MaxRounds = 1000
+)
+
+// ErrUnknownSystem is wrapped by the error about a name that nobody registered.
+var ErrUnknownSystem = errors.New("unknown system")
+
+func (c *Config) check() error {
+	if len(c.Systems) == 0 {
+		return fmt.Errorf("bench: no systems to compare; choose from %s", strings.Join(Names(), ", "))
+	}
+	for i, name := range c.Systems {
+		if _, err := lookup(name); err != nil {
+			return err
+		}
+		if slices.Contains(c.Systems[:i], name) {
+			return fmt.Errorf("bench: system %q is named twice", name)
+		}
+	}
+	switch {
+	case c.Size < MinSize || c.Size > MaxSize:
+		return fmt.Errorf("bench: a payload of %d bytes is not between %d and %d", c.Size, MinSize, MaxSize)
+	case c.Rounds < 1 || c.Rounds > MaxRounds:
+		return fmt.Errorf("bench: %d rounds are not between 1 and %d", c.Rounds, MaxRounds)
+	case c.Requests < 0 || c.Duration < 0 || (c.Requests == 0) == (c.Duration == 0):
+		return errors.New("bench: give either a number of requests or a duration, above zero")
+	case len(c.Child) == 0:
+		return errors.New("bench: no command for the child processes")
+	}
+	return nil
+}

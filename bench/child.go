@@ -1,0 +1,271 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"time"
+
+	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+)
+
+// Parent and child talk in lines of JSON: an order on the child's standard input, an answer to each on its standard output. The end of the
+// input ends the child.
+//
+//	server: serve → ready, then start, stop → the allocations in between
+//	client: connect, warm, run → the round's figures
+type order struct {
+	Do       string        `json:"do"`
+	System   string        `json:"system,omitempty"`
+	Endpoint *Endpoint     `json:"endpoint,omitempty"`
+	Requests int           `json:"requests,omitempty"`
+	Duration time.Duration `json:"duration_ns,omitempty"`
+}
+
+type answer struct {
+	Error string `json:"error,omitempty"`
+	Ready *Ready `json:"ready,omitempty"`
+	Round *Round `json:"round,omitempty"`
+	Use   *use   `json:"use,omitempty"`
+}
+
+// use is what the Go runtime did over the measured loop.
+type use struct {
+	Mallocs  uint64        `json:"mallocs"`
+	GCs      uint32        `json:"gcs"`
+	Pause    time.Duration `json:"pause_ns"`     // of all collections
+	MaxPause time.Duration `json:"max_pause_ns"` // of one
+}
+
+// The two orders around the measured loop are compared and answered as bytes, so that the server's own control channel allocates nothing
+// in between and the count is the loop's alone.
+var (
+	startLine = []byte(`{"do":"start"}`)
+	stopLine  = []byte(`{"do":"stop"}`)
+	emptyLine = []byte("{}\n")
+)
+
+// Child serves one side of one run on behalf of a comparing parent. It is what the command in Config.Child calls, which exits when Child
+// returns. in ends when the parent has no more orders, or is gone, however it went: so no child outlives its parent.
+func Child(in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c := child{ctx: ctx, served: make(chan error, 1)}
+	defer c.close()
+	lines := bufio.NewReader(in)
+	enc := json.NewEncoder(out)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if err == io.EOF {
+			cancel()
+			return c.wait()
+		}
+		if err != nil {
+			return fmt.Errorf("bench: control channel: %w", err)
+		}
+		line = line[:len(line)-1]
+		if bytes.Equal(line, startLine) {
+			c.meter.start()
+			if _, err := out.Write(emptyLine); err != nil {
+				return err
+			}
+			continue
+		}
+		if bytes.Equal(line, stopLine) {
+			u := c.meter.stop()
+			if err := enc.Encode(answer{Use: &u}); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := enc.Encode(c.obey(line)); err != nil {
+			return err
+		}
+	}
+}
+
+type child struct {
+	ctx     context.Context
+	size    int
+	serving bool
+	served  chan error // Serve's result
+	caller  Caller
+	payload []byte
+	calls   uint64
+	meter   meter
+}
+
+func (c *child) obey(line []byte) answer {
+	var o order
+	if err := json.Unmarshal(line, &o); err != nil {
+		return answer{Error: fmt.Sprintf("control channel: %v", err)}
+	}
+	a, err := c.do(&o)
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	return a
+}
+
+func (c *child) do(o *order) (answer, error) {
+	switch {
+	case o.Do == "serve" && o.Endpoint != nil:
+		return c.serve(o)
+	case o.Do == "connect" && o.Endpoint != nil:
+		return answer{}, c.connect(o)
+	case o.Do == "warm" && c.caller != nil:
+		_, err := c.loop(o, newRecorder())
+		return answer{}, err
+	case o.Do == "run" && c.caller != nil:
+		return c.run(o)
+	}
+	return answer{}, fmt.Errorf("control channel: order %q does not fit", o.Do)
+}
+
+func (c *child) serve(o *order) (answer, error) {
+	s, err := lookup(o.System)
+	if err != nil {
+		return answer{}, err
+	}
+	ready := make(chan Ready, 1)
+	c.serving = true
+	go func() { c.served <- s.Serve(c.ctx, *o.Endpoint, func(r Ready) { ready <- r }) }()
+	select {
+	case r := <-ready:
+		describe(&r, o.Endpoint.Interface)
+		return answer{Ready: &r}, nil
+	case err := <-c.served:
+		c.serving = false
+		if err == nil {
+			err = fmt.Errorf("%s: the server ended before it was ready", o.System)
+		}
+		return answer{}, err
+	}
+}
+
+// describe fills in what can be said about an interface.
+func describe(r *Ready, name string) {
+	r.Driver = unknown
+	if name == "lo" {
+		r.Driver = "none"
+	} else if e, err := ethtool.NewEthtool(); err == nil {
+		defer e.Close()
+		if driver, err := e.DriverName(name); err == nil {
+			r.Driver = driver
+		}
+	}
+	if link, err := netlink.LinkByName(name); err == nil {
+		r.Queues = link.Attrs().NumRxQueues
+		r.MAC = link.Attrs().HardwareAddr.String()
+	}
+}
+
+func (c *child) connect(o *order) error {
+	s, err := lookup(o.System)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, callLimit)
+	defer cancel()
+	c.payload = make([]byte, o.Endpoint.Size)
+	for i := range c.payload {
+		c.payload[i] = byte(i)
+	}
+	c.caller, err = s.Connect(ctx, *o.Endpoint)
+	return err
+}
+
+// settleCalls go before the measured ones. On its one CPU the server's control goroutine, blocked in a read once it answered "start", keeps
+// the processor until the runtime notices, which takes the first call 10 to 20 ms.
+const settleCalls = 64
+
+func (c *child) run(o *order) (answer, error) {
+	rec := newRecorder()
+	runtime.GC() // the warm-up's rubbish is not the loop's
+	if _, err := c.loop(&order{Requests: settleCalls}, newRecorder()); err != nil {
+		return answer{}, err
+	}
+	c.meter.start()
+	elapsed, err := c.loop(o, rec)
+	u := c.meter.stop()
+	if err != nil {
+		return answer{}, err
+	}
+	r := rec.round(elapsed)
+	return answer{Round: &r, Use: &u}, nil
+}
+
+// loop makes o.Requests calls, or calls for o.Duration. It allocates nothing.
+func (c *child) loop(o *order, rec *recorder) (time.Duration, error) {
+	requests := o.Requests
+	if requests == 0 {
+		requests = math.MaxInt
+	}
+	begin := time.Now()
+	for range requests {
+		c.calls++
+		number(c.payload, c.calls)
+		t := time.Now()
+		if err := c.caller.Call(c.payload); err != nil {
+			return 0, fmt.Errorf("call %d: %w", c.calls, err)
+		}
+		rec.record(time.Since(t))
+		if o.Duration > 0 && time.Since(begin) >= o.Duration {
+			break
+		}
+	}
+	return time.Since(begin), nil
+}
+
+// number writes n into the payload, so that the echo of another call is not taken for this one's.
+func number(payload []byte, n uint64) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], n)
+	copy(payload, b[:])
+}
+
+func (c *child) wait() error {
+	if !c.serving {
+		return nil
+	}
+	select {
+	case err := <-c.served:
+		return err
+	case <-time.After(endLimit):
+		return fmt.Errorf("bench: the server did not end within %v", endLimit)
+	}
+}
+
+func (c *child) close() {
+	if c.caller != nil {
+		_ = c.caller.Close() // the process ends; nobody is there to hear
+	}
+}
+
+// meter counts allocations and collections between start and stop.
+type meter struct {
+	before, after runtime.MemStats
+}
+
+func (m *meter) start() { runtime.ReadMemStats(&m.before) }
+
+func (m *meter) stop() use {
+	runtime.ReadMemStats(&m.after)
+	u := use{
+		Mallocs: m.after.Mallocs - m.before.Mallocs,
+		GCs:     m.after.NumGC - m.before.NumGC,
+		Pause:   time.Duration(m.after.PauseTotalNs - m.before.PauseTotalNs),
+	}
+	for i := range min(u.GCs, uint32(len(m.after.PauseNs))) {
+		p := time.Duration(m.after.PauseNs[(m.after.NumGC-1-i)%uint32(len(m.after.PauseNs))])
+		u.MaxPause = max(u.MaxPause, p)
+	}
+	return u
+}

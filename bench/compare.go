@@ -1,0 +1,157 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Compare runs the comparison and reports it. It ends early, with an error and everything cleaned up, when ctx does.
+//
+// A system that cannot run here, or that fails, stands in the report with the reason; its place in the other rounds stays empty. Without
+// the privileges for a lab the systems that need none run over loopback instead, and Report.Notes says what is missing and how to grant it.
+func Compare(ctx context.Context, c Config) (report *Report, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	p, notes, err := choosePlace(&c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	r := newReport(&c, p, notes)
+	before := parseCPUTime(readFile("/proc/stat"))
+	for round := range c.Rounds {
+		for i := range r.Results {
+			res := &r.Results[i]
+			if res.Error != "" {
+				continue
+			}
+			if c.Progress != nil {
+				c.Progress(Progress{Round: round + 1, Rounds: c.Rounds, System: res.System})
+			}
+			out, err := runOnce(ctx, &c, p, res.System)
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil {
+				res.Error = err.Error()
+				continue
+			}
+			r.add(res, out)
+		}
+	}
+	r.Machine.StealPercent = math.Round(100*parseCPUTime(readFile("/proc/stat")).stealSince(before)) / 100
+	return r, nil
+}
+
+// kernelSystems are what runs when nothing that was asked for can.
+var kernelSystems = []string{"udp", "net-tcp", "spin-tcp"}
+
+// choosePlace gives a lab, or loopback with a note on why. When nothing that was asked for runs on loopback, the kernel's systems join.
+func choosePlace(c *Config) (*place, []string, error) {
+	why := missingCapabilities()
+	if why == "" {
+		p, err := inLab(c.Lab)
+		if err == nil || c.Lab != "" {
+			return p, nil, err
+		}
+		why = err.Error()
+	} else if c.Lab != "" {
+		return nil, nil, fmt.Errorf("bench: lab %q cannot be entered: %s", c.Lab, why)
+	}
+	notes := []string{"no lab: " + why, "over loopback instead, where there is no AF_XDP"}
+	for _, name := range c.Systems {
+		if s, _ := lookup(name); !s.Bypass() {
+			return onLoopback(), notes, nil
+		}
+	}
+	for _, name := range kernelSystems {
+		if _, err := lookup(name); err == nil {
+			c.Systems = append(c.Systems[:len(c.Systems):len(c.Systems)], name)
+		}
+	}
+	return onLoopback(), notes, nil
+}
+
+// outcome is what one run of one system gave.
+type outcome struct {
+	round          Round
+	ready          Ready
+	server, client use
+}
+
+// How long the parent waits for answers: set-up, and what a run may take over what it should.
+const (
+	setupLimit = 15 * time.Second
+	slowestOp  = 2 * time.Millisecond // on average
+)
+
+func runOnce(ctx context.Context, c *Config, p *place, system string) (out outcome, err error) {
+	server, err := p.server.startProcess("server", c.Child)
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = joinEnd(err, server) }()
+	e := p.server.endpoint
+	e.Size = c.Size
+	a, err := server.ask(ctx, order{Do: "serve", System: system, Endpoint: &e}, setupLimit)
+	if err != nil {
+		return out, err
+	}
+	if a.Ready == nil {
+		return out, errors.New("server: an answer without an address")
+	}
+	out.ready = *a.Ready
+
+	client, err := p.client.startProcess("client", c.Child)
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = joinEnd(err, client) }()
+	e = p.client.endpoint
+	e.Size, e.Remote, e.RemoteMAC = c.Size, out.ready.Addr, out.ready.MAC
+	if _, err = client.ask(ctx, order{Do: "connect", System: system, Endpoint: &e}, setupLimit); err != nil {
+		return out, err
+	}
+	return out, measure(ctx, c, server, client, &out)
+}
+
+// measure warms up with a tenth of the load, then runs it, and collects both sides' figures.
+func measure(ctx context.Context, c *Config, server, client *process, out *outcome) error {
+	warm := order{Do: "warm", Requests: max(c.Requests/10, min(c.Requests, 500)), Duration: c.Duration / 10}
+	if _, err := client.ask(ctx, warm, limitOf(&warm)); err != nil {
+		return err
+	}
+	if _, err := server.ask(ctx, order{Do: "start"}, setupLimit); err != nil {
+		return err
+	}
+	run := order{Do: "run", Requests: c.Requests, Duration: c.Duration}
+	a, err := client.ask(ctx, run, limitOf(&run))
+	if err != nil {
+		return err
+	}
+	b, err := server.ask(ctx, order{Do: "stop"}, setupLimit)
+	if err != nil {
+		return err
+	}
+	if a.Round == nil || a.Use == nil || b.Use == nil {
+		return errors.New("an answer without figures")
+	}
+	out.round, out.client, out.server = *a.Round, *a.Use, *b.Use
+	return nil
+}
+
+func limitOf(o *order) time.Duration {
+	return setupLimit + o.Duration + time.Duration(o.Requests)*slowestOp
+}
+
+// joinEnd ends p and adds to err what p says about its own end.
+func joinEnd(err error, p *process) error {
+	if end := p.end(); end != nil {
+		return errors.Join(err, end)
+	}
+	return err
+}

@@ -1,4 +1,11 @@
 // Package linktest is the conformance suite that every transport.Link passes: one subtest for each clause of the contract.
+//
+//	func TestLink(t *testing.T) {
+//		linktest.Run(t, func(t *testing.T) linktest.Pair { ... })
+//	}
+//
+// Links that lose, repeat or reorder packets are fine, ones that damage them are not: where the contract allows a loss, the suite sends
+// again, a bounded number of times. It never sleeps; what it waits for, it waits for with Link.Wait.
 package linktest
 
 import (
@@ -11,9 +18,9 @@ import (
 // Pair is two open Links that reach each other. Nothing else uses them, and all their frames are at home.
 type Pair struct {
 	A, B         transport.Link
-	AddrA, AddrB netip.AddrPort // what the other side resolves
+	AddrA, AddrB netip.AddrPort // where each listens, as the other sees it
 
-	// Unreachable is an address that A cannot resolve; the zero value leaves that clause out.
+	// Unreachable is an address that A.Resolve must refuse, when its context ends at the latest; the zero value leaves that clause out.
 	Unreachable netip.AddrPort
 	// Clock is the time of Links in virtual time, both ends of which belong to one goroutine together. Nil: transport.Now, and two goroutines.
 	Clock func() transport.Time
@@ -21,5 +28,43 @@ type Pair struct {
 	Inject func(packet []byte)
 }
 
-// Run tests the Links that open returns, a fresh pair for each subtest. Run closes them, unless a subtest has done so already.
-func Run(t *testing.T, open func(t *testing.T) Pair) {}
+var clauses = []struct {
+	name string
+	run  func(*pair)
+}{
+	{"Caps", testCaps},
+	{"Bytes/EverySize", testEverySize},
+	{"Bytes/Burst", testBurst},
+	{"Bytes/MoreThanTheDeviceHolds", testOverload},
+	{"Bytes/ECN", testECN},
+	{"Bytes/Garbage", testGarbage},
+	{"Path/Reply", testReply},
+	{"Path/Stable", testStablePath},
+	{"Path/Resolve", testResolve},
+	{"Path/Oversize", testOversize},
+	{"Frames/Accounting", testAccounting},
+	{"Frames/Exhausted", testExhausted},
+	{"Frames/CompletedOnce", testCompletedOnce},
+	{"Frames/ReceiverStarved", testStarved},
+	{"Frames/FreePanics", testFreePanics},
+	{"Frames/NoAllocation", testNoAllocation},
+	{"Wait/Packet", testWaitPacket},
+	{"Wait/Until", testWaitUntil},
+	{"Wait/Wake", testWake},
+	{"Wait/OthersUseTheLink", testWaitShared},
+	{"TwoGoroutines", testTwoGoroutines},
+	{"Close", testClose},
+	{"Soak", testSoak},
+}
+
+// Run tests the Links that open returns, a fresh pair for each subtest. Run closes them.
+func Run(t *testing.T, open func(t *testing.T) Pair) {
+	for _, c := range clauses {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPair(t, open(t))
+			defer p.close()
+			c.run(p)
+			p.settle()
+		})
+	}
+}

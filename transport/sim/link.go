@@ -21,6 +21,7 @@ type Link struct {
 	buffers
 	net     *Network
 	node    *node
+	caps    transport.Caps
 	options LinkOptions
 	dirs    map[netip.AddrPort]*direction // by destination
 	lastTo  transport.Path                // the latest destination, and the way there
@@ -53,7 +54,7 @@ func (n *Network) Link(addr netip.AddrPort, o LinkOptions) *Link {
 		panic(fmt.Sprintf("sim: %v has a Link already", addr))
 	}
 	l := &Link{
-		buffers: newBuffers(o), net: n, node: nd, options: o,
+		buffers: newBuffers(o), net: n, node: nd, caps: o.caps("sim " + nd.addr.String()), options: o,
 		dirs:    map[netip.AddrPort]*direction{},
 		arrived: make([]arrival, 0, 2*o.Frames),
 	}
@@ -68,12 +69,7 @@ func (n *Network) Link(addr netip.AddrPort, o LinkOptions) *Link {
 func (l *Link) Addr() netip.AddrPort { return l.node.addr }
 
 // Caps implements transport.Link.
-func (l *Link) Caps() transport.Caps {
-	return transport.Caps{
-		Scheme: "sim", Name: "sim " + l.node.addr.String(), Frames: len(l.at), FrameBytes: l.frameBytes, Burst: l.options.Burst,
-		Reliable: l.options.Reliable, Ordered: l.options.Reliable, ECN: true,
-	}
-}
+func (l *Link) Caps() transport.Caps { return l.caps }
 
 // Resolve implements transport.Link. Every address can be reached, whether a Link is open there or not.
 func (l *Link) Resolve(ctx context.Context, local, remote netip.AddrPort) (transport.Path, error) {

@@ -5,7 +5,11 @@
 // hour of retransmissions passes in milliseconds and the same seed gives the same packets at the same instants.
 package sim
 
-import "time"
+import (
+	"time"
+
+	"github.com/fastrpc/fastrpc/transport"
+)
 
 // LinkOptions sizes a Link. The zero value is good for most tests.
 type LinkOptions struct {
@@ -41,4 +45,11 @@ func (o LinkOptions) withDefaults() LinkOptions {
 		panic("sim: LinkOptions out of range")
 	}
 	return o
+}
+
+func (o LinkOptions) caps(name string) transport.Caps {
+	return transport.Caps{
+		Scheme: "sim", Name: name, Frames: o.Frames, FrameBytes: o.FrameBytes, Burst: o.Burst,
+		Reliable: o.Reliable, Ordered: o.Reliable, ECN: true,
+	}
 }

@@ -17,13 +17,12 @@ import (
 // Without LinkOptions.Reliable, what finds no free frame at the receiver is dropped; with it, Send takes fewer.
 type PipeEnd struct {
 	buffers
-	peer     *PipeEnd
-	addr     netip.AddrPort
-	burst    int
-	reliable bool
-	dropped  uint64
-	gone     bool // the peer's end was reported
-	timer    *time.Timer
+	peer    *PipeEnd
+	addr    netip.AddrPort
+	caps    transport.Caps
+	dropped uint64
+	gone    bool // the peer's end was reported
+	timer   *time.Timer
 
 	// As the sender to peer: cursors into peer's rings, which this end moves alone.
 	emptyHead uint32
@@ -71,9 +70,10 @@ func newPipeEnd(o LinkOptions, addr netip.AddrPort) *PipeEnd {
 		size *= 2
 	}
 	l := &PipeEnd{
-		buffers: newBuffers(o), addr: addr, burst: o.Burst, reliable: o.Reliable, timer: time.NewTimer(time.Hour), mask: uint32(size - 1),
+		buffers: newBuffers(o), addr: addr, caps: o.caps("memory " + addr.Addr().String()), timer: time.NewTimer(time.Hour), mask: uint32(size - 1),
 		empty: make([]uint32, size), full: make([]packet, size), wake: make(chan struct{}, 1),
 	}
+	l.caps.Ordered = true
 	l.timer.Stop()
 	for id := l.sending; id < o.Frames; id++ {
 		l.empty[id-l.sending] = uint32(id)
@@ -89,12 +89,7 @@ func (l *PipeEnd) Addr() netip.AddrPort { return l.addr }
 func (l *PipeEnd) Dropped() uint64 { return l.dropped }
 
 // Caps implements transport.Link.
-func (l *PipeEnd) Caps() transport.Caps {
-	return transport.Caps{
-		Scheme: "sim", Name: "memory " + l.addr.Addr().String(), Frames: len(l.at), FrameBytes: l.frameBytes, Burst: l.burst,
-		Reliable: l.reliable, Ordered: true, ECN: true,
-	}
-}
+func (l *PipeEnd) Caps() transport.Caps { return l.caps }
 
 // Resolve implements transport.Link.
 func (l *PipeEnd) Resolve(ctx context.Context, local, remote netip.AddrPort) (transport.Path, error) {
@@ -130,7 +125,7 @@ func (l *PipeEnd) Send(fs []transport.Frame) (n int, err error) {
 		return 0, transport.ErrClosed
 	}
 	p := l.peer
-	fs = fs[:min(len(fs), l.burst)]
+	fs = fs[:min(len(fs), l.caps.Burst)]
 	if int(l.emptyTail-l.emptyHead) < len(fs) {
 		l.emptyTail = p.publishEmpty.Load()
 	}
@@ -138,7 +133,7 @@ func (l *PipeEnd) Send(fs []transport.Frame) (n int, err error) {
 	for ; n < len(fs); n++ {
 		f := &fs[n]
 		found := l.emptyTail != l.emptyHead
-		if !found && l.reliable && !lost {
+		if !found && l.caps.Reliable && !lost {
 			break
 		}
 		if err = l.launch(f); err != nil {
@@ -185,7 +180,7 @@ func (l *PipeEnd) Recv(fs []transport.Frame) (int, error) {
 		return 0, transport.ErrClosed
 	}
 	head := l.fullHead.Load()
-	n := min(len(fs), int(l.publishedFull.Load()-head), l.burst)
+	n := min(len(fs), int(l.publishedFull.Load()-head), l.caps.Burst)
 	if n == 0 {
 		return 0, nil
 	}

@@ -36,7 +36,7 @@ func attachAs(prog *ebpf.Program, dev device, mode Mode) (link.Link, error) {
 		return l, nil
 	}
 	// A bpf_link never replaces another attachment (net/core/dev.c, dev_xdp_attach): EBUSY for a program in the same mode, EEXIST for
-	// one in another mode or on the bond above.
+	// one in another mode or on a device above, of which the kernel tells us only the bond or bridge.
 	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 		for _, index := range []int{dev.index, dev.master} {
 			if a, ok, qerr := Attached(index); qerr == nil && ok {
@@ -44,27 +44,33 @@ func attachAs(prog *ebpf.Program, dev device, mode Mode) (link.Link, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("bpf: attaching to %s in %v mode: %s: %w", dev.name, mode, hint(err, dev, mode), err)
+	return nil, fmt.Errorf("bpf: attaching to %s in %v mode: %s: %w", dev.name, mode, reason(err, dev), err)
 }
 
-// hint says what stands behind a refusal. The kernel explains it in words to netlink users only, and drivers disagree on the numbers.
-func hint(err error, dev device, mode Mode) string {
+// reason says what stands behind a refusal, and what to do. The kernel explains itself in words to netlink users only, and drivers
+// disagree on the numbers.
+func reason(err error, dev device) string {
 	// What is left of a page when the headroom for XDP, the skb's trailer and layer 2 are taken off: 3,498 bytes of 4 KiB.
 	maxMTU := os.Getpagesize() - 256 - 320 - 22
-	refused := errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
+	mtu := fmt.Sprintf("the MTU, %d, is too large for a packet and XDP's headroom in one page: 'ip link set dev %s mtu %d', or less (of a veth "+
+		"pair, the peer's MTU counts)", dev.mtu, dev.name, maxMTU)
+	tooLarge := dev.mtu > maxMTU
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return "it needs CAP_NET_ADMIN over this network namespace"
-	case mode == Generic:
-		return "see 'ip -details link show dev " + dev.name + "'"
-	case errors.Is(err, unix.ERANGE), refused && dev.mtu > maxMTU:
-		return fmt.Sprintf("the MTU, %d here, is too large for a packet and XDP's headroom in one page; 'ip link set dev %s mtu %d' or less "+
-			"(of a veth pair, the peer's MTU counts)", dev.mtu, dev.name, maxMTU)
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
-		return fmt.Sprintf("the device lacks queues for XDP; use fewer with 'ethtool -L %s combined N' (of a veth pair, the peer must not "+
-			"have more transmit queues than this end receive queues)", dev.name)
+		return "CAP_NET_ADMIN is needed over this network namespace"
+	case errors.Is(err, unix.EEXIST):
+		return "a device on top of it may run an XDP program; see 'ip -details link'"
+	case errors.Is(err, unix.ERANGE), errors.Is(err, unix.EINVAL) && tooLarge:
+		return mtu
+	case errors.Is(err, unix.EOPNOTSUPP) && tooLarge:
+		return "the driver has no native XDP, or " + mtu
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return "the driver has no native XDP, or not beside the offloads that are on (try 'ethtool -K " + dev.name + " lro off gro-hw off')"
+		return "the driver has no native XDP, or not beside its offloads (try 'ethtool -K " + dev.name + " lro off gro-hw off')"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
+		return fmt.Sprintf("the device has too few queues or too little memory to add XDP's: see 'ethtool -l %s', and set fewer with -L (a veth "+
+			"device needs as many receive queues as its peer has transmit queues)", dev.name)
+	case errors.Is(err, unix.ENODEV):
+		return "the interface is gone"
 	}
-	return "the driver refused; the kernel log ('dmesg') may say why"
+	return "the kernel log ('dmesg') may say why"
 }

@@ -2,8 +2,8 @@ package bpf
 
 import "fmt"
 
-// Counters says what became of the packets that the interface received since Attach. Each packet counts once, by the first of these that
-// fits in the order Group, Malformed, Fragment, NotUDP, NotOurPort, Denied; only the first field's packets did not go to the kernel.
+// Counters says what became of the packets that the interface received since Attach. Each packet counts once, by what was found first on the
+// way from its Ethernet header inwards. All but the redirected ones went to the kernel.
 type Counters struct {
 	Redirected uint64 // to the socket of their queue; it may still have dropped them (see XDP_STATISTICS)
 	NoSocket   uint64 // ours, on a queue without a socket

@@ -15,9 +15,11 @@
 //
 // XDP runs before nftables, conntrack, routing and tcpdump: what is redirected passes no firewall of the kernel.
 //
-// It needs Linux 5.9 or later (bpf_link for XDP), CAP_BPF and CAP_NET_ADMIN. With CAP_SYS_ADMIN, errors can also name other programs;
-// the kernel tells their names to nobody else. Multi-buffer packets are not supported: a driver that would need them for the interface's
-// MTU refuses the program in native mode.
+// It needs Linux 5.9 or later (bpf_link for XDP) and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: without the last, the verifier forbids the
+// pointer arithmetic that IPv4 options and length checks need, and would put speculation barriers into the packet's way. With CAP_SYS_ADMIN
+// errors can also name other people's programs; the kernel tells their names to nobody else.
+//
+// Multi-buffer packets are not supported: a driver that would need them for the interface's MTU refuses native mode.
 package bpf
 
 // The object is the same on every little-endian machine, built with Debian 12's clang 14 and libbpf-dev; paths are mapped away and debug

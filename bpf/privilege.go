@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -19,18 +20,20 @@ func loadPrivileged(spec *ebpf.CollectionSpec, objs *steerObjects) error {
 			err = spec.LoadAndAssign(objs, nil)
 		}
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case !errors.Is(err, unix.EPERM):
-		return fmt.Errorf("bpf: loading the steering program: %w", err)
 	}
-	if missing := missingCapabilities(); len(missing) > 0 {
+	// EACCES is how the verifier refuses pointer arithmetic without CAP_PERFMON; with it, it would be a bug of ours.
+	missing := missingCapabilities()
+	switch {
+	case errors.Is(err, os.ErrPermission) && len(missing) > 0:
 		return fmt.Errorf("bpf: loading the steering program: this process lacks %s; run it as root, or grant what it needs, its AF_XDP sockets "+
-			"included, with 'setcap cap_bpf,cap_net_admin,cap_net_raw+ep PROGRAM': %w", strings.Join(missing, " and "), err)
+			"included, with 'setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw+ep PROGRAM': %w", strings.Join(missing, ", "), err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("bpf: loading the steering program: refused in spite of all capabilities; in a container they must be those of the "+
+			"host's user namespace, and its seccomp profile and the kernel's lockdown must allow bpf(2): %w", err)
 	}
-	return fmt.Errorf("bpf: loading the steering program: refused in spite of CAP_BPF and CAP_NET_ADMIN; in a container they must be "+
-		"those of the host's user namespace, and its seccomp profile and the kernel's lockdown must allow bpf(2): %w", err)
+	return fmt.Errorf("bpf: loading the steering program: %w", err)
 }
 
 // mapsAreLockedMemory says whether BPF maps count against RLIMIT_MEMLOCK, whose default is too small for any. Since Linux 5.11 they count
@@ -40,22 +43,25 @@ func mapsAreLockedMemory() bool {
 	return err == nil && version < 5<<16|11<<8
 }
 
-// missingCapabilities lists what the calling thread would need to load the program. CAP_SYS_ADMIN stands in for both.
-func missingCapabilities() []string {
+// missingCapabilities lists what the calling thread would need to load the program.
+func missingCapabilities() (missing []string) {
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]); err != nil {
 		return nil
 	}
 	has := func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
-	}
-	var missing []string
-	if !has(unix.CAP_BPF) {
-		missing = append(missing, "CAP_BPF")
-	}
-	if !has(unix.CAP_NET_ADMIN) {
-		missing = append(missing, "CAP_NET_ADMIN")
+	for _, c := range []struct {
+		name    string
+		number  int
+		byAdmin bool // CAP_SYS_ADMIN stands in for it
+	}{
+		{"CAP_BPF", unix.CAP_BPF, true},
+		{"CAP_PERFMON", unix.CAP_PERFMON, true},
+		{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, false},
+	} {
+		if !has(c.number) && !(c.byAdmin && has(unix.CAP_SYS_ADMIN)) {
+			missing = append(missing, c.name)
+		}
 	}
 	return missing
 }

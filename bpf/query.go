@@ -34,16 +34,16 @@ type AttachedError struct {
 }
 
 func (e *AttachedError) Error() string {
-	name, by, remove := "a program", "", fmt.Sprintf("ip link set dev %s %s off", e.Interface, e.flag())
+	program, by, remove := "an XDP program", "", fmt.Sprintf("ip link set dev %s %s off", e.Interface, e.flag())
 	if e.Program != "" {
-		name = fmt.Sprintf("%q", e.Program)
+		program = fmt.Sprintf("XDP program %q", e.Program)
 	}
 	if e.LinkID != 0 {
 		by = fmt.Sprintf(", held by bpf_link %d", e.LinkID)
 		remove = fmt.Sprintf("bpftool link detach id %d", e.LinkID)
 	}
-	return fmt.Sprintf("bpf: %s already runs XDP program %s (id %d, %s%s), which is not replaced; see 'bpftool prog show id %d', and stop "+
-		"its owner or remove it with '%s'", e.Interface, name, e.ProgramID, e.where(), by, e.ProgramID, remove)
+	return fmt.Sprintf("bpf: %s already runs %s (id %d, %s%s), which is not replaced; see 'bpftool prog show id %d', and stop "+
+		"its owner or remove it with '%s'", e.Interface, program, e.ProgramID, e.where(), by, e.ProgramID, remove)
 }
 
 // flag is ip-link(8)'s word for the mode.

@@ -107,10 +107,7 @@ static __always_inline int is_allowed(const struct source *src)
 	return !list || bpf_map_lookup_elem(list, src);
 }
 
-/*
- * REDIRECTED means: ours. Lengths are compared by moving packet pointers, never by subtracting them, for which the verifier would ask
- * for CAP_PERFMON.
- */
+/* Judges a packet by its bytes. REDIRECTED means: ours. */
 static __always_inline enum verdict classify(void *data, void *end)
 {
 	struct source src = {};

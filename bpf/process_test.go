@@ -1,0 +1,142 @@
+package bpf
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Environment of a child process: the index of the interface to attach to, and the capabilities to keep, as a bit mask; absent: all.
+const (
+	childIfindex = "BPF_TEST_IFINDEX"
+	childCaps    = "BPF_TEST_CAPABILITIES"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childIfindex) != "" {
+		fmt.Println(child())
+		io.Copy(io.Discard, os.Stdin) // until the parent closes it, or kills
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// child attaches as its environment says, and returns one line that tells how it went.
+func child() string {
+	runtime.LockOSThread() // capabilities are a thread's own
+	if mask, err := strconv.ParseUint(os.Getenv(childCaps), 10, 64); err == nil {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		data := [2]unix.CapUserData{}
+		for i := range data {
+			data[i].Effective = uint32(mask >> (32 * i))
+			data[i].Permitted = data[i].Effective
+		}
+		if err := unix.Capset(&header, &data[0]); err != nil {
+			return "capset: " + err.Error()
+		}
+	}
+	ifindex, err := strconv.Atoi(os.Getenv(childIfindex))
+	if err != nil {
+		return err.Error()
+	}
+	p, err := Attach(ifindex, Options{})
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "not permitted: " + err.Error()
+	case err != nil:
+		return err.Error()
+	}
+	childProgram = p
+	return "attached " + p.Mode().String()
+}
+
+var childProgram *Program // kept from the collector until the process ends
+
+// startChild runs this test binary again in the calling thread's network namespace and returns the line that it wrote.
+func startChild(t *testing.T, ifindex int, env ...string) (*exec.Cmd, string) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(append(os.Environ(), fmt.Sprintf("%s=%d", childIfindex, ifindex)), env...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	must(t, err)
+	stdout, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		stdin.Close()
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	must(t, err)
+	return cmd, strings.TrimSpace(line)
+}
+
+// TestKilled kills a process that has the program attached: nothing stays, and the interface can be had at once.
+func TestKilled(t *testing.T) {
+	v := newVethPair(t, 1)
+	cmd, said := startChild(t, v.index())
+	if said != "attached native" {
+		t.Fatal(said)
+	}
+	_, err := Attach(v.index(), Options{})
+	var taken *AttachedError
+	if !errors.As(err, &taken) || taken.Program != "fastrpc_steer" {
+		t.Fatalf("while the child lives: %v", err)
+	}
+	must(t, cmd.Process.Signal(unix.SIGKILL))
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the child was not killed")
+	}
+	v.clean(t)
+	v.attach(t, Options{Mode: Native})
+}
+
+// TestCapabilities attaches with the documented capabilities and nothing else, and sees the missing ones named otherwise.
+func TestCapabilities(t *testing.T) {
+	caps := func(list ...int) string {
+		mask := uint64(0)
+		for _, c := range list {
+			mask |= 1 << c
+		}
+		return fmt.Sprintf("%s=%d", childCaps, mask)
+	}
+	for _, c := range []struct {
+		name, env string
+		want      []string
+	}{
+		{"enough", caps(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN), []string{"attached native"}},
+		{"CAP_SYS_ADMIN for two", caps(unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN), []string{"attached native"}},
+		{"no CAP_BPF", caps(unix.CAP_PERFMON, unix.CAP_NET_ADMIN), []string{"not permitted", "lacks CAP_BPF;", "setcap"}},
+		{"no CAP_PERFMON", caps(unix.CAP_BPF, unix.CAP_NET_ADMIN), []string{"not permitted", "lacks CAP_PERFMON;", "setcap"}},
+		{"no CAP_NET_ADMIN", caps(unix.CAP_BPF, unix.CAP_PERFMON), []string{"not permitted", "lacks CAP_NET_ADMIN;", "setcap"}},
+		{"none", caps(), []string{"not permitted", "lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN;"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := newVethPair(t, 1)
+			if _, said := startChild(t, v.index(), c.env); !containsAll(errors.New(said), c.want) {
+				t.Errorf("%q, want %q", said, c.want)
+			}
+		})
+	}
+	t.Run("another's program, without the right to see its name", func(t *testing.T) {
+		v := newVethPair(t, 1)
+		p := v.attach(t, Options{})
+		id := programID(t, p.objs.FastrpcSteer)
+		_, said := startChild(t, v.index(), caps(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN))
+		want := fmt.Sprintf("already runs an XDP program (id %d, native), which is not replaced; see 'bpftool prog show id %d'", id, id)
+		if !strings.Contains(said, want) {
+			t.Errorf("%q, want %q", said, want)
+		}
+	})
+}

@@ -128,7 +128,8 @@ type Link interface {
 	// Recv fills fs with received packets and returns how many; the frames are borrowed until Free.
 	Recv(fs []Frame) (n int, err error)
 
-	// Free gives back frames that came from Alloc, Recv or Completed. A frame in flight, or one given back already, panics.
+	// Free gives back frames that came from Alloc, Recv or Completed; it looks at their IDs alone. A frame in flight, or one given back
+	// already, panics.
 	Free(fs []Frame)
 
 	// Events fills es with what happened since the last call and returns how many.

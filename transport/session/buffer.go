@@ -1,0 +1,152 @@
+package session
+
+import "github.com/fastrpc/fastrpc/transport"
+
+// noFrame stands for no frame where a Frame.ID is kept.
+const noFrame = -1
+
+// buffer is what the endpoint knows of one of the link's frames. A frame goes back to the link when nobody holds it and it is not in
+// flight: a sent message's frame is held until the peer acknowledged it, a received one until its last message is released.
+type buffer struct {
+	data   []byte // to send: the whole capacity
+	refs   int32
+	flight bool
+}
+
+// alloc takes a frame to send, held once.
+func (e *Endpoint) alloc() (id int32, data []byte) {
+	f, ok := e.frames.Alloc()
+	if !ok {
+		e.stats.NoFrame++
+		return noFrame, nil
+	}
+	b := &e.bufs[f.ID]
+	b.data, b.refs = f.Data, 1
+	return int32(f.ID), f.Data
+}
+
+// drop gives up one hold on a frame.
+func (e *Endpoint) drop(id int32) {
+	if id == noFrame {
+		return
+	}
+	b := &e.bufs[id]
+	b.refs--
+	if b.refs == 0 && !b.flight {
+		e.garbage = append(e.garbage, transport.Frame{ID: uint32(id)})
+	}
+}
+
+// HandleCompleted takes frames whose flight ended.
+func (e *Endpoint) HandleCompleted(fs []transport.Frame) {
+	for i := range fs {
+		b := &e.bufs[fs[i].ID]
+		b.flight = false
+		if b.refs == 0 {
+			e.garbage = append(e.garbage, transport.Frame{ID: fs[i].ID})
+		}
+	}
+}
+
+// InFlight tells whether any frame that was handed to the link has not completed; it is meant for tests and costs a scan.
+func (e *Endpoint) InFlight() bool {
+	for i := range e.bufs {
+		if e.bufs[i].flight {
+			return true
+		}
+	}
+	return false
+}
+
+// queue hands a built packet of n bytes to the link's burst.
+func (e *Endpoint) queue(id int32, n int, p *transport.Path) {
+	b := &e.bufs[id]
+	b.flight = true
+	e.pending = append(e.pending, transport.Frame{ID: uint32(id), Data: b.data[:n], Path: *p})
+}
+
+// PollTransmit gives free frames back to the link and builds packets until the link's burst is full. It returns all that are built and not
+// yet sent, in order.
+func (e *Endpoint) PollTransmit(now transport.Time) []transport.Frame {
+	for c := e.ready.head; c != nil && len(e.pending) < e.caps.Burst; c = e.ready.head {
+		e.ready.pop()
+		sent := len(e.pending)
+		if c.transmit(now) {
+			c.enqueue() // more to send: behind the other sessions
+			if len(e.pending) == sent {
+				break // no free frame: again in the next turn
+			}
+		}
+	}
+	if len(e.garbage) > 0 {
+		e.frames.Free(e.garbage)
+		e.garbage = e.garbage[:0]
+	}
+	return e.pending[e.taken:]
+}
+
+// Sent tells that the link took the first n of the packets that PollTransmit returned.
+func (e *Endpoint) Sent(n int) {
+	e.stats.Sent += uint64(n)
+	e.taken += n
+	if e.taken == len(e.pending) {
+		e.pending, e.taken = e.pending[:0], 0
+	}
+}
+
+// Unsendable tells that the link refused the first of the packets that PollTransmit returned. It counts as lost on the way.
+func (e *Endpoint) Unsendable() {
+	e.stats.Unsendable++
+	f := e.pending[e.taken]
+	e.Sent(1)
+	e.stats.Sent--
+	e.HandleCompleted([]transport.Frame{f})
+}
+
+// connQueue is a list of sessions, each in it at most once.
+type connQueue struct{ head, tail *Conn }
+
+func (q *connQueue) push(c *Conn) {
+	c.inReady = true
+	if q.tail == nil {
+		q.head = c
+	} else {
+		q.tail.readyNext = c
+	}
+	q.tail = c
+}
+
+func (q *connQueue) pop() {
+	c := q.head
+	q.head = c.readyNext
+	if q.head == nil {
+		q.tail = nil
+	}
+	c.readyNext, c.inReady = nil, false
+}
+
+func (q *connQueue) remove(c *Conn) {
+	if !c.inReady {
+		return
+	}
+	var prev *Conn
+	for x := q.head; x != c; x = x.readyNext {
+		prev = x
+	}
+	if prev == nil {
+		q.pop()
+		return
+	}
+	prev.readyNext = c.readyNext
+	if q.tail == c {
+		q.tail = prev
+	}
+	c.readyNext, c.inReady = nil, false
+}
+
+// enqueue marks a session as having something to send.
+func (c *Conn) enqueue() {
+	if !c.inReady && c.state != closed {
+		c.e.ready.push(c)
+	}
+}

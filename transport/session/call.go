@@ -1,0 +1,191 @@
+package session
+
+import (
+	"sync/atomic"
+
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/wire"
+)
+
+// Call is one call, at the client or at the server. It lives in a pool: after Release (client) or Reply (server) it is somebody else's.
+type Call struct {
+	Tag any // the owner's own, at the client; cleared by Release
+
+	conn     *Conn
+	id       uint32
+	role     role
+	state    callState
+	gone     bool  // server: nobody waits for the answer
+	queued   bool  // in conn.sendq
+	acked    bool  // client: the server has the whole request
+	probes   uint8 // client: sent since the last sign of life
+	method   uint32
+	code     Code
+	flags    uint8
+	err      *Error
+	deadline transport.Time
+	probeAt  transport.Time // client: when to ask for the reply again
+	startAt  transport.Time
+	out      outMessage
+	in       inMessage
+	next     *Call // in conn.sendq, conn.waiting or the pool
+	lease    atomic.Uint32
+	epoch    uint32 // counts this record's lives, so that the log of sent packets recognises an earlier one
+}
+
+type role uint8
+
+const (
+	callFree role = iota
+	clientCall
+	serverCall
+)
+
+type callState uint8
+
+const (
+	callNew       callState = iota // client: the request is being built
+	callWaiting                    // client: no slot, or no session, yet
+	callOpen                       // client: the request is on its way; server: it is being received
+	callAnswering                  // server: handed out
+	callReplied                    // server: the reply is on its way, or kept in case it was lost
+	callEnded                      // client: the reply, or an error, is there
+)
+
+// Conn returns the call's session.
+func (k *Call) Conn() *Conn { return k.conn }
+
+// Method returns the number of the called method.
+func (k *Call) Method() uint32 { return k.method }
+
+// Deadline returns when the call ends, 0 for never. At the server it is the client's, with the time spent in queues taken off.
+func (k *Call) Deadline() transport.Time { return k.deadline }
+
+// Body is the received message: the request at the server, until Reply; the reply at the client, until Release. It may lie in the very
+// frame that the link received and must not be written.
+func (k *Call) Body() []byte { return k.in.body }
+
+// Ended tells, at the client, whether the call is over.
+func (k *Call) Ended() bool { return k.state == callEnded }
+
+// Code returns an ended call's status code.
+func (k *Call) Code() Code { return k.code }
+
+// Refused tells, of an ended call with a status code of the server's, whether the server refused it before its handler ran.
+func (k *Call) Refused() bool { return k.flags&wire.FlagNotExecuted != 0 }
+
+// Err returns why an ended call has no reply of the server's, nil when it has one.
+func (k *Call) Err() *Error { return k.err }
+
+// Gone tells, at the server, whether nobody waits for the answer any more.
+func (k *Call) Gone() bool { return k.gone }
+
+// Lease returns a number that names this life of the call; EndLease ends it once. Both may be used from any goroutine.
+func (k *Call) Lease() uint32 { return k.lease.Load() }
+
+// EndLease is false when the lease has ended before.
+func (k *Call) EndLease(lease uint32) bool { return k.lease.CompareAndSwap(lease, lease+1) }
+
+// Buffer is where a request (client, before Start) or a reply (server, before Reply) of one packet is built in place.
+func (k *Call) Buffer() []byte {
+	if k.out.frame == noFrame {
+		return nil
+	}
+	return k.conn.e.bufs[k.out.frame].data[wire.Overhead : wire.Overhead+k.conn.SmallMessage()]
+}
+
+// callPool hands out Call records.
+type callPool struct {
+	free        *Call
+	made        int
+	limit       int
+	outstanding int // client calls that were started and have not ended
+}
+
+const callChunk = 64
+
+func (p *callPool) get() *Call {
+	if p.free == nil {
+		n := min(callChunk, p.limit-p.made)
+		if n == 0 {
+			return nil
+		}
+		chunk := make([]Call, n)
+		p.made += n
+		for i := range chunk {
+			chunk[i].next, p.free = p.free, &chunk[i]
+		}
+	}
+	k := p.free
+	p.free, k.next = k.next, nil
+	k.out.frame, k.in.frame = noFrame, noFrame
+	return k
+}
+
+func (p *callPool) put(k *Call) {
+	k.conn, k.Tag, k.err = nil, nil, nil
+	k.role, k.state, k.gone, k.acked, k.probes, k.flags, k.code = callFree, callNew, false, false, 0, 0, OK
+	k.deadline, k.probeAt = 0, 0
+	k.epoch++
+	k.next, p.free = p.free, k
+}
+
+// recycle gives back all that a call holds, and itself.
+func (e *Endpoint) recycle(k *Call) {
+	if k.queued {
+		k.conn.sendq.remove(k)
+	}
+	e.drop(k.out.frame)
+	k.out = outMessage{frame: noFrame}
+	e.releaseIn(k)
+	e.calls.put(k)
+}
+
+// releaseIn gives back the received message.
+func (e *Endpoint) releaseIn(k *Call) {
+	e.drop(k.in.frame)
+	e.reasm -= int64(len(k.in.buf))
+	k.in = inMessage{frame: noFrame}
+}
+
+// callQueue is a list of calls, each in it at most once.
+type callQueue struct{ head, tail *Call }
+
+func (q *callQueue) push(k *Call) {
+	k.queued = true
+	if q.tail == nil {
+		q.head = k
+	} else {
+		q.tail.next = k
+	}
+	q.tail = k
+}
+
+func (q *callQueue) pop() *Call {
+	k := q.head
+	q.head = k.next
+	if q.head == nil {
+		q.tail = nil
+	}
+	k.next, k.queued = nil, false
+	return k
+}
+
+func (q *callQueue) remove(k *Call) {
+	var prev *Call
+	for x := q.head; x != k; x = x.next {
+		if x == nil {
+			return
+		}
+		prev = x
+	}
+	if prev == nil {
+		q.pop()
+		return
+	}
+	prev.next = k.next
+	if q.tail == k {
+		q.tail = prev
+	}
+	k.next, k.queued = nil, false
+}

@@ -1,0 +1,251 @@
+package session
+
+import (
+	"time"
+
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/wire"
+)
+
+// NewCall takes a call of this session from the pool, with a frame to build its request in (see Buffer). Pass it to Start, StartBytes or
+// Discard. The error is ErrTooManyCalls, ErrNoFrame or why the session is closed.
+func (c *Conn) NewCall() (*Call, *Error) {
+	if c.state == closed {
+		return nil, c.closedError()
+	}
+	k := c.e.calls.get()
+	if k == nil {
+		c.e.stats.CallsRefused++
+		return nil, ErrTooManyCalls
+	}
+	k.conn, k.role = c, clientCall
+	if k.out.frame, _ = c.e.alloc(); k.out.frame == noFrame {
+		c.e.calls.put(k)
+		return nil, ErrNoFrame
+	}
+	return k, nil
+}
+
+// Discard gives back a call that was not started.
+func (k *Call) Discard() { k.conn.e.recycle(k) }
+
+// Start sends the first n bytes of k's Buffer as the request. A zero deadline means none. The call ends with an event CallEnded.
+func (k *Call) Start(now transport.Time, method uint32, n int, deadline transport.Time) {
+	k.out.total = uint32(n)
+	k.begin(now, method, deadline)
+}
+
+// StartBytes sends body as the request. One that fits into a packet is copied; a larger one is read until the call has ended and must not
+// be written before. On an error, ErrTooLarge, the call stays unstarted.
+func (k *Call) StartBytes(now transport.Time, method uint32, body []byte, deadline transport.Time) *Error {
+	if uint64(len(body)) > uint64(k.conn.maxMessage()) {
+		return ErrTooLarge
+	}
+	k.out.total = uint32(len(body))
+	if len(body) <= k.conn.SmallMessage() && k.conn.state == established {
+		copy(k.Buffer(), body)
+	} else {
+		k.conn.e.drop(k.out.frame)
+		k.out.frame, k.out.data = noFrame, body
+	}
+	k.begin(now, method, deadline)
+	return nil
+}
+
+func (k *Call) begin(now transport.Time, method uint32, deadline transport.Time) {
+	c := k.conn
+	k.method, k.deadline, k.startAt = method, deadline, now
+	c.e.calls.outstanding++
+	c.outstanding++
+	c.e.stats.Calls++
+	if deadline != 0 {
+		if deadline <= now {
+			c.endCall(k, DeadlineExceeded, errDeadlineUnsent)
+			return
+		}
+		c.e.wheel.arm(c, deadline)
+	}
+	if c.state == connecting || c.waiting.head != nil || !c.open(k) {
+		k.state = callWaiting
+		c.waiting.push(k)
+		k.queued = false // it is not in sendq
+	}
+}
+
+// open gives the call a slot and queues its request; false when all slots are in use.
+func (c *Conn) open(k *Call) bool {
+	n := len(c.freeSlots)
+	if n == 0 {
+		grown := len(c.slots)
+		if grown >= c.callsAtOnce {
+			return false
+		}
+		c.slots = append(c.slots, slot{})
+		c.freeSlots = append(c.freeSlots, uint16(grown))
+		n = 1
+	}
+	index := uint32(c.freeSlots[n-1])
+	c.freeSlots = c.freeSlots[:n-1]
+	s := &c.slots[index]
+	s.seq = (s.seq + 1) & wire.SeqMask
+	s.call = k
+	k.id = wire.CallID(index, s.seq)
+	k.state = callOpen
+	k.out.prepare(c)
+	c.sendq.push(k)
+	c.enqueue()
+	return true
+}
+
+// openWaiting gives slots to the calls that wait for one.
+func (c *Conn) openWaiting() {
+	for c.waiting.head != nil {
+		k := c.waiting.head
+		next := k.next
+		k.next = nil
+		if !c.open(k) {
+			k.next = next
+			return
+		}
+		c.waiting.head = next
+		if next == nil {
+			c.waiting.tail = nil
+		}
+	}
+}
+
+// Cancel ends a call whose caller no longer waits. The server is told.
+func (k *Call) Cancel(now transport.Time) {
+	c := k.conn
+	if c == nil || k.role != clientCall || k.state == callEnded || k.state == callNew {
+		return
+	}
+	err := errCanceled
+	if !k.out.sentOnce {
+		err = errCanceledUnsent
+	}
+	c.sendCancel(k)
+	c.endCall(k, Canceled, err)
+}
+
+// sendCancel tells the server that nobody waits for k. It is a hint that may be lost: the slot's next call says the same.
+func (c *Conn) sendCancel(k *Call) {
+	if k.out.sentOnce && len(c.cancels) < maxControls {
+		c.cancels = append(c.cancels, k.id)
+		c.enqueue()
+	}
+}
+
+// endCall ends a client's call: by a reply (err nil), or by an error of this end.
+func (c *Conn) endCall(k *Call, code Code, err *Error) {
+	e := c.e
+	switch k.state {
+	case callEnded:
+		return
+	case callWaiting:
+		c.waiting.remove(k)
+	case callOpen:
+		index := wire.SlotOf(k.id)
+		c.slots[index].call = nil
+		c.freeSlots = append(c.freeSlots, uint16(index))
+	}
+	if k.queued {
+		c.sendq.remove(k)
+	}
+	k.state, k.code, k.err = callEnded, code, err
+	e.drop(k.out.frame)
+	k.out = outMessage{frame: noFrame, sentOnce: k.out.sentOnce}
+	k.epoch++ // packets of the request that are acknowledged or lost from now on mean nothing
+	if err != nil {
+		e.releaseIn(k)
+		e.stats.CallsFailed++
+	}
+	e.calls.outstanding--
+	c.outstanding--
+	e.emit(Event{Kind: CallEnded, Conn: c, Call: k})
+	if c.waiting.head != nil && c.state == established {
+		c.openWaiting()
+	}
+}
+
+// Release gives back an ended call and its reply.
+func (k *Call) Release() {
+	e := k.conn.e
+	k.Tag = nil
+	e.recycle(k)
+}
+
+// handleReply takes the reply, or the first part of a large one.
+func (c *Conn) handleReply(now transport.Time, f *transport.Frame, fr *wire.Frame) bool {
+	k := c.clientCall(fr.Call)
+	if k == nil {
+		c.e.stats.Duplicates++ // of a call that ended, by its reply or without
+		return true
+	}
+	c.requestArrived(now, k) // a reply acknowledges its request
+	k.code, k.flags = Code(fr.A), fr.Flags
+	k.in.opened = true
+	switch done, err := k.in.receive(c, f, fr); {
+	case err == errMalformed:
+		return false
+	case err != nil:
+		c.endCall(k, ResourceExhausted, err)
+	case done:
+		c.endCall(k, k.code, nil)
+	default:
+		k.progress(now)
+	}
+	return true
+}
+
+// handleReplyPart takes a later part of a large reply.
+func (c *Conn) handleReplyPart(now transport.Time, f *transport.Frame, fr *wire.Frame) bool {
+	k := c.clientCall(fr.Call)
+	if k == nil {
+		c.e.stats.Duplicates++
+		return true
+	}
+	switch done, err := k.in.receive(c, f, fr); {
+	case err == errMalformed:
+		return false
+	case err != nil:
+		c.endCall(k, ResourceExhausted, err)
+	case done:
+		c.endCall(k, k.code, nil)
+	default:
+		k.progress(now)
+	}
+	return true
+}
+
+// clientCall finds the open call that a frame of the server's names.
+func (c *Conn) clientCall(id uint32) *Call {
+	index := wire.SlotOf(id)
+	if int(index) >= len(c.slots) {
+		return nil
+	}
+	if k := c.slots[index].call; k != nil && k.id == id {
+		return k
+	}
+	return nil
+}
+
+// requestArrived notes that the server has the whole request.
+func (c *Conn) requestArrived(now transport.Time, k *Call) {
+	if !k.acked {
+		k.acked = true
+		k.progress(now)
+		c.e.wheel.arm(c, k.probeAt)
+	}
+}
+
+// progress puts the next probe off: the call has shown a sign of life.
+func (k *Call) progress(now transport.Time) {
+	k.probes = 0
+	k.probeAt = now.Add(k.conn.probeInterval(0))
+}
+
+// probeInterval is the time before the n-th probe in a row for a reply: the probe timeout, doubling up to the heartbeat.
+func (c *Conn) probeInterval(n uint8) time.Duration {
+	return min(c.rtt.pto(c)<<min(n, 16), c.e.cfg.Heartbeat)
+}

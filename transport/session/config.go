@@ -1,0 +1,108 @@
+package session
+
+import (
+	"time"
+
+	"github.com/fastrpc/fastrpc/transport"
+)
+
+// Config sizes an endpoint and sets its times. A zero field takes its default.
+type Config struct {
+	Engine      uint8  // this endpoint's number in the process; it stands in every session ID
+	Seed        uint64 // for session IDs and tokens: random in production, fixed in a simulation
+	Incarnation uint64 // of the process: drawn anew at each start
+
+	Sessions        int    // open at once
+	Calls           int    // calls and requests at once, over all sessions
+	CallsPerSession int    // requests at once that a server takes from one session
+	MaxMessage      uint32 // bytes of a request or reply
+	Reassembly      int64  // bytes of messages being put together from fragments, over all sessions
+	HalfOpen        int    // sessions whose client has not yet shown that it receives at its address; above half of it, tokens are asked for
+	ResetsPerSecond int    // answers to packets of sessions that are not known
+
+	MinPTO       time.Duration // least probe timeout
+	AckDelay     time.Duration // longest that an acknowledgement waits for company
+	LazyAckDelay time.Duration // the same for replies, whose sender waits for nothing
+	Heartbeat    time.Duration // interval while calls are outstanding
+	KeepAlive    time.Duration // interval while none are
+	Misses       int           // heartbeats without any packet from the peer, after which it counts as dead
+	IdleTimeout  time.Duration // a server closes a session that it has not heard from for this long
+	HelloTimeout time.Duration // before a Hello is said again; doubles up to HelloTimeoutMax
+	Window       int           // unacknowledged packets of one session
+}
+
+// Defaults, each with its reason.
+const (
+	defaultSessions        = 4096             // a session costs under 4 KiB while idle
+	defaultCalls           = 4096             // as many frames as the AF_XDP link has a queue: each call holds one
+	defaultCallsPerSession = 1024             // one session cannot take all
+	defaultMaxMessage      = 16 << 20         // larger ones are better sent as streams
+	defaultReassembly      = 64 << 20         // four of the largest; taken only when needed
+	defaultHalfOpen        = 512              // at 1 s each: 512 handshakes a second before tokens are asked for at 256
+	defaultResets          = 1000             // a restarted server tells its clients at once, and is no amplifier
+	defaultMinPTO          = time.Millisecond // a datacentre's round trip and a scheduler's hiccup
+	defaultAckDelay        = 200 * time.Microsecond
+	defaultLazyAckDelay    = 20 * time.Millisecond
+	defaultHeartbeat       = 50 * time.Millisecond
+	defaultKeepAlive       = 10 * time.Second // below the usual 30 s of a NAT's or firewall's UDP state
+	defaultMisses          = 5                // 250 ms at the default heartbeat: longer than a collection's or a container quota's pause
+	defaultIdleTimeout     = time.Minute      // six keep-alives
+	defaultHelloTimeout    = 10 * time.Millisecond
+	defaultWindow          = 256 // packets: well below the 2,048 of a receive ring
+
+	helloTimeoutMax  = 500 * time.Millisecond
+	halfOpenLifetime = time.Second
+	packetThreshold  = 3 // RFC 9002, section 6.1.1
+	// timeGranularity stands for RFC 9002's kGranularity (1 ms there): a poll-mode link's clock is finer.
+	timeGranularity = 100 * time.Microsecond
+	sentRingMin     = 16
+	sentRingMax     = 2048
+	minFragment     = 256 // bytes: a smaller unit would only be an attack on the reassembly's bitmap
+	maxReason       = 256 // bytes of text in Refuse and Close
+)
+
+func (c Config) withDefaults() Config {
+	def(&c.Sessions, defaultSessions)
+	def(&c.Calls, defaultCalls)
+	def(&c.CallsPerSession, defaultCallsPerSession)
+	def(&c.MaxMessage, defaultMaxMessage)
+	def(&c.Reassembly, defaultReassembly)
+	def(&c.HalfOpen, defaultHalfOpen)
+	def(&c.ResetsPerSecond, defaultResets)
+	def(&c.MinPTO, defaultMinPTO)
+	def(&c.AckDelay, defaultAckDelay)
+	def(&c.LazyAckDelay, defaultLazyAckDelay)
+	def(&c.Heartbeat, defaultHeartbeat)
+	def(&c.KeepAlive, defaultKeepAlive)
+	def(&c.Misses, defaultMisses)
+	def(&c.IdleTimeout, defaultIdleTimeout)
+	def(&c.HelloTimeout, defaultHelloTimeout)
+	def(&c.Window, defaultWindow)
+	c.Window = min(c.Window, sentRingMax/2)
+	return c
+}
+
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// bucket is a token bucket that holds one second's worth.
+type bucket struct {
+	rate   int
+	tokens int
+	filled transport.Time
+}
+
+func (b *bucket) take(now transport.Time) bool {
+	if now.Sub(b.filled) >= time.Second {
+		b.tokens, b.filled = b.rate, now
+	}
+	if b.tokens == 0 {
+		return false
+	}
+	b.tokens--
+	return true
+}

@@ -1,0 +1,180 @@
+package session
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/wire"
+)
+
+type connState uint8
+
+const (
+	connecting connState = iota
+	established
+	closed
+)
+
+// Conn is one session: a client's with a server, or a server's with a client.
+type Conn struct {
+	// Tag is the owner's own.
+	Tag any
+
+	e           *Endpoint
+	id          uint64 // ours: the peer puts it into its packets
+	remoteID    uint64 // the peer's
+	incarnation uint64 // the peer's
+	path        transport.Path
+	client      bool
+	halfOpen    bool // server: the client has not yet shown that it receives here
+	state       connState
+	err         *Error
+
+	// What the two ends agreed on.
+	packetBytes  int // most bytes of a packet, checksum or tag included
+	messageBytes uint32
+	callsAtOnce  int
+	peerAckDelay time.Duration
+
+	// Calls.
+	slots       []slot
+	freeSlots   []uint16 // client
+	waiting     callQueue
+	outstanding int
+
+	// Sending.
+	sendq     callQueue // calls with something to send
+	sent      sentLog
+	rtt       rtt
+	ptoCount  uint8
+	elicitAt  transport.Time // when the last packet that asks for an acknowledgement was sent
+	lossAt    transport.Time // when a packet counts as lost unless it is acknowledged, 0: none is suspected
+	lossBelow uint64         // of these packets
+	controls  [8]byte        // room for as many frames of one kind in a control packet
+	probes    []uint32       // calls to ask for
+	cancels   []uint32
+	wantPing  bool
+	readyNext *Conn
+	inReady   bool
+
+	// Receiving.
+	window  receiveWindow
+	ackNow  bool
+	ackAt   transport.Time
+	unacked int
+	owd     oneWay
+
+	// Times.
+	timer   timer
+	heardAt transport.Time // of any packet
+	pingAt  transport.Time // of the last ping sent
+	misses  int
+
+	hello *helloState // client, while connecting
+}
+
+// ID is the session's number, unique in the process and, by its random half, among its peers.
+func (c *Conn) ID() uint64 { return c.id }
+
+// Path returns the way to the peer.
+func (c *Conn) Path() transport.Path { return c.path }
+
+// Client tells whether this end opened the session.
+func (c *Conn) Client() bool { return c.client }
+
+// Established tells whether the handshake is over and the session not yet closed.
+func (c *Conn) Established() bool { return c.state == established }
+
+// RTT returns the smoothed round-trip time, 0 before there is a sample.
+func (c *Conn) RTT() time.Duration { return c.rtt.smoothed }
+
+// SmallMessage is the longest message that travels in one packet, in place, bytes.
+func (c *Conn) SmallMessage() int { return c.packetBytes - wire.Overhead - wire.TagBytes }
+
+// fragmentBytes is a fragment's share of a larger one. The first has the total before it.
+func (c *Conn) fragmentBytes() int { return c.SmallMessage() - wire.TotalBytes }
+
+func (c *Conn) maxMessage() uint32 { return c.messageBytes }
+
+func (c *Conn) key() peerKey {
+	return peerKey{ip: c.path.RemoteIP, port: c.path.RemotePort, id: c.remoteID}
+}
+
+// agree takes over what the peer offers, within our own limits.
+func (c *Conn) agree(h *wire.Handshake) {
+	cfg := &c.e.cfg
+	c.remoteID, c.incarnation = h.Source, h.Incarnation
+	c.packetBytes = min(c.e.packetBytes(&c.path), int(h.MaxPacket))
+	c.messageBytes = min(cfg.MaxMessage, h.MaxMessage)
+	c.callsAtOnce = min(cfg.CallsPerSession, int(h.Calls), wire.Slots)
+	c.peerAckDelay = min(time.Duration(h.AckDelay)*time.Microsecond, 100*time.Millisecond)
+}
+
+// packetBytes is the most that this end sends or takes in one packet on a path.
+func (e *Endpoint) packetBytes(p *transport.Path) int {
+	return min(int(p.MTU), e.caps.FrameBytes, 65535)
+}
+
+// minPacketBytes is the least packet that a session can work with: a Hello, and fragments of a useful size.
+const minPacketBytes = wire.Overhead + wire.TagBytes + wire.TotalBytes + 2*minFragment
+
+// Close ends the session. The peer is told once, and hears it again when it sends to the closed session.
+func (c *Conn) Close(now transport.Time, code Code, reason string) {
+	if c.state == closed {
+		return
+	}
+	if c.state == established {
+		if id, data := c.e.alloc(); id != noFrame {
+			n := copy(data[wire.Overhead:wire.Overhead+maxReason], reason)
+			fr := wire.Frame{Type: wire.Close, A: uint32(code)}
+			fr.Put(data[wire.DataHeaderBytes:], n)
+			c.finish(now, id, wire.Overhead+n, sentPacket{})
+			c.e.drop(id)
+		}
+	}
+	c.fail(now, &Error{Code: code, Outcome: MaybeExecuted, Reason: reason})
+}
+
+// fail ends the session and every call in it. A call whose request was never sent is known not to have run.
+func (c *Conn) fail(now transport.Time, err *Error) {
+	if c.state == closed {
+		return
+	}
+	c.state, c.err = closed, err
+	unsent := *err
+	unsent.Outcome = NotExecuted
+	for i := range c.slots {
+		switch k := c.slots[i].call; {
+		case k == nil:
+		case c.client && k.out.sentOnce:
+			c.endCall(k, err.Code, err)
+		case c.client:
+			c.endCall(k, err.Code, &unsent)
+		default:
+			c.abandon(k)
+		}
+	}
+	for c.waiting.head != nil {
+		c.endCall(c.waiting.head, err.Code, &unsent)
+	}
+	c.e.forget(c)
+	c.e.stats.SessionsClosed++
+	c.e.emit(Event{Kind: SessionClosed, Conn: c, Err: err})
+}
+
+// closedError says, to somebody who would start a call, why he cannot.
+func (c *Conn) closedError() *Error {
+	if c.err == nil {
+		return ErrConnClosed
+	}
+	err := *c.err
+	err.Outcome = NotExecuted
+	return &err
+}
+
+// handleClose takes the peer's word that the session is over.
+func (c *Conn) handleClose(now transport.Time, fr *wire.Frame) {
+	reason := fmt.Sprintf("the peer closed the session: %q", fr.Payload[:min(len(fr.Payload), maxReason)])
+	c.fail(now, &Error{Code: Code(fr.A), Outcome: MaybeExecuted, Reason: reason})
+}

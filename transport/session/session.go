@@ -1,0 +1,259 @@
+// Package session is the protocol's core, sans-IO: handshake, packet numbers and acknowledgements, loss recovery, messages and their
+// fragments, at-most-once calls, heartbeats.
+//
+// An [Endpoint] does no I/O, reads no clock, starts no goroutine and takes no lock. Its owner calls, from one goroutine at a time and in
+// this order a turn:
+//
+//	HandlePacket   for every received frame; the endpoint keeps the frame or gives it back by itself
+//	HandleCompleted for every frame whose flight ended
+//	HandleTimeout  when NextTimeout has come
+//	PollEvent      until there is none: requests to answer, calls that ended, sessions that opened and closed
+//	PollTransmit   and Sent: packets for the link
+//
+// Between these it may start calls (Start), answer requests (Reply), dial and close. Time is an argument everywhere and never goes back;
+// randomness comes from Config.Seed. Once a session is established, small calls allocate nothing.
+package session
+
+import (
+	"math/rand/v2"
+
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/wire"
+)
+
+// Frames is the part of a transport.Link that an Endpoint uses: the packet buffers.
+type Frames interface {
+	Caps() transport.Caps
+	Alloc() (transport.Frame, bool)
+	Free(fs []transport.Frame)
+}
+
+// Endpoint holds the sessions of one link.
+type Endpoint struct {
+	cfg    Config
+	frames Frames
+	caps   transport.Caps
+	random *rand.Rand
+	secret [32]byte // keys the handshake's tokens
+
+	bufs      []buffer // by Frame.ID
+	garbage   []transport.Frame
+	pending   []transport.Frame // built, not yet taken by the link; the first taken of them are
+	taken     int
+	conns     []*Conn // by index of the session ID
+	freeConns []uint32
+	open      int
+	peers     map[peerKey]*Conn
+	ready     connQueue // have something to send
+	wheel     wheel
+	calls     callPool
+	listening map[uint16]Listener
+	halfOpen  int
+	answering int // requests handed out and not yet answered
+	reasm     int64
+	resets    bucket
+
+	events    []Event
+	eventHead int
+	stats     Stats
+}
+
+// Listener is what Listen accepts sessions with.
+type Listener struct {
+	Security wire.Security
+	Draining bool // new sessions are refused
+}
+
+type peerKey struct {
+	ip   [16]byte
+	port uint16
+	id   uint64
+}
+
+// New makes an endpoint whose packets live in frames. It panics when the configuration cannot work.
+func New(frames Frames, cfg Config) *Endpoint {
+	cfg = cfg.withDefaults()
+	caps := frames.Caps()
+	e := &Endpoint{
+		cfg:       cfg,
+		frames:    frames,
+		caps:      caps,
+		random:    rand.New(rand.NewPCG(cfg.Seed, cfg.Incarnation)),
+		bufs:      make([]buffer, caps.Frames),
+		garbage:   make([]transport.Frame, 0, caps.Frames),
+		pending:   make([]transport.Frame, 0, caps.Burst),
+		peers:     make(map[peerKey]*Conn),
+		listening: make(map[uint16]Listener),
+		events:    make([]Event, 0, 64),
+		resets:    bucket{rate: cfg.ResetsPerSecond},
+	}
+	for i := range e.secret {
+		e.secret[i] = byte(e.random.Uint32())
+	}
+	e.calls.limit = cfg.Calls
+	return e
+}
+
+// Listen accepts sessions that clients open to a local port. A later call for the same port replaces the Listener.
+func (e *Endpoint) Listen(port uint16, l Listener) { e.listening[port] = l }
+
+// Unlisten refuses new sessions to a port. Those that are open stay.
+func (e *Endpoint) Unlisten(port uint16) { delete(e.listening, port) }
+
+// HandlePacket takes a received frame. When the packet belongs to another endpoint of the process, it returns that one's number and
+// ours is false: the frame then stays the caller's. Otherwise the endpoint gives it back by itself when its last reader is done.
+func (e *Endpoint) HandlePacket(now transport.Time, f *transport.Frame) (owner uint8, ours bool) {
+	e.stats.Packets++
+	kept := e.dispatch(now, f)
+	if kept >= 0 {
+		e.stats.Misdirected++
+		return uint8(kept), false
+	}
+	if e.bufs[f.ID].refs == 0 {
+		e.garbage = append(e.garbage, transport.Frame{ID: f.ID})
+	}
+	return e.cfg.Engine, true
+}
+
+// dispatch returns the owner of a packet that is not ours, else -1.
+func (e *Endpoint) dispatch(now transport.Time, f *transport.Frame) int {
+	b := f.Data
+	switch kind := wire.KindOf(b); {
+	case f.More || len(b) < wire.DataHeaderBytes+wire.ChecksumBytes:
+		e.stats.Malformed++
+	case kind == wire.Data:
+		id := wire.SessionOf(b)
+		if owner := engineOf(id); owner != e.cfg.Engine {
+			return int(owner)
+		}
+		if c := e.lookup(id); c != nil {
+			c.handleData(now, f)
+		} else {
+			e.unknownSession(now, f)
+		}
+	case kind >= wire.Hello && kind <= wire.Reset:
+		var h wire.Handshake
+		if !h.Parse(b) {
+			e.stats.Malformed++
+		} else if owner := engineOf(h.Session); h.Kind != wire.Hello && h.Kind != wire.Reset && owner != e.cfg.Engine {
+			return int(owner)
+		} else {
+			e.handleHandshake(now, f, &h)
+		}
+	default:
+		e.stats.Malformed++
+	}
+	return -1
+}
+
+// HandleUnreachable takes a link's word that the network refused a packet to a path. It ends a handshake; an established session is only
+// asked for a sign of life, because anyone can forge such a message.
+func (e *Endpoint) HandleUnreachable(now transport.Time, p *transport.Path, err error) {
+	for _, c := range e.conns {
+		if c == nil || c.path.RemoteIP != p.RemoteIP || c.path.RemotePort != p.RemotePort {
+			continue
+		}
+		if c.state == connecting {
+			c.fail(now, &Error{Code: Unavailable, Outcome: NotExecuted, Reason: "the server's host refused the packet: nobody listens there", Err: err})
+		} else if c.client && c.state == established {
+			c.misses = max(c.misses, e.cfg.Misses-1)
+			c.wantPing = true
+			c.enqueue()
+		}
+	}
+}
+
+// HandleTimeout does what is due.
+func (e *Endpoint) HandleTimeout(now transport.Time) {
+	for {
+		c := e.wheel.expire(now)
+		if c == nil {
+			return
+		}
+		c.handleTimeout(now)
+	}
+}
+
+// NextTimeout is when HandleTimeout wants to be called next; 0 for never.
+func (e *Endpoint) NextTimeout() transport.Time { return e.wheel.next() }
+
+// Busy tells whether somebody has to go on polling: calls are outstanding, requests being answered, or packets wait to be sent.
+func (e *Endpoint) Busy() bool {
+	return e.calls.outstanding > 0 || e.answering > 0 || e.ready.head != nil || len(e.pending) > 0
+}
+
+// Outstanding counts the calls of this endpoint's clients that have not ended.
+func (e *Endpoint) Outstanding() int { return e.calls.outstanding }
+
+// Answering counts the requests that were handed out and not yet answered.
+func (e *Endpoint) Answering() int { return e.answering }
+
+// Sessions counts the open sessions, those being opened included.
+func (e *Endpoint) Sessions() int { return e.open }
+
+// Conns calls f with every open session.
+func (e *Endpoint) Conns(f func(*Conn)) {
+	for _, c := range e.conns {
+		if c != nil {
+			f(c)
+		}
+	}
+}
+
+func engineOf(id uint64) uint8 { return uint8(id >> 56) }
+
+func (e *Endpoint) lookup(id uint64) *Conn {
+	i := uint32(id>>32) & 0xffffff
+	if int(i) >= len(e.conns) {
+		return nil
+	}
+	if c := e.conns[i]; c != nil && c.id == id {
+		return c
+	}
+	return nil
+}
+
+// newConn makes a session with an ID of its own; nil when there are too many.
+func (e *Endpoint) newConn(path transport.Path, client bool, now transport.Time) *Conn {
+	if e.open >= e.cfg.Sessions {
+		return nil
+	}
+	var index uint32
+	if n := len(e.freeConns); n > 0 {
+		index, e.freeConns = e.freeConns[n-1], e.freeConns[:n-1]
+	} else {
+		index = uint32(len(e.conns))
+		e.conns = append(e.conns, nil)
+	}
+	c := &Conn{
+		e:       e,
+		id:      uint64(e.cfg.Engine)<<56 | uint64(index)<<32 | uint64(e.random.Uint32()),
+		path:    path,
+		client:  client,
+		heardAt: now,
+	}
+	c.rtt.reset()
+	e.conns[index] = c
+	e.open++
+	return c
+}
+
+// forget frees a closed session's place.
+func (e *Endpoint) forget(c *Conn) {
+	index := uint32(c.id>>32) & 0xffffff
+	if e.conns[index] != c {
+		return
+	}
+	e.conns[index] = nil
+	e.freeConns = append(e.freeConns, index)
+	e.open--
+	if c.halfOpen {
+		c.halfOpen = false
+		e.halfOpen--
+	}
+	if e.peers[c.key()] == c {
+		delete(e.peers, c.key())
+	}
+	e.wheel.remove(c)
+	e.ready.remove(c)
+}

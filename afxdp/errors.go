@@ -34,18 +34,18 @@ var (
 	ErrMemoryLock = errors.New("locked memory exhausted")
 )
 
-// ringError is an answer of Kick or WakeFill. The values are made once, below, because an error on the packet's way must not allocate.
+// ringError is an answer of Kick or WakeFill. The values are made once, below: an error on the packet's way, and errors.Is on
+// it, must not allocate.
 type ringError struct {
-	kind  error
-	errno unix.Errno
+	wraps []error // the kind and the errno
 	text  string
 }
 
 func (e *ringError) Error() string   { return e.text }
-func (e *ringError) Unwrap() []error { return []error{e.kind, e.errno} }
+func (e *ringError) Unwrap() []error { return e.wraps }
 
 func newRingError(kind error, errno unix.Errno, hint string) *ringError {
-	return &ringError{kind, errno, fmt.Sprintf("afxdp: %s: %v (%v)", hint, kind, errno)}
+	return &ringError{[]error{kind, errno}, fmt.Sprintf("afxdp: %s: %v (%v)", hint, kind, errno)}
 }
 
 var (

@@ -21,6 +21,9 @@ func (s *Socket) Kick() error {
 		return nil
 	}
 	waiting := s.tx.Pending()
+	if waiting == 0 && !s.zeroCopy && !s.kickAlways {
+		return nil // a zero-copy driver may still need the call, to clean up what it sent
+	}
 	for turns := s.tx.Size()/txBatch + 1; ; turns-- {
 		errno := sendto(s.fd)
 		if errno == 0 && s.zeroCopy {

@@ -20,8 +20,10 @@ func (s *Socket) Fill(addrs []uint64) int { return s.fill.Push(addrs) }
 func (s *Socket) Receive(d []unix.XDPDesc) int { return s.rx.Pop(d) }
 
 // Transmit puts packets into the TX ring and returns how many it took, from the front; fewer than all when the ring is full. Their chunks
-// are the kernel's until Complete returns them. Nothing moves before Kick. The kernel skips, counts (Stats.TxInvalid) and does not complete
-// a descriptor that does not lie within one chunk or has options it does not know.
+// are the kernel's until Complete returns them. Nothing moves before Kick.
+//
+// A descriptor must lie within one chunk and have no options. The kernel skips and counts others (Stats.TxInvalid); whether it completes
+// them differs between versions, so they are a mistake of the program that may cost it the chunk.
 func (s *Socket) Transmit(d []unix.XDPDesc) int { return s.tx.Push(d) }
 
 // Complete copies up to len(addrs) addresses of transmitted packets, as they were in their descriptors, and returns how many; the chunks are

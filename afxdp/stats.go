@@ -10,7 +10,7 @@ type Stats struct {
 	RxRingFull     uint64 // received, and lost because the RX ring was full
 	RxInvalid      uint64 // bad addresses in the fill ring
 	FillRingEmpty  uint64 // times that the kernel found no chunk to receive into
-	TxInvalid      uint64 // bad descriptors in the TX ring; skipped, never completed
+	TxInvalid      uint64 // bad descriptors in the TX ring, skipped
 	TxRingEmpty    uint64 // times that the kernel found nothing to send; harmless
 	RingViolations uint64 // impossible indices that were found in the rings and ignored; never, unless memory is corrupted
 }

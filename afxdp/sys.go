@@ -40,11 +40,13 @@ func registerUmem(fd int, u *Umem) error {
 
 // mmapOffsets asks where in their mappings the rings' parts are; with need_wakeup's flags, so Linux 5.4.
 func mmapOffsets(fd int) (off unix.XDPMmapOffsets, err error) {
-	return off, getsockopt(fd, unix.XDP_MMAP_OFFSETS, unsafe.Pointer(&off), unsafe.Sizeof(off))
+	err = getsockopt(fd, unix.XDP_MMAP_OFFSETS, unsafe.Pointer(&off), unsafe.Sizeof(off))
+	return off, err
 }
 
 func statistics(fd int) (st unix.XDPStatistics, err error) {
-	return st, getsockopt(fd, unix.XDP_STATISTICS, unsafe.Pointer(&st), unsafe.Sizeof(st))
+	err = getsockopt(fd, unix.XDP_STATISTICS, unsafe.Pointer(&st), unsafe.Sizeof(st))
+	return st, err
 }
 
 // getsockopt fills value, size bytes; an older kernel that fills less is refused.

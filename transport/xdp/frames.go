@@ -1,0 +1,104 @@
+package xdp
+
+import (
+	"fmt"
+
+	"github.com/fastrpc/fastrpc/transport"
+)
+
+// owner says who has a frame. The order is that of transport.FrameCounts.
+type owner uint8
+
+const (
+	ownedFree     owner = iota // in frames.spare
+	ownedReceive               // in the fill ring, the RX ring, or on its way between them
+	ownedCaller                // borrowed
+	ownedInFlight              // in the TX ring, the completion ring, or on its way between them
+	owners
+)
+
+func (o owner) String() string {
+	return [owners]string{"free", "waiting to receive", "borrowed", "in flight"}[o]
+}
+
+// frames are a queue's packet buffers: a partition of the UMEM that no other queue uses, so that it needs no lock. The lower half
+// receives, the upper half sends; neither direction can starve the other. A frame returns to its own half wherever it went meanwhile.
+type frames struct {
+	base  uint64 // address of frame 0
+	shift uint   // log2 of the chunk size
+	half  uint32 // frames below it receive
+
+	owner []owner
+	count [owners]int
+	spare []uint32 // frames ready for Alloc, the last used on top, because its bytes are still in the cache
+}
+
+func newFrames(base uint64, shift uint, n int) *frames {
+	f := &frames{base: base, shift: shift, half: uint32(n / 2), owner: make([]owner, n), spare: make([]uint32, 0, n-n/2)}
+	for id := range uint32(n) {
+		if id < f.half {
+			f.owner[id] = ownedReceive
+			f.count[ownedReceive]++
+			continue
+		}
+		f.spare = append(f.spare, uint32(n)-1-(id-f.half)) // the lowest on top
+		f.count[ownedFree]++
+	}
+	return f
+}
+
+// addr is the UMEM address of a frame's chunk.
+func (f *frames) addr(id uint32) uint64 { return f.base + uint64(id)<<f.shift }
+
+func (f *frames) chunkBytes() uint64 { return 1 << f.shift }
+
+// id finds the frame in whose chunk addr lies. The kernel gives back what it was given, or we cannot go on.
+func (f *frames) id(addr uint64) uint32 {
+	id := (addr - f.base) >> f.shift
+	if id >= uint64(len(f.owner)) {
+		panic(fmt.Sprintf("xdp: the kernel returned address %#x, which is not of this queue's %d frames from %#x", addr, len(f.owner), f.base))
+	}
+	return uint32(id)
+}
+
+// alloc takes a frame of the sending half.
+func (f *frames) alloc() (uint32, bool) {
+	top := len(f.spare) - 1
+	if top < 0 {
+		return 0, false
+	}
+	id := f.spare[top]
+	f.spare = f.spare[:top]
+	f.move(id, ownedFree, ownedCaller)
+	return id, true
+}
+
+// release puts a borrowed frame of the sending half back.
+func (f *frames) release(id uint32) {
+	f.move(id, ownedCaller, ownedFree)
+	f.spare = append(f.spare, id) // never grows: a frame of this half is there once
+}
+
+// move hands a frame over, and panics when it is not where the caller of the Link believes it to be: two packets would share its memory.
+func (f *frames) move(id uint32, from, to owner) {
+	if f.owner[id] != from {
+		f.misplaced(id, from)
+	}
+	f.owner[id] = to
+	f.count[from]--
+	f.count[to]++
+}
+
+//go:noinline
+func (f *frames) misplaced(id uint32, want owner) {
+	panic(fmt.Sprintf("xdp: frame %d is %v, not %v: it was given back or sent twice", id, f.owner[id], want))
+}
+
+func (f *frames) counts() transport.FrameCounts {
+	return transport.FrameCounts{
+		Free:     f.count[ownedFree],
+		Receive:  f.count[ownedReceive],
+		Borrowed: f.count[ownedCaller],
+		InFlight: f.count[ownedInFlight],
+	}
+}

@@ -1,0 +1,43 @@
+package xdp
+
+import (
+	"github.com/fastrpc/fastrpc/afxdp"
+	"github.com/fastrpc/fastrpc/bpf"
+)
+
+// Stats says what a Link was granted and what became of its packets. Reach it through interface{ Stats() Stats }.
+type Stats struct {
+	Interface  string
+	Queue      int
+	Mode       bpf.Mode // native or generic
+	ZeroCopy   bool
+	WhyGeneric error // why native mode was refused, where it was asked for and refused
+
+	Received      uint64 // packets from the queue that Recv handed out
+	Sent          uint64 // packets into the queue
+	ViaKernel     uint64 // of Recv: packets that came through the kernel's socket: fragments, local senders, queues without a socket
+	SentViaKernel uint64 // packets of Send that went out through it, because what they answer had come through it
+
+	Malformed   uint64 // dropped: headers that do not fit the packet
+	NotOurs     uint64 // dropped: for an address that no Port listens on
+	TooLong     uint64 // dropped: a kernel socket's packet that does not fit into a frame
+	SendDropped uint64 // dropped: refused by the kernel's socket
+	NoFrame     uint64 // times that Alloc, or a packet of the kernel's socket, found no frame
+	TxFull      uint64 // times that Send found the TX ring full
+	KickRetries uint64 // times that Flush had to leave packets in the TX ring for the next one
+	EventsLost  uint64 // events that nobody collected in time
+
+	Socket   afxdp.Stats  // the queue's XDP_STATISTICS
+	Steering bpf.Counters // of the whole interface: what became of everything that it received
+}
+
+// Stats belongs to the Link's owner like the methods of transport.Link. It makes system calls.
+func (l *Link) Stats() Stats {
+	s := l.stats
+	s.Interface, s.Queue = l.dev.name, l.queue
+	s.Mode, s.ZeroCopy, s.WhyGeneric = l.dev.prog.Mode(), l.zeroCopy, l.dev.prog.WhyGeneric()
+	s.EventsLost = l.events.lostCount()
+	s.Socket, _ = l.socket.Stats()        // zero once closed
+	s.Steering, _ = l.dev.prog.Counters() // zero once detached
+	return s
+}

@@ -1,0 +1,132 @@
+package xdp
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc/internal/netpath"
+	"github.com/fastrpc/fastrpc/transport"
+)
+
+// idle decides, in a turn that received nothing, whether to look at the kernel's sockets.
+func (l *Link) idle() {
+	if l.turns++; l.turns%clockTurns == 0 && transport.Now().Sub(l.kernelTime) >= kernelInterval {
+		l.kernelDue = true
+	}
+	if l.kernelHot > 0 || l.kernelReady.Load() {
+		l.kernelDue = true
+	}
+}
+
+// recvViaKernel looks at the kernel's sockets: all of them, or, between two such looks, those that delivered lately.
+func (l *Link) recvViaKernel(fs []transport.Frame) (n int) {
+	now := transport.Now()
+	all := l.kernelReady.Swap(false) || now.Sub(l.kernelTime) >= kernelInterval
+	if all {
+		l.kernelTime = now
+	}
+	l.kernelDue = false
+	l.kernelHot = max(0, l.kernelHot-1)
+	for _, s := range *l.dev.sockets.Load() {
+		if !all && s.hot == 0 {
+			continue
+		}
+		got := l.drain(s, fs[n:])
+		if s.hot = max(0, s.hot-1); got > 0 {
+			s.hot, l.kernelHot = hotTurns, hotTurns
+		}
+		for i := range fs[n : n+got] {
+			fs[n+i].Stamp = now
+		}
+		n += got
+	}
+	return n
+}
+
+// drain takes packets and errors from a socket.
+func (l *Link) drain(s *kernelSocket, fs []transport.Frame) (n int) {
+	for turns := 0; n < len(fs) && turns < 2*burst; turns++ {
+		id, ok := l.frames.alloc()
+		if !ok {
+			l.stats.NoFrame++ // the packet waits in the socket
+			return n
+		}
+		r := &l.kernel
+		err := s.recv(l.room(id), r)
+		if err == nil && l.acceptViaKernel(r) {
+			kernelPath(&r.path, r.ifindex)
+			r.path.MTU = l.dev.payload(&r.path.RemoteIP)
+			data := l.room(id)[:r.n:r.n]
+			fs[n] = transport.Frame{Data: data, Path: r.path, ID: id, ECN: r.ecn}
+			n++
+			l.stats.ViaKernel++
+			continue
+		}
+		l.frames.release(id)
+		if err == unix.EAGAIN {
+			return n
+		}
+		if err != nil {
+			l.takeErrors(s)
+		}
+	}
+	return n
+}
+
+// acceptViaKernel counts what is not to be delivered.
+func (l *Link) acceptViaKernel(r *received) bool {
+	if r.cut {
+		l.stats.TooLong++
+		return false
+	}
+	if bound := l.dev.bound.Load(); bound != nil && !isBound(*bound, &r.path.LocalIP, r.path.LocalPort) {
+		l.stats.NotOurs++
+		return false
+	}
+	return true
+}
+
+// takeErrors turns ICMP's answers to our packets into events. Any Link may have the session that sent them, so all are told.
+func (l *Link) takeErrors(s *kernelSocket) {
+	r := &l.kernel
+	for range burst {
+		if s.recvError(r) != nil {
+			return
+		}
+		e := transport.Event{Kind: transport.Unreachable, Path: r.path, Err: r.err}
+		if errors.Is(r.err, unix.EMSGSIZE) {
+			e.Kind = transport.MTUChanged
+			e.Path.MTU = uint16(min(netpath.MaxPayload(int(min(r.mtu, 1<<16)), !isMapped(&r.path.RemoteIP)), int(l.dev.payload(&r.path.RemoteIP))))
+		}
+		l.dev.tell(e)
+	}
+}
+
+// sendViaKernel sends the frames from fs[n] on that answer packets of the kernel's sockets; the frames before it have been sent.
+func (l *Link) sendViaKernel(fs []transport.Frame, n int) (int, error) {
+	for n < len(fs) && fs[n].Path.Opaque[opaqueFlags]&viaKernel != 0 {
+		f := &fs[n]
+		if len(f.Data) > int(f.Path.MTU) {
+			return n, ErrTooLong
+		}
+		s := l.dev.socketOf(f.Path.LocalPort, &f.Path.LocalIP)
+		if s == nil {
+			return n, transport.ErrClosed
+		}
+		err := s.send(f.Data, &f.Path, f.ECN)
+		if err == unix.EAGAIN || err == unix.ENOBUFS {
+			l.stats.TxFull++
+			return n, nil
+		}
+		if err != nil { // perhaps that of an earlier packet; a datagram may be lost
+			l.stats.SendDropped++
+		} else {
+			l.stats.SentViaKernel++
+		}
+		l.frames.move(f.ID, ownedCaller, ownedInFlight)
+		l.local = append(l.local, f.ID) // never grows: it has room for every frame
+		n++
+	}
+	return n, nil
+}

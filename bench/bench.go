@@ -48,30 +48,48 @@ const (
 	MaxRounds = 1000
 )
 
-// ErrUnknownSystem is wrapped by the error about a name that nobody registered.
-var ErrUnknownSystem = errors.New("unknown system")
+// Errors about a Config, for errors.Is.
+var (
+	ErrConfig        = errors.New("bench: cannot compare")
+	ErrUnknownSystem = errors.New("unknown system") // ErrConfig too
+)
+
+// usual are the systems of a comparison that does not name any.
+var usual = []string{"ring", "xdp", "xdp-worker", "udp", "net-tcp", "spin-tcp"}
+
+// Default lists the systems of a comparison that does not name any: those of the project itself.
+func Default() []string {
+	return slices.DeleteFunc(slices.Clone(usual), func(name string) bool { _, ok := systems[name]; return !ok })
+}
 
 func (c *Config) check() error {
+	if err := c.problem(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+func (c *Config) problem() error {
 	if len(c.Systems) == 0 {
-		return fmt.Errorf("bench: no systems to compare; choose from %s", strings.Join(Names(), ", "))
+		return fmt.Errorf("no systems; choose from %s", strings.Join(Names(), ", "))
 	}
 	for i, name := range c.Systems {
 		if _, err := lookup(name); err != nil {
 			return err
 		}
 		if slices.Contains(c.Systems[:i], name) {
-			return fmt.Errorf("bench: system %q is named twice", name)
+			return fmt.Errorf("system %q is named twice", name)
 		}
 	}
 	switch {
 	case c.Size < MinSize || c.Size > MaxSize:
-		return fmt.Errorf("bench: a payload of %d bytes is not between %d and %d", c.Size, MinSize, MaxSize)
+		return fmt.Errorf("a payload of %d bytes is not between %d and %d", c.Size, MinSize, MaxSize)
 	case c.Rounds < 1 || c.Rounds > MaxRounds:
-		return fmt.Errorf("bench: %d rounds are not between 1 and %d", c.Rounds, MaxRounds)
+		return fmt.Errorf("%d rounds are not between 1 and %d", c.Rounds, MaxRounds)
 	case c.Requests < 0 || c.Duration < 0 || (c.Requests == 0) == (c.Duration == 0):
-		return errors.New("bench: give either a number of requests or a duration, above zero")
+		return errors.New("give either a number of requests or a duration, above zero")
 	case len(c.Child) == 0:
-		return errors.New("bench: no command for the child processes")
+		return errors.New("no command for the child processes")
 	}
 	return nil
 }

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"runtime"
 	"time"
 
 	"github.com/safchain/ethtool"
-	"github.com/vishvananda/netlink"
 )
 
 // Parent and child talk in lines of JSON: an order on the child's standard input, an answer to each on its standard output. The end of the
@@ -152,18 +152,23 @@ func (c *child) serve(o *order) (answer, error) {
 
 // describe fills in what can be said about an interface.
 func describe(r *Ready, name string) {
-	r.Driver = unknown
+	r.Driver, r.Queues = unknown, 1
 	if name == "lo" {
 		r.Driver = "none"
-	} else if e, err := ethtool.NewEthtool(); err == nil {
-		defer e.Close()
-		if driver, err := e.DriverName(name); err == nil {
-			r.Driver = driver
-		}
 	}
-	if link, err := netlink.LinkByName(name); err == nil {
-		r.Queues = link.Attrs().NumRxQueues
-		r.MAC = link.Attrs().HardwareAddr.String()
+	if ifi, err := net.InterfaceByName(name); err == nil {
+		r.MAC = ifi.HardwareAddr.String()
+	}
+	e, err := ethtool.NewEthtool()
+	if err != nil {
+		return
+	}
+	defer e.Close()
+	if driver, err := e.DriverName(name); err == nil {
+		r.Driver = driver
+	}
+	if c, err := e.GetChannels(name); err == nil {
+		r.Queues = int(max(c.RxCount+c.CombinedCount, 1))
 	}
 }
 

@@ -65,7 +65,7 @@ func inLab(name string) (*place, error) {
 	if name != "" {
 		l, err = lab.Open(name)
 		if errors.Is(err, lab.ErrNotExist) {
-			return nil, fmt.Errorf("bench: lab %q: %w; make it with 'fastrpc lab up %s', or leave --lab out", name, err, name)
+			return nil, fmt.Errorf("bench: lab %q: %w; make it with 'fastrpc lab up --lab %s', or leave --lab out", name, err, name)
 		}
 	} else {
 		l, err = lab.Up(lab.Config{Name: labName()})

@@ -93,7 +93,7 @@ func Names() []string {
 func lookup(name string) (System, error) {
 	s, ok := systems[name]
 	if !ok {
-		return nil, fmt.Errorf("bench: %w %q; choose from %s", ErrUnknownSystem, name, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("%w %q; choose from %s", ErrUnknownSystem, name, strings.Join(Names(), ", "))
 	}
 	return s, nil
 }

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fastrpc/fastrpc/cmd/fastrpc/doctor"
+)
+
+func doctorCommand() *cobra.Command {
+	var o doctor.Options
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor IFACE",
+		Short: "Tell whether an interface is fit for xdp://",
+		Long: `Doctor looks at the kernel, the privileges of this process, the interface and its driver, and tries what the
+kernel grants: it attaches the steering program and binds a socket to each queue for a moment, and gives all
+back. It does so only when no other program is attached; some network cards reset their link by that, which
+--no-probe avoids. Each finding is ok, note (works, but could be better or must be known) or wrong (prevents
+xdp://), with the command that mends it. The exit code is 1 when something is wrong.`,
+		Example: `  fastrpc doctor eth0
+  fastrpc doctor eth0 --no-probe --json`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return interfaceNames(), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r := doctor.Examine(args[0], o)
+			write := r.Print
+			if asJSON {
+				write = r.JSON
+			}
+			if err := write(cmd.OutOrStdout()); err != nil {
+				return err
+			}
+			if !r.Fit() {
+				return exitError(exitFailure)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&o.NoProbe, "no-probe", false, "attach nothing, only look")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func interfaceNames() []string {
+	ifs, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, i := range ifs {
+		names = append(names, i.Name)
+	}
+	return names
+}

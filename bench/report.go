@@ -77,7 +77,7 @@ func (r *Report) Table(w io.Writer) error {
 	m := &r.Machine
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d cores, hypervisor %s, governor %s, kernel %s, %s\n", m.CPU, m.Cores, m.Hypervisor, m.Governor, m.Kernel, m.Go)
-	fmt.Fprintf(&b, "%s (driver %s, %d queues, XDP %s, zero-copy %s, busy polling %s); %s\n",
+	fmt.Fprintf(&b, "%s (driver %s, queues %d, XDP %s, zero-copy %s, busy polling %s); %s\n",
 		m.Network, m.Driver, m.Queues, m.XDPMode, m.ZeroCopy, m.BusyPoll, m.Pinning)
 	fmt.Fprintf(&b, "steal %.2f %%, %d garbage collections in the measured loops, longest pause %.0f µs\n\n", m.StealPercent, m.GC.Cycles, m.GC.MaxPauseUs)
 	if len(r.Results) > 0 {

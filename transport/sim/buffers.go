@@ -153,6 +153,9 @@ func (b *buffers) mustOwn(f *transport.Frame, op string) {
 	if b.at[f.ID] != borrowed {
 		panic(fmt.Sprintf("sim: %s of frame %d, which is %s", op, f.ID, [...]string{"free already", "with the receiver", "", "in flight"}[b.at[f.ID]]))
 	}
+	if f.Data == nil { // named by its ID alone
+		return
+	}
 	if off := uintptr(unsafe.Pointer(unsafe.SliceData(f.Data))) - uintptr(unsafe.Pointer(&b.mem[int(f.ID)*b.frameBytes])); off >= uintptr(b.frameBytes) {
 		panic(fmt.Sprintf("sim: %s of frame %d of another Link", op, f.ID))
 	}

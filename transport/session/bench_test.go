@@ -1,0 +1,98 @@
+package session_test
+
+import (
+	"testing"
+
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/session"
+	"github.com/fastrpc/fastrpc/transport/sim"
+	"github.com/fastrpc/fastrpc/transport/wire"
+)
+
+// memory is a client and a server joined in memory, on one goroutine.
+type memory struct {
+	client, server *node
+	conn           *session.Conn
+	ended          *session.Call
+}
+
+func newMemory(tb testing.TB) *memory {
+	a, b := sim.Pipe(sim.LinkOptions{})
+	m := &memory{client: newNode(a, session.Config{Seed: 1, Incarnation: 1}), server: newNode(b, session.Config{Engine: 1, Seed: 2, Incarnation: 2})}
+	m.server.core.Listen(b.Addr().Port(), session.Listener{Security: wire.Insecure})
+	m.server.onEvent = func(ev session.Event) {
+		if ev.Kind == session.RequestArrived {
+			n := copy(ev.Call.Buffer(), ev.Call.Body())
+			ev.Call.Reply(transport.Now(), session.OK, session.Executed, n)
+		}
+	}
+	m.client.onEvent = func(ev session.Event) {
+		if ev.Kind == session.CallEnded {
+			m.ended = ev.Call
+		}
+	}
+	path, err := a.Resolve(tb.Context(), a.Addr(), b.Addr())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	conn, cerr := m.client.core.Dial(transport.Now(), path, wire.Insecure)
+	if cerr != nil {
+		tb.Fatal(cerr)
+	}
+	m.conn = conn
+	for range 100 {
+		m.turn()
+	}
+	if !conn.Established() {
+		tb.Fatal("no session")
+	}
+	return m
+}
+
+func (m *memory) turn() {
+	m.client.turn(transport.Now())
+	m.server.turn(transport.Now())
+}
+
+func (m *memory) call(tb testing.TB, body []byte) {
+	k, err := m.conn.NewCall()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n := copy(k.Buffer(), body)
+	now := transport.Now()
+	k.Start(now, 1, n, now+1e9)
+	for range 100 {
+		m.turn()
+		if m.ended != nil {
+			break
+		}
+	}
+	if m.ended == nil || m.ended.Err() != nil || len(m.ended.Body()) != len(body) {
+		tb.Fatal("no reply")
+	}
+	m.ended.Release()
+	m.ended = nil
+}
+
+// BenchmarkCall is a 64-byte unary call between two sessions in memory, both sides together, without a kernel.
+func BenchmarkCall(b *testing.B) {
+	m := newMemory(b)
+	body := make([]byte, 64)
+	m.call(b, body)
+	b.ReportAllocs()
+	for b.Loop() {
+		m.call(b, body)
+	}
+}
+
+func TestCallAllocatesNothing(t *testing.T) {
+	m := newMemory(t)
+	body := make([]byte, 64)
+	for range 1000 {
+		m.call(t, body)
+	}
+	if n := testing.AllocsPerRun(1000, func() { m.call(t, body) }); n != 0 {
+		t.Errorf("%v allocations a call, want none", n)
+	}
+}

@@ -1,0 +1,249 @@
+package session_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/session"
+	"github.com/fastrpc/fastrpc/transport/sim"
+	"github.com/fastrpc/fastrpc/transport/wire"
+)
+
+// node is an endpoint on a simulated link, driven as an engine would.
+type node struct {
+	link    transport.Link
+	core    *session.Endpoint
+	onEvent func(session.Event)
+	rx      [64]transport.Frame
+	events  [8]transport.Event
+}
+
+func newNode(link transport.Link, cfg session.Config) *node {
+	return &node{link: link, core: session.New(link, cfg)}
+}
+
+// turn does what one turn of an engine does; it returns whether packets moved.
+func (n *node) turn(now transport.Time) bool {
+	got, err := n.link.Recv(n.rx[:])
+	if err != nil {
+		panic(err)
+	}
+	for i := range got {
+		if _, ours := n.core.HandlePacket(now, &n.rx[i]); !ours {
+			n.link.Free(n.rx[i : i+1])
+		}
+	}
+	done := n.link.Completed(n.rx[:])
+	n.core.HandleCompleted(n.rx[:done])
+	for _, ev := range n.events[:n.link.Events(n.events[:])] {
+		if ev.Kind == transport.Unreachable {
+			n.core.HandleUnreachable(now, &ev.Path, ev.Err)
+		}
+	}
+	if at := n.core.NextTimeout(); at != 0 && at <= now {
+		n.core.HandleTimeout(now)
+	}
+	for {
+		ev, ok := n.core.PollEvent()
+		if !ok {
+			break
+		}
+		n.onEvent(ev)
+	}
+	sent := false
+	for range 16 {
+		fs := n.core.PollTransmit(now)
+		if len(fs) == 0 {
+			break
+		}
+		k, err := n.link.Send(fs[:min(len(fs), n.link.Caps().Burst)])
+		n.core.Sent(k)
+		if err != nil {
+			n.core.Unsendable()
+		} else if k == 0 {
+			break
+		}
+		sent = true
+	}
+	if err := n.link.Flush(); err != nil {
+		panic(err)
+	}
+	return got > 0 || sent
+}
+
+var (
+	clientAddr = netip.MustParseAddrPort("198.18.0.1:40000")
+	serverAddr = netip.MustParseAddrPort("198.18.0.2:9000")
+)
+
+// world is a client and a server in a simulated network, in virtual time.
+type world struct {
+	t      testing.TB
+	net    *sim.Network
+	client *node
+	server *node
+	conn   *session.Conn
+	ended  map[any]*session.Call // the calls that ended and are not released, by Tag
+	closed error                 // why the client's session closed
+
+	serve      func(k *session.Call) // answers a request; default: echo
+	executions map[string]int        // by request body, at the default server
+	sessions   map[*session.Conn]bool
+}
+
+func newWorld(t testing.TB, seed uint64, f sim.Faults, cfg session.Config) *world {
+	w := &world{t: t, net: sim.NewNetwork(seed, f), ended: map[any]*session.Call{}, executions: map[string]int{}, sessions: map[*session.Conn]bool{}}
+	cfg.Seed, cfg.Incarnation = seed, seed*2+1
+	w.client = newNode(w.net.Link(clientAddr, sim.LinkOptions{}), cfg)
+	w.client.onEvent = w.clientEvent
+	w.startServer(seed+1, cfg)
+	w.dial()
+	return w
+}
+
+func (w *world) startServer(incarnation uint64, cfg session.Config) {
+	cfg.Engine, cfg.Seed, cfg.Incarnation = 1, incarnation, incarnation
+	w.server = newNode(w.net.Link(serverAddr, sim.LinkOptions{}), cfg)
+	w.server.core.Listen(serverAddr.Port(), session.Listener{Security: wire.Insecure})
+	w.server.onEvent = w.serverEvent
+}
+
+func (w *world) dial() {
+	path, err := w.client.link.Resolve(w.t.Context(), clientAddr, serverAddr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	conn, cerr := w.client.core.Dial(w.net.Now(), path, wire.Insecure)
+	if cerr != nil {
+		w.t.Fatal(cerr)
+	}
+	w.conn, w.closed = conn, nil
+}
+
+func (w *world) clientEvent(ev session.Event) {
+	switch ev.Kind {
+	case session.CallEnded:
+		if _, dup := w.ended[ev.Call.Tag]; dup {
+			w.t.Errorf("call %v ended twice", ev.Call.Tag)
+		}
+		w.ended[ev.Call.Tag] = ev.Call
+	case session.SessionClosed:
+		if ev.Conn == w.conn {
+			w.closed = ev.Err
+		}
+	}
+}
+
+func (w *world) serverEvent(ev session.Event) {
+	switch ev.Kind {
+	case session.RequestArrived:
+		w.executions[string(ev.Call.Body())]++
+		if w.serve != nil {
+			w.serve(ev.Call)
+			return
+		}
+		w.echo(ev.Call)
+	case session.SessionOpened:
+		w.sessions[ev.Conn] = true
+	case session.SessionClosed:
+		delete(w.sessions, ev.Conn)
+	}
+}
+
+func (w *world) echo(k *session.Call) {
+	k.ReplyBytes(w.net.Now(), session.OK, session.Executed, append([]byte(nil), k.Body()...))
+}
+
+// call starts a call that is known by tag.
+func (w *world) call(tag any, method uint32, body []byte, timeout time.Duration) *session.Call {
+	k, err := w.conn.NewCall()
+	if err != nil {
+		w.t.Fatalf("NewCall: %v", err)
+	}
+	k.Tag = tag
+	var deadline transport.Time
+	if timeout != 0 {
+		deadline = w.net.Now().Add(timeout)
+	}
+	if err := k.StartBytes(w.net.Now(), method, body, deadline); err != nil {
+		w.t.Fatalf("StartBytes: %v", err)
+	}
+	return k
+}
+
+// step runs both ends until they are quiet, and moves time to whatever comes next; false when nothing ever comes.
+func (w *world) step() bool {
+	now := w.net.Now()
+	for range 1000 {
+		moved := w.client.turn(now)
+		if w.server != nil && w.server.turn(now) {
+			moved = true
+		}
+		if !moved {
+			break
+		}
+	}
+	next, ok := w.net.Next()
+	sooner := func(at transport.Time) {
+		if at != 0 && (!ok || at < next) {
+			next, ok = at, true
+		}
+	}
+	sooner(w.client.core.NextTimeout())
+	if w.server != nil {
+		sooner(w.server.core.NextTimeout())
+	}
+	if ok {
+		w.net.Advance(max(next, now+1))
+	}
+	return ok
+}
+
+// run steps until done says so, or virtual time is over; it returns whether done did.
+func (w *world) run(limit time.Duration, done func() bool) bool {
+	end := w.net.Now().Add(limit)
+	for !done() {
+		if w.net.Now() > end || !w.step() {
+			return done()
+		}
+	}
+	return true
+}
+
+// wait runs until the call known by tag has ended.
+func (w *world) wait(tag any, limit time.Duration) *session.Call {
+	w.t.Helper()
+	if !w.run(limit, func() bool { return w.ended[tag] != nil }) {
+		w.t.Fatalf("call %v has not ended within %v of virtual time", tag, limit)
+	}
+	k := w.ended[tag]
+	delete(w.ended, tag)
+	return k
+}
+
+// frames fails the test unless every frame of n came home, but for those that receive.
+func (n *node) frames(t testing.TB, name string) {
+	t.Helper()
+	n.core.PollTransmit(0)
+	if c := n.link.Counts(); c.Borrowed != 0 || c.InFlight != 0 {
+		t.Errorf("%s: frames left: %+v", name, c)
+	}
+}
+
+func pattern(n int, seed byte) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i)*7 + byte(i>>8)*13 + seed
+	}
+	return b
+}
+
+func describe(k *session.Call) string {
+	if err := k.Err(); err != nil {
+		return fmt.Sprintf("code %d, outcome %v: %v", k.Code(), err.Outcome, err)
+	}
+	return fmt.Sprintf("code %d, %d bytes", k.Code(), len(k.Body()))
+}

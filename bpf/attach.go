@@ -58,6 +58,8 @@ func reason(err error, dev device) string {
 	switch {
 	case errors.Is(err, unix.EPERM):
 		return "CAP_NET_ADMIN is needed over this network namespace"
+	case errors.Is(err, unix.EBUSY):
+		return "another program was there until a moment ago; try again"
 	case errors.Is(err, unix.EEXIST):
 		return "a device on top of it may run an XDP program; see 'ip -details link'"
 	case errors.Is(err, unix.ERANGE), errors.Is(err, unix.EINVAL) && tooLarge:

@@ -134,6 +134,9 @@ func TestNeverTakesOver(t *testing.T) {
 					if !errors.As(err, &taken) || taken.Attachment != want {
 						t.Fatalf("Attach: %v, want an AttachedError of %+v", err, want)
 					}
+					if strings.Count(err.Error(), "already runs") != 1 {
+						t.Errorf("%q says it more than once", err)
+					}
 					command := fmt.Sprintf("'bpftool link detach id %d'", want.LinkID)
 					if !byLink {
 						command = map[Mode]string{Native: "'ip link set dev near xdpdrv off'", Generic: "'ip link set dev near xdpgeneric off'"}[theirs]

@@ -10,14 +10,14 @@
 //
 //   - At most one VLAN tag, 802.1Q or 802.1ad, of any VLAN. Most devices strip the tag before XDP; then the program never sees it.
 //   - Ports, not destination addresses: a packet to an allowed port is taken whichever unicast address it is for, transit traffic of a
-//     router or a bridge port included. Do not attach to such an interface, or set prefixes.
+//     router or a bridge port included. It is for interfaces that do not forward.
 //   - Lengths, not checksums: neither the IPv4 header's nor UDP's is verified.
 //
 // XDP runs before nftables, conntrack, routing and tcpdump: what is redirected passes no firewall of the kernel.
 //
-// It needs Linux 5.9 or later (bpf_link for XDP) and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: without the last, the verifier forbids the
-// pointer arithmetic that IPv4 options and length checks need, and would put speculation barriers into the packet's way. With CAP_SYS_ADMIN
-// errors can also name other people's programs; the kernel tells their names to nobody else.
+// It needs Linux 5.9 or later (bpf_link for XDP) on a little-endian machine, and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: without the last,
+// the verifier forbids the pointer arithmetic that IPv4 options and length checks need, and would put speculation barriers into the
+// packet's way. With CAP_SYS_ADMIN errors can also name other people's programs; the kernel tells their names to nobody else.
 //
 // Multi-buffer packets are not supported: a driver that would need them for the interface's MTU refuses native mode.
 package bpf

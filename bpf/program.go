@@ -19,7 +19,7 @@ const (
 	Auto Mode = iota
 	// Native runs in the driver, before the kernel allocates an skb.
 	Native
-	// Generic runs behind the driver, on an skb. Every interface has it; it is several times slower, and copies.
+	// Generic runs behind the driver, on an skb. Every interface has it, but it is slower and rules zero-copy out.
 	Generic
 )
 
@@ -129,7 +129,8 @@ func (p *Program) SetSocket(queue int, fd int) error {
 		return err
 	}
 	if err := p.objs.Sockets.Put(uint32(queue), uint32(fd)); err != nil {
-		return fmt.Errorf("bpf: descriptor %d as the socket of queue %d (it must be an AF_XDP socket with a UMEM, a fill and a receive ring): %w", fd, queue, err)
+		return fmt.Errorf("bpf: descriptor %d as the socket of queue %d (it must be an AF_XDP socket with a UMEM, a fill and a receive ring): %w",
+			fd, queue, err)
 	}
 	return nil
 }

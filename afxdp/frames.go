@@ -10,11 +10,16 @@ import "fmt"
 // followed by exactly one Free. The stack belongs to one goroutine at a time. Freeing a chunk that is here already, or that is not of the
 // partition, is a mistake of the program that would let two packets share memory: it panics.
 type FrameStack struct {
+	_     linePad
 	free  []uint64 // addresses
 	out   []bool   // by chunk of the partition: taken
 	first uint64   // address of the partition's first chunk
 	shift uint     // log2 of the chunk size
+	_     linePad
 }
+
+// linePad keeps what one CPU writes for each packet off the cache lines of what another does; x86 fetches lines of 64 bytes in pairs.
+type linePad [128]byte
 
 // NewFrameStack makes a stack of the chunks from number first on, chunks many, all free. Partitions of one UMEM must not overlap.
 func NewFrameStack(u *Umem, first, chunks int) (*FrameStack, error) {

@@ -17,9 +17,11 @@ import (
 
 // looper is one side of a ping-pong; its buffers are made once, as in a real data path.
 type looper struct {
+	_ [128]byte // both sides are written all the time, by two CPUs
 	*port
 	descs [16]unix.XDPDesc
 	addrs [16]uint64
+	_     [128]byte
 }
 
 // echo sends back what has come, in the same chunks, and returns how many packets that were.

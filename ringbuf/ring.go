@@ -14,12 +14,17 @@ type Ring[T any] struct {
 
 // cursors is what the two ends have in common. The indices run freely over uint32 and are masked on use, so that full (a lap apart) and
 // empty (equal) differ, as in the kernel (net/xdp/xsk_queue.h, ring_mask).
+//
+// The padding keeps the indices, which are written with each burst, off the cache lines of whatever the allocator puts beside them: most
+// likely the end of a ring that another CPU polls.
 type cursors[T any] struct {
+	_        linePad
 	ring     Ring[T]
 	mask     uint32
 	own      uint32 // this end's index; private memory is its only source, so the other end cannot change it
 	other    uint32 // the other end's, as last seen
 	violated uint32 // atomic, see Violations
+	_        linePad
 }
 
 func newCursors[T any](r Ring[T]) cursors[T] {

@@ -22,6 +22,11 @@ func Compare(ctx context.Context, c Config) (report *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	r := newReport(&c, p, notes)
+	return r, r.fill(ctx, &c, p)
+}
+
+// fill runs the rounds.
+func (r *Report) fill(ctx context.Context, c *Config, p *place) error {
 	before := parseCPUTime(readFile("/proc/stat"))
 	for round := range c.Rounds {
 		for i := range r.Results {
@@ -32,9 +37,9 @@ func Compare(ctx context.Context, c Config) (report *Report, err error) {
 			if c.Progress != nil {
 				c.Progress(Progress{Round: round + 1, Rounds: c.Rounds, System: res.System})
 			}
-			out, err := runOnce(ctx, &c, p, res.System)
+			out, err := runOnce(ctx, c, p, res.System)
 			if ctx.Err() != nil {
-				return nil, ctx.Err()
+				return ctx.Err()
 			}
 			if err != nil {
 				res.Error = err.Error()
@@ -44,13 +49,13 @@ func Compare(ctx context.Context, c Config) (report *Report, err error) {
 		}
 	}
 	r.Machine.StealPercent = math.Round(100*parseCPUTime(readFile("/proc/stat")).stealSince(before)) / 100
-	return r, nil
+	return nil
 }
 
 // kernelSystems are what runs when nothing that was asked for can.
 var kernelSystems = []string{"udp", "net-tcp", "spin-tcp"}
 
-// choosePlace gives a lab, or loopback with a note on why. When nothing that was asked for runs on loopback, the kernel's systems join.
+// choosePlace gives a lab, or loopback with a note on why.
 func choosePlace(c *Config) (*place, []string, error) {
 	why := missingCapabilities()
 	if why == "" {
@@ -63,9 +68,15 @@ func choosePlace(c *Config) (*place, []string, error) {
 		return nil, nil, fmt.Errorf("bench: lab %q cannot be entered: %s", c.Lab, why)
 	}
 	notes := []string{"no lab: " + why, "over loopback instead, where there is no AF_XDP"}
+	c.addKernelSystems()
+	return onLoopback(), notes, nil
+}
+
+// addKernelSystems adds them if all that was asked for needs AF_XDP.
+func (c *Config) addKernelSystems() {
 	for _, name := range c.Systems {
 		if s, _ := lookup(name); !s.Bypass() {
-			return onLoopback(), notes, nil
+			return
 		}
 	}
 	for _, name := range kernelSystems {
@@ -73,7 +84,6 @@ func choosePlace(c *Config) (*place, []string, error) {
 			c.Systems = append(c.Systems[:len(c.Systems):len(c.Systems)], name)
 		}
 	}
-	return onLoopback(), notes, nil
 }
 
 // outcome is what one run of one system gave.

@@ -1,7 +1,10 @@
 package bench
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"testing"
 )
@@ -10,6 +13,14 @@ import (
 const childArg = "bench-child"
 
 func TestMain(m *testing.M) {
+	for _, s := range []System{
+		faulty{name: "test-refuses", serve: errors.New("no such luck")},
+		faulty{name: "test-crashes", call: func() error { os.Exit(3); return nil }},
+		faulty{name: "test-lies", call: func() error { return verify([]byte("b"), []byte("a")) }},
+		faulty{name: "test-hangs", call: func() error { select {} }},
+	} {
+		Register(s)
+	}
 	if len(os.Args) == 2 && os.Args[1] == childArg {
 		if err := Child(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -17,13 +28,38 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child waits a second for reports when it exits
 	os.Exit(m.Run())
 }
 
 func childCommand(t testing.TB) []string {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return []string{exe, childArg}
 }
+
+// faulty is a system that fails in one way.
+type faulty struct {
+	name  string
+	serve error
+	call  func() error
+}
+
+func (f faulty) Name() string { return f.name }
+func (f faulty) Bypass() bool { return false }
+
+func (f faulty) Serve(ctx context.Context, _ Endpoint, ready func(Ready)) error {
+	if f.serve != nil {
+		return f.serve
+	}
+	ready(Ready{Addr: netip.MustParseAddrPort("127.0.0.1:1")})
+	<-ctx.Done()
+	return nil
+}
+
+func (f faulty) Connect(context.Context, Endpoint) (Caller, error) { return f, nil }
+func (f faulty) Call([]byte) error                                 { return f.call() }
+func (f faulty) Close() error                                      { return nil }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -54,8 +55,25 @@ func twoCPUs() (client, server int, text string) {
 	return found[0], found[1], fmt.Sprintf("client on CPU %d, server on CPU %d", found[0], found[1])
 }
 
-// labName is unique to this process, so that comparisons do not meet.
-func labName() string { return fmt.Sprintf("fastrpc-bench-%d", os.Getpid()) }
+// labPrefix starts the names of the labs made here; the process's id follows, so that comparisons do not meet.
+const labPrefix = "fastrpc-bench-"
+
+// removeOrphans takes down labs whose maker was killed before it could.
+func removeOrphans() error {
+	infos, err := lab.Status()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, i := range infos {
+		number, ours := strings.CutPrefix(i.Name, labPrefix)
+		pid, err := strconv.Atoi(number)
+		if ours && err == nil && len(i.Pids) == 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			errs = append(errs, lab.Down(i.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // inLab uses the lab of that name; it makes one for the time being when name is empty.
 func inLab(name string) (*place, error) {
@@ -67,8 +85,8 @@ func inLab(name string) (*place, error) {
 		if errors.Is(err, lab.ErrNotExist) {
 			return nil, fmt.Errorf("bench: lab %q: %w; make it with 'fastrpc lab up --lab %s', or leave --lab out", name, err, name)
 		}
-	} else {
-		l, err = lab.Up(lab.Config{Name: labName()})
+	} else if err = removeOrphans(); err == nil {
+		l, err = lab.Up(lab.Config{Name: labPrefix + strconv.Itoa(os.Getpid())})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)

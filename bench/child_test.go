@@ -1,0 +1,144 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+func loopback() *Endpoint {
+	return &Endpoint{Interface: "lo", Local: netip.MustParseAddrPort("127.0.0.1:0"), Size: 64}
+}
+
+// A parent that is gone closes the control channel; that ends a server, and frees its port.
+func TestChildEndsWithItsParent(t *testing.T) {
+	in, parentOut := io.Pipe()
+	parentIn, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- Child(in, out) }()
+	if err := json.NewEncoder(parentOut).Encode(order{Do: "serve", System: "net-tcp", Endpoint: loopback()}); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(parentIn).ReadBytes('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a answer
+	if err := json.Unmarshal(line, &a); err != nil || a.Ready == nil {
+		t.Fatalf("answer %s: %v", line, err)
+	}
+	parentOut.Close()
+	if err := <-ended; err != nil {
+		t.Errorf("Child: %v", err)
+	}
+	if c, err := net.Dial("tcp", a.Ready.Addr.String()); err == nil {
+		c.Close()
+		t.Error("the server still listens")
+	}
+}
+
+func TestChildRefusesNonsense(t *testing.T) {
+	in := strings.NewReader("{\"do\":\"run\"}\nnot JSON\n{\"do\":\"serve\"}\n")
+	var out strings.Builder
+	if err := Child(in, &out); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Count(out.String(), `"error"`); got != 3 {
+		t.Errorf("%d errors in %q, want one for each order", got, out.String())
+	}
+}
+
+// The parent gives up on a child that does not answer, and ends it although it is busy.
+func TestHangingChild(t *testing.T) {
+	p, err := startProcess("client", childCommand(t), func(c *exec.Cmd) error { return c.Start() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.ask(t.Context(), order{Do: "connect", System: "test-hangs", Endpoint: loopback()}, setupLimit); err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.ask(t.Context(), order{Do: "warm", Requests: 1}, time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "no answer") {
+		t.Errorf("%v, want a time-out", err)
+	}
+	if err := p.end(); err != nil {
+		t.Errorf("end: %v", err)
+	}
+	if p.cmd.ProcessState == nil {
+		t.Error("the process was not waited for")
+	}
+}
+
+func TestMissingChild(t *testing.T) {
+	before := openFiles(t)
+	if _, err := startProcess("server", []string{"/nonexistent"}, func(c *exec.Cmd) error { return c.Start() }); err == nil {
+		t.Fatal("a program that does not exist was started")
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d open files before, %d afterwards", before, after)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}
+
+type fakeCaller struct{ seen []uint64 }
+
+func (f *fakeCaller) Call(p []byte) error {
+	if len(f.seen) < cap(f.seen) {
+		f.seen = append(f.seen, binary.LittleEndian.Uint64(p))
+	}
+	return nil
+}
+
+func (f *fakeCaller) Close() error { return nil }
+
+// Each call carries another payload; the loop around it allocates nothing.
+func TestLoop(t *testing.T) {
+	f := &fakeCaller{seen: make([]uint64, 0, 4)}
+	c := child{ctx: context.Background(), caller: f, payload: make([]byte, 64)}
+	rec, o := newRecorder(), &order{Requests: 10}
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := c.loop(o, rec); err != nil {
+			t.Error(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+	if got := rec.round(time.Second).Ops; got != 1010 {
+		t.Errorf("%d calls recorded, want 1010", got)
+	}
+	for i, n := range f.seen {
+		if n != uint64(i+1) {
+			t.Errorf("payloads were numbered %v", f.seen)
+		}
+	}
+}
+
+func TestMeterCountsAllocations(t *testing.T) {
+	var m meter
+	m.start()
+	for range 1000 {
+		sink = new([32]byte)
+	}
+	if u := m.stop(); u.Mallocs < 1000 || u.Mallocs > 1200 {
+		t.Errorf("%d allocations counted, want 1000 and a few", u.Mallocs)
+	}
+}
+
+var sink *[32]byte

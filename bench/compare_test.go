@@ -1,0 +1,183 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestConfig(t *testing.T) {
+	good := Config{Systems: []string{"net-tcp"}, Size: 64, Requests: 1, Rounds: 1, Child: []string{"x"}}
+	if err := good.check(); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Config){
+		"no systems":   func(c *Config) { c.Systems = nil },
+		"twice":        func(c *Config) { c.Systems = []string{"net-tcp", "net-tcp"} },
+		"empty":        func(c *Config) { c.Size = 0 },
+		"too large":    func(c *Config) { c.Size = MaxSize + 1 },
+		"no rounds":    func(c *Config) { c.Rounds = 0 },
+		"no bound":     func(c *Config) { c.Requests = 0 },
+		"two bounds":   func(c *Config) { c.Duration = time.Second },
+		"negative":     func(c *Config) { c.Requests = -1 },
+		"nobody to do": func(c *Config) { c.Child = nil },
+	} {
+		c := good
+		change(&c)
+		if err := c.check(); !errors.Is(err, ErrConfig) {
+			t.Errorf("%s: %v, want ErrConfig", name, err)
+		}
+	}
+	c := good
+	c.Systems = []string{"net-tcp", "carrier-pigeon"}
+	_, err := Compare(context.Background(), c)
+	if !errors.Is(err, ErrUnknownSystem) || !errors.Is(err, ErrConfig) {
+		t.Fatalf("%v, want ErrUnknownSystem", err)
+	}
+	for _, name := range append(Default(), "carrier-pigeon") {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("%q does not name %s", err, name)
+		}
+	}
+}
+
+// What a user runs, small: in a lab of its own as root, over loopback otherwise, which must be said.
+func TestCompare(t *testing.T) {
+	var steps []string
+	c := Config{
+		Systems: []string{"ring", "net-tcp", "spin-tcp"}, Size: 64, Requests: 300, Rounds: 2, Child: childCommand(t),
+		Progress: func(p Progress) { steps = append(steps, p.System) },
+	}
+	r, err := Compare(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	noLab(t)
+	privileged := missingCapabilities() == ""
+	if privileged != (len(r.Notes) == 0) {
+		t.Errorf("notes %q", r.Notes)
+	}
+	ran := c.Systems
+	if !privileged {
+		ran = ran[1:]
+	}
+	if want := slices.Concat(ran, ran); !slices.Equal(steps, want) {
+		t.Errorf("ran %v, want %v: interleaved", steps, want)
+	}
+	for _, res := range r.Results {
+		if !slices.Contains(ran, res.System) {
+			if res.Error == "" || len(res.Rounds) != 0 {
+				t.Errorf("%+v: want a reason and no rounds", res)
+			}
+			continue
+		}
+		checkResult(t, &res, c.Rounds, c.Requests)
+	}
+	if privileged && (r.Machine.Driver != "veth" || r.Machine.XDPMode != "native" || r.Machine.ZeroCopy != "no") {
+		t.Errorf("machine %+v: want what the kernel granted on veth", r.Machine)
+	}
+}
+
+func checkResult(t *testing.T, res *Result, rounds, ops int) {
+	t.Helper()
+	if res.Error != "" || len(res.Rounds) != rounds || res.AllocsPerOp == nil {
+		t.Fatalf("%s: %d rounds, allocations %s, error %q", res.System, len(res.Rounds), number3(res.AllocsPerOp), res.Error)
+	}
+	// A process has a handful of allocations of its own; one in a call would be 1.
+	if *res.AllocsPerOp > 0.2 {
+		t.Errorf("%s: %v allocations a call", res.System, *res.AllocsPerOp)
+	}
+	for _, round := range res.Rounds {
+		if round.Ops != int64(ops) || round.P50 <= 0 || round.P50 > round.P99 || round.P99 > round.P999 || round.P999 > round.Max || round.PerSec <= 0 {
+			t.Errorf("%s: implausible %+v", res.System, round)
+		}
+	}
+}
+
+// noLab checks that no comparison of this process left its lab behind.
+func noLab(t *testing.T) {
+	t.Helper()
+	left, err := filepath.Glob(fmt.Sprintf("/run/netns/%s%d-*", labPrefix, os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// compareOnLoopback runs c as Compare does where there are no privileges.
+func compareOnLoopback(t *testing.T, c Config) *Report {
+	t.Helper()
+	p := onLoopback()
+	r := newReport(&c, p, nil)
+	if err := r.fill(t.Context(), &c, p); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestLoopback(t *testing.T) {
+	r := compareOnLoopback(t, Config{Systems: []string{"spin-tcp", "ring", "net-tcp"}, Size: 1, Requests: 200, Rounds: 1, Child: childCommand(t)})
+	checkResult(t, &r.Results[0], 1, 200)
+	checkResult(t, &r.Results[2], 1, 200)
+	if r.Results[1].Error == "" {
+		t.Error("ring ran over loopback, or was left out without a reason")
+	}
+}
+
+func TestDuration(t *testing.T) {
+	const d = 50 * time.Millisecond
+	r := compareOnLoopback(t, Config{Systems: []string{"spin-tcp"}, Size: MaxSize, Duration: d, Rounds: 1, Child: childCommand(t)})
+	if res := r.Results[0]; res.Error != "" || res.Rounds[0].Ops < 2 || res.Rounds[0].Seconds < d.Seconds() {
+		t.Errorf("%+v", res)
+	}
+}
+
+// A system that fails says why, is not tried again, and leaves the others alone.
+func TestFaultySystems(t *testing.T) {
+	var steps []string
+	r := compareOnLoopback(t, Config{
+		Systems: []string{"test-refuses", "test-crashes", "test-lies", "net-tcp"}, Size: 64, Requests: 100, Rounds: 2, Child: childCommand(t),
+		Progress: func(p Progress) { steps = append(steps, p.System) },
+	})
+	for i, want := range []string{"no such luck", "exit status 3", ErrEcho.Error()} {
+		if res := r.Results[i]; !strings.Contains(res.Error, want) || len(res.Rounds) != 0 {
+			t.Errorf("%s: error %q, want one with %q", res.System, res.Error, want)
+		}
+	}
+	checkResult(t, &r.Results[3], 2, 100)
+	if want := []string{"test-refuses", "test-crashes", "test-lies", "net-tcp", "net-tcp"}; !slices.Equal(steps, want) {
+		t.Errorf("ran %v, want %v", steps, want)
+	}
+}
+
+// A comparison that is interrupted while a call hangs ends, with its processes, and says so.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := Config{Systems: []string{"test-hangs"}, Size: 64, Requests: 1, Rounds: 1, Child: childCommand(t)}
+	c.Progress = func(Progress) { cancel() }
+	if _, err := Compare(ctx, c); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want context.Canceled", err)
+	}
+	noLab(t)
+}
+
+func TestNothingRunsOnLoopback(t *testing.T) {
+	c := Config{Systems: []string{"ring"}}
+	c.addKernelSystems()
+	if !slices.Contains(c.Systems, "net-tcp") || !slices.Contains(c.Systems, "spin-tcp") || c.Systems[0] != "ring" {
+		t.Errorf("%v: want the kernel's systems too", c.Systems)
+	}
+	c = Config{Systems: []string{"ring", "spin-tcp"}}
+	c.addKernelSystems()
+	if !slices.Equal(c.Systems, []string{"ring", "spin-tcp"}) {
+		t.Errorf("%v: want what was asked for", c.Systems)
+	}
+}

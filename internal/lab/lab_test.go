@@ -117,7 +117,7 @@ func TestConfig(t *testing.T) {
 				return err
 			}
 			a := link.Attrs()
-			if a.NumRxQueues != 3 || a.NumTxQueues != 3 || a.MTU != 9000 || a.Index != h.Ifindex || !bytes.Equal(a.HardwareAddr, h.MAC) {
+			if a.OperState != netlink.OperUp || a.NumRxQueues != 3 || a.NumTxQueues != 3 || a.MTU != 9000 || a.Index != h.Ifindex || !bytes.Equal(a.HardwareAddr, h.MAC) {
 				t.Errorf("%+v\nis not what %+v says", a, h)
 			}
 			return nil

@@ -29,6 +29,9 @@ func checkInterface(link netlink.Link) Finding {
 	case a.OperState == netlink.OperDown || a.OperState == netlink.OperLowerLayerDown:
 		f.Level = Note
 		f.Text += "; it has no carrier: check the cable and the other end"
+	case a.MasterIndex != 0:
+		f.Level = Note
+		f.Text += fmt.Sprintf("; it is a port of interface %d (a bond or bridge), and only packets that come in here are seen", a.MasterIndex)
 	case link.Type() == "vlan" || link.Type() == "bridge" || link.Type() == "macvlan" || link.Type() == "ipvlan":
 		f.Level = Note
 		f.Text += "; a device on top of another has no native XDP: use the one below, whose packets may carry one VLAN tag"

@@ -51,14 +51,18 @@ func Examine(name string, o Options) Report {
 
 	root := os.DirFS("/")
 	r := Report{Interface: name}
-	r.add(checkKernel(release()), checkPrivileges(readFile(root, "proc/self/status"), memlockLimit()))
+	r.add(checkKernel(release()))
 	link, err := netlink.LinkByName(name)
+	queues, most := 1, 1
+	if err == nil {
+		queues, most = receiveQueues(link)
+	}
+	r.add(checkPrivileges(readFile(root, "proc/self/status"), memlockLimit(), queues))
 	if err != nil {
 		r.add(Finding{"interface", Wrong, fmt.Sprintf("%s: %v; the interfaces are %s", name, err, strings.Join(interfaces(), ", ")), "ip link show"})
 		return r
 	}
 	r.add(checkInterface(link), checkDriver(name))
-	queues, most := receiveQueues(link)
 	r.add(checkQueues(name, queues, most, runtime.NumCPU()))
 	r.add(checkFeatures(link.Attrs().Index))
 	r.add(checkMTU(name, link.Attrs().MTU, os.Getpagesize()))

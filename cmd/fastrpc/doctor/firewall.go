@@ -17,7 +17,8 @@ func judgeFirewall(rules int, err error) Finding {
 	f := Finding{Check: "firewall", Level: Note}
 	f.Text = "XDP runs before nftables, iptables and conntrack: their rules do not see what goes to our ports"
 	if err == nil && rules > 0 {
-		f.Text += fmt.Sprintf(", and this namespace has %d such rules; allow only known sources with the prefixes setting of xdp://", rules)
+		f.Text += fmt.Sprintf(", and this namespace has %d such rules; let only known sources in, as below", rules)
+		f.Fix = "fastrpc serve --listen 'xdp://IFACE:PORT?prefixes=192.0.2.0/24'"
 	}
 	return f
 }

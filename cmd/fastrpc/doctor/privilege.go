@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// umemBytes is how much locked memory a server with defaults takes.
-const umemBytes = 16 << 20
+// queueBytes is the locked memory that xdp:// takes for each queue by default (package transport/xdp, settings frames and chunk).
+const queueBytes = 8 << 20
 
 // memlockLimit is the soft RLIMIT_MEMLOCK, in bytes.
 func memlockLimit() uint64 {
@@ -21,7 +21,8 @@ func memlockLimit() uint64 {
 }
 
 // checkPrivileges reads /proc/self/status.
-func checkPrivileges(status string, memlock uint64) Finding {
+func checkPrivileges(status string, memlock uint64, queues int) Finding {
+	memory := uint64(queues) * queueBytes
 	f := Finding{Check: "capabilities", Level: OK, Text: "CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF are there"}
 	caps, ok := effective(status)
 	if !ok {
@@ -34,10 +35,10 @@ func checkPrivileges(status string, memlock uint64) Finding {
 		name string
 		ok   bool
 	}{
-		{"CAP_NET_RAW", has(unix.CAP_NET_RAW)},                           // to open AF_XDP sockets
-		{"CAP_NET_ADMIN", has(unix.CAP_NET_ADMIN)},                       // to attach to an interface
-		{"CAP_BPF", has(unix.CAP_BPF) || has(unix.CAP_SYS_ADMIN)},        // to load the program
-		{"CAP_IPC_LOCK", has(unix.CAP_IPC_LOCK) || memlock >= umemBytes}, // to lock packet memory beyond RLIMIT_MEMLOCK
+		{"CAP_NET_RAW", has(unix.CAP_NET_RAW)},                        // to open AF_XDP sockets
+		{"CAP_NET_ADMIN", has(unix.CAP_NET_ADMIN)},                    // to attach to an interface
+		{"CAP_BPF", has(unix.CAP_BPF) || has(unix.CAP_SYS_ADMIN)},     // to load the program
+		{"CAP_IPC_LOCK", has(unix.CAP_IPC_LOCK) || memlock >= memory}, // to lock packet memory beyond RLIMIT_MEMLOCK
 	} {
 		if !c.ok {
 			missing = append(missing, c.name)
@@ -48,8 +49,8 @@ func checkPrivileges(status string, memlock uint64) Finding {
 	}
 	f.Level = Wrong
 	f.Text = "missing " + strings.Join(missing, ", ")
-	if !has(unix.CAP_IPC_LOCK) && memlock < umemBytes {
-		f.Text += fmt.Sprintf(" (in place of CAP_IPC_LOCK, RLIMIT_MEMLOCK of %d MiB will do; it is %d KiB)", umemBytes>>20, memlock>>10)
+	if !has(unix.CAP_IPC_LOCK) && memlock < memory {
+		f.Text += fmt.Sprintf(" (in place of CAP_IPC_LOCK, RLIMIT_MEMLOCK of %d MiB will do; it is %d KiB)", memory>>20, memlock>>10)
 	}
 	f.Fix = "sudo setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock=ep $(command -v fastrpc)   # or run as root"
 	return f

@@ -148,6 +148,9 @@ func (c *Conn) handleAnswer(now transport.Time, h *wire.Handshake) {
 func (e *Endpoint) handleHello(now transport.Time, f *transport.Frame, h *wire.Handshake) {
 	l, listening := e.listening[f.Path.LocalPort]
 	if !listening {
+		l, listening = e.listening[0]
+	}
+	if !listening {
 		e.refuse(f, h, Unavailable, "nobody listens on this port")
 		return
 	}

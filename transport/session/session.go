@@ -94,7 +94,7 @@ func New(frames Frames, cfg Config) *Endpoint {
 	return e
 }
 
-// Listen accepts sessions that clients open to a local port. A later call for the same port replaces the Listener.
+// Listen accepts sessions that clients open to a local port, 0 for every port that has no Listener of its own. A later call for the same port replaces the Listener.
 func (e *Endpoint) Listen(port uint16, l Listener) { e.listening[port] = l }
 
 // Unlisten refuses new sessions to a port. Those that are open stay.
@@ -257,3 +257,9 @@ func (e *Endpoint) forget(c *Conn) {
 	e.wheel.remove(c)
 	e.ready.remove(c)
 }
+
+// CallLimit is the most calls and requests that there can be at once.
+func (e *Endpoint) CallLimit() int { return e.cfg.Calls }
+
+// Unsent tells whether packets wait to be built or taken by the link.
+func (e *Endpoint) Unsent() bool { return e.ready.head != nil || len(e.pending) > 0 }

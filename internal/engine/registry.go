@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/fastrpc/fastrpc/transport"
+)
+
+// Engines are shared: one for each link of the process, counted by its users.
+var (
+	mu    sync.Mutex
+	users = map[*Engine]int{}
+	byID  [256]atomic.Pointer[Engine]
+)
+
+// ErrTooMany is what the 257th engine of a process is told: a session ID has room for 256.
+var ErrTooMany = errors.New("engine: 256 queues are in use by this process already: restrict them, such as with ?queues=0-3")
+
+// Acquire returns the link's engine and counts one more user of it. The reference to the link is the engine's from here on.
+func Acquire(link transport.Link, cfg Config) (*Engine, error) {
+	mu.Lock()
+	defer mu.Unlock()
+	free := -1
+	for i := range byID {
+		switch e := byID[i].Load(); {
+		case e == nil && free < 0:
+			free = i
+		case e != nil && e.link == link:
+			users[e]++
+			return e, nil
+		}
+	}
+	if free < 0 {
+		return nil, ErrTooMany
+	}
+	e := start(link, uint8(free), cfg)
+	users[e] = 1
+	byID[free].Store(e)
+	return e, nil
+}
+
+// Close gives the engine up, and with it a reference to its link. The last user's Close ends its sessions and stops it.
+func (e *Engine) Close() error {
+	mu.Lock()
+	users[e]--
+	last := users[e] == 0
+	if last {
+		delete(users, e)
+		byID[e.id].Store(nil)
+	}
+	mu.Unlock()
+	if last {
+		e.stop()
+	}
+	return e.link.Close()
+}

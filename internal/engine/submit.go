@@ -1,0 +1,158 @@
+package engine
+
+import (
+	"errors"
+	"sync"
+	"syscall"
+
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/session"
+)
+
+type opKind uint8
+
+const (
+	opStart  opKind = iota + 1 // the call of a waiter
+	opCancel                   // the call of a waiter, if it has not ended
+	opReply
+	opFunc
+)
+
+// operation is what somebody who does not poll asks of the poller.
+type operation struct {
+	kind    opKind
+	call    *session.Call
+	waiter  *waiter
+	code    session.Code
+	outcome session.Outcome
+	n       int    // bytes in the call's Buffer; -1: body counts
+	body    []byte // a larger reply
+	do      func(now transport.Time)
+}
+
+var (
+	errBusy    = &session.Error{Code: session.ResourceExhausted, Outcome: session.NotExecuted, Reason: "too many operations wait for the engine: make fewer calls at once"}
+	errStopped = &session.Error{Code: session.Unavailable, Outcome: session.NotExecuted, Reason: "the engine has stopped"}
+)
+
+func (e *Engine) push(op operation) bool {
+	step("push")
+	return !e.stopped.Load() && e.submit.Push(op)
+}
+
+// Reply answers a request from any goroutine: with the first n bytes of its Buffer, or, where n is negative, with body, as
+// session.Call.ReplyBytes has it. A full submission queue is waited for.
+func (e *Engine) Reply(k *session.Call, code session.Code, outcome session.Outcome, n int, body []byte) {
+	for !e.push(operation{kind: opReply, call: k, code: code, outcome: outcome, n: n, body: body}) {
+		if e.stopped.Load() {
+			return
+		}
+		e.lead()
+	}
+	e.lead()
+}
+
+// lead polls one turn, unless somebody polls already.
+func (e *Engine) lead() {
+	if e.token.acquire() {
+		e.turn()
+		e.release()
+	}
+}
+
+// Release gives back an ended call, from any goroutine.
+func (e *Engine) Release(k *session.Call) {
+	if !e.returns.Push(k) {
+		panic("engine: more calls were released than there are")
+	}
+}
+
+// drain does what was submitted; it returns whether there was anything.
+func (e *Engine) drain() (worked bool) {
+	for range submissions {
+		op, ok := e.submit.Pop()
+		if !ok {
+			break
+		}
+		worked = true
+		switch op.kind {
+		case opStart:
+			op.waiter.start(e.now)
+		case opCancel:
+			op.waiter.cancel(e.now)
+		case opReply:
+			if op.n >= 0 {
+				op.call.Reply(e.now, op.code, op.outcome, op.n)
+			} else {
+				op.call.ReplyBytes(e.now, op.code, op.outcome, op.body)
+			}
+		case opFunc:
+			op.do(e.now)
+		}
+	}
+	for {
+		k, ok := e.returns.Pop()
+		if !ok {
+			break
+		}
+		k.Release()
+	}
+	for range inboxPackets {
+		p, ok := e.inbox.Pop()
+		if !ok {
+			break
+		}
+		worked = true
+		e.receiveForeign(&p)
+	}
+	return worked
+}
+
+// foreign is a packet that another queue's engine received.
+type foreign struct {
+	buf   *[]byte
+	path  transport.Path
+	stamp transport.Time
+	ecn   uint8
+}
+
+var foreignBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+
+// forward hands a packet to the engine whose session it names. The frame is given back: the packet travels as a copy, because a frame
+// belongs to one link.
+func (e *Engine) forward(owner uint8, f *transport.Frame) {
+	e.stats.Forwarded++
+	if o := byID[owner].Load(); o != nil && o != e {
+		buf := foreignBuffers.Get().(*[]byte)
+		*buf = append((*buf)[:0], f.Data...)
+		if o.inbox.Push(foreign{buf: buf, path: f.Path, stamp: f.Stamp, ecn: f.ECN}) {
+			o.lead()
+		} else {
+			e.stats.InboxDropped++
+			foreignBuffers.Put(buf)
+		}
+	}
+	e.link.Free([]transport.Frame{{ID: f.ID}})
+}
+
+func (e *Engine) receiveForeign(p *foreign) {
+	defer foreignBuffers.Put(p.buf)
+	f, ok := e.link.Alloc()
+	if !ok || len(*p.buf) > len(f.Data) {
+		e.stats.InboxDropped++
+		if ok {
+			e.link.Free([]transport.Frame{f})
+		}
+		return
+	}
+	f.Data = f.Data[:copy(f.Data, *p.buf)]
+	f.Path, f.Stamp, f.ECN, f.More = p.path, p.stamp, p.ecn, false
+	if _, ours := e.core.HandlePacket(e.now, &f); !ours {
+		e.link.Free([]transport.Frame{f})
+	}
+}
+
+// gone tells whether a link's error means that it will not work again.
+func gone(err error) bool {
+	return errors.Is(err, transport.ErrClosed) || errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.ENODEV)
+}

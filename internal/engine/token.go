@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/fastrpc/fastrpc/transport"
+)
+
+// token is held by whoever polls.
+type token struct {
+	held atomic.Bool
+	_    [63]byte // what others write to stays off this line
+}
+
+// acquire takes the token, if it is free.
+func (t *token) acquire() bool {
+	step("acquire")
+	return !t.held.Load() && t.held.CompareAndSwap(false, true)
+}
+
+func (t *token) free() {
+	step("free")
+	t.held.Store(false)
+}
+
+// keeper is the goroutine that polls when no caller does.
+//
+// No wake-up is lost, because each side first publishes and then looks:
+//
+//   - A submitter pushes, then tries the token. If it is held, the holder has not yet looked at the queue for the last time: after it freed
+//     the token it looks again (release), and so does the keeper before it parks (park).
+//   - The keeper publishes that it stands by or waits, then tries the token or looks at the queue. A releaser frees the token, then looks
+//     at what the keeper published.
+//
+// The test in token_test.go runs this code through all interleavings of these steps.
+type keeper struct {
+	state  atomic.Uint32
+	until  atomic.Int64  // while waiting: when it will look by itself; 0: never
+	signal chan struct{} // holds one wake-up for a keeper that stands by
+	gone   chan struct{} // closed when the goroutine has ended
+	leads  atomic.Uint32 // counts the callers that polled
+}
+
+const (
+	running uint32 = iota
+	standby        // asleep while callers poll, until it is signalled or they have been quiet for a tick
+	waiting        // in link.Wait, for packets
+)
+
+// tick is how often a keeper that stands by looks whether callers still poll. What a lone caller leaves behind, such as a delayed
+// acknowledgement, is late by two ticks at most.
+const tick = 2 * time.Millisecond
+
+func (k *keeper) init() {
+	k.signal = make(chan struct{}, 1)
+	k.gone = make(chan struct{})
+}
+
+// wake makes the keeper try for the token, wherever it is.
+func (k *keeper) wake(link transport.Link) {
+	step("wake")
+	select {
+	case k.signal <- struct{}{}:
+	default:
+	}
+	step("look at keeper")
+	if k.state.Load() == waiting {
+		link.Wake()
+	}
+}
+
+// keep is the keeper's life: poll while there is something to do, then wait for packets; stand by while somebody else polls.
+func (e *Engine) keep() {
+	defer close(e.keeper.gone)
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
+	for !e.stopped.Load() {
+		step("stand by")
+		e.keeper.state.Store(standby)
+		if e.token.acquire() {
+			e.keeper.state.Store(running)
+			e.pollAndPark()
+			continue
+		}
+		for quiet := false; !quiet; {
+			leads := e.keeper.leads.Load()
+			timer.Reset(tick)
+			select {
+			case <-e.keeper.signal:
+				quiet = true
+			case <-timer.C:
+				quiet = e.keeper.leads.Load() == leads || e.stopped.Load()
+			}
+		}
+	}
+}
+
+// pollAndPark polls as the token's holder until nothing happens for a while, then frees the token and waits for a packet, a wake-up or the
+// next timer.
+func (e *Engine) pollAndPark() {
+	since := transport.Now()
+	for empty := uint(1); !e.stopped.Load(); empty++ {
+		if e.turn() {
+			since, empty = e.now, 0
+			if e.readied || e.core.Answering() > 0 {
+				runtime.Gosched() // to those whose calls ended, or to the workers
+			}
+			continue
+		}
+		if e.core.Answering() > 0 || empty%yieldEvery == 0 {
+			runtime.Gosched()
+		}
+		if e.cfg.Idle == Spin || e.core.Unsent() || e.cfg.Idle == SpinThenPark && e.now.Sub(since) < e.cfg.SpinFor {
+			continue
+		}
+		break
+	}
+	e.park()
+}
+
+// park frees the token and waits in the link.
+func (e *Engine) park() {
+	k := &e.keeper
+	until := e.core.NextTimeout()
+	k.until.Store(int64(until))
+	step("publish waiting")
+	k.state.Store(waiting)
+	e.token.free()
+	step("look at queue")
+	if !e.submit.Empty() || !e.inbox.Empty() || e.stopped.Load() {
+		return
+	}
+	if err := e.link.Wait(until); err != nil { // a broken link cannot wait
+		time.Sleep(tick)
+	}
+	select { // this wake-up has been heeded
+	case <-k.signal:
+	default:
+	}
+}
+
+// release frees the token at a caller's hands, and sees to it that somebody goes on where something is left to do.
+func (e *Engine) release() {
+	k := &e.keeper
+	next := e.core.NextTimeout()
+	busy := e.listening.Load() > 0 || e.core.Busy()
+	unsent := e.core.Unsent()
+	k.leads.Add(1)
+	e.token.free()
+	step("look again")
+	queued := !e.submit.Empty() || !e.inbox.Empty()
+	heir := false
+	switch k.state.Load() {
+	case standby:
+		heir = busy || queued
+	case waiting: // it hears packets by itself
+		until := transport.Time(k.until.Load())
+		heir = queued || unsent || next != 0 && (until == 0 || next < until)
+	}
+	if heir {
+		k.wake(e.link)
+		runtime.Gosched() // without it the heir waits for as long as this goroutine computes
+	}
+}
+
+// step is a place between two of which nothing else may matter; a test runs other goroutines there.
+func step(name string) {
+	if atStep != nil {
+		atStep(name)
+	}
+}
+
+var atStep func(name string)

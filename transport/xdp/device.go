@@ -211,7 +211,8 @@ func (d *device) setMTU(mtu int) (changed bool) {
 	room := d.settings.chunk - dataOffset
 	four := uint32(min(netpath.MaxPayload(min(mtu, maxMTU(d.settings.chunk)), false), room))
 	six := uint32(min(netpath.MaxPayload(min(mtu, maxMTU(d.settings.chunk)), true), room))
-	return d.payload4.Swap(four) != four || d.payload6.Swap(six) != six
+	changed = d.payload4.Swap(four) != four
+	return d.payload6.Swap(six) != six || changed
 }
 
 // payload is the largest Frame.Data to or from an address by the interface's MTU.

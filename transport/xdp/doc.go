@@ -21,7 +21,7 @@
 //	queues=0 | 0,2 | 0-3       the receive queues to serve; default: all
 //	frames=4096                packet buffers for each queue, half of them to receive; a power of two, 64 to 65536
 //	chunk=2048|4096            bytes of a packet buffer; default: 2048, or 4096 where the interface's MTU needs it
-//	prefixes=10.0.0.0/8,...    peers that are accepted, others are left to the kernel; default: any
+//	prefixes=10.0.0.0/8,...    sources that are accepted, this host's own addresses not excepted; default: any
 //	busypoll=µs                time to poll the driver in each system call (SO_BUSY_POLL); default: 0, none
 //
 // The first opener of an interface decides; a later one in the same process that names a setting must name the same value.

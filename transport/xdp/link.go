@@ -288,8 +288,11 @@ func (l *Link) Events(es []transport.Event) int { return l.events.pop(es) }
 // Wait parks until something can be received.
 func (l *Link) Wait(until transport.Time) error {
 	xsk, sockets := -1, []*kernelSocket(nil)
-	if l.state.Load() == linkOpen {
+	switch l.state.Load() {
+	case linkOpen:
 		xsk = l.fd
+	case linkClosed:
+		return transport.ErrClosed
 	}
 	if l.first {
 		sockets = *l.dev.sockets.Load()

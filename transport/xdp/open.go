@@ -72,6 +72,7 @@ func (d *device) copyMode() afxdp.Mode {
 // shut closes what the Link holds. Nobody uses it any more.
 func (l *Link) shut() error {
 	l.state.Store(linkClosed)
+	l.park.wake() // a Wait that should not be there any more would keep the queue's socket open
 	l.frames.spare = nil
 	l.local = nil
 	err := l.park.close()

@@ -20,6 +20,7 @@ type Stats struct {
 
 	Malformed   uint64 // dropped: headers that do not fit the packet
 	NotOurs     uint64 // dropped: for an address that no Port listens on
+	Denied      uint64 // dropped: from outside of the allowed prefixes, which the program left to the kernel's socket
 	TooLong     uint64 // dropped: a kernel socket's packet that does not fit into a frame
 	SendDropped uint64 // dropped: refused by the kernel's socket
 	NoFrame     uint64 // times that Alloc, or a packet of the kernel's socket, found no frame

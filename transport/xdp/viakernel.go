@@ -2,6 +2,7 @@ package xdp
 
 import (
 	"errors"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -84,7 +85,25 @@ func (l *Link) acceptViaKernel(r *received) bool {
 		l.stats.NotOurs++
 		return false
 	}
+	if !l.dev.allows(&r.path.RemoteIP) {
+		l.stats.Denied++
+		return false
+	}
 	return true
+}
+
+// allows tells whether a source is in the list that the steering program goes by; what it denies comes to the kernel's socket.
+func (d *device) allows(ip *[16]byte) bool {
+	if len(d.settings.prefixes) == 0 {
+		return true
+	}
+	addr := netip.AddrFrom16(*ip).Unmap()
+	for _, p := range d.settings.prefixes {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // takeErrors turns ICMP's answers to our packets into events. Any Link may have the session that sent them, so all are told.

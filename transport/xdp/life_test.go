@@ -1,0 +1,352 @@
+package xdp_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/fastrpc/fastrpc/internal/lab"
+	"github.com/fastrpc/fastrpc/internal/lab/labtest"
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/xdp"
+)
+
+// Every Port of an interface has the same Links, and a Link lives until the last of them has closed it.
+func TestPortsShareLinks(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 2})
+	h := cable.Server()
+	peer := listenKernel(t, cable.Client(), addrPort(cable.Client().IPv4, 9001))
+	remote := addrPort(cable.Client().IPv4, 9001)
+
+	first := listen2(t, h, "xdp://veth0:9000?frames=128")
+	second := listen2(t, h, "xdp://veth0:9001?frames=128") // names what is so already
+	third, err := tryDial(t, h, remote, "")
+	must(t, err)
+	if len(first.Links()) != 2 || !slices.Equal(first.Links(), second.Links()) || !slices.Equal(first.Links(), third.Links()) {
+		t.Fatalf("Links: %v, %v, %v", first.Links(), second.Links(), third.Links())
+	}
+	if _, err := tryListen(t, h, "xdp://veth0:9002?frames=256"); !errors.Is(err, xdp.ErrSettings) || !strings.Contains(err.Error(), "frames=128") {
+		t.Errorf("other settings: %v", err)
+	}
+	if _, err := tryListen(t, h, "xdp://veth0:9000"); !errors.Is(err, xdp.ErrPortTaken) {
+		t.Errorf("the same port again: %v", err)
+	}
+	links := first.Links()
+	works := func(p transport.Port) {
+		t.Helper()
+		local := p.Local()
+		path := resolve(t, links[0], local, remote)
+		send(t, links[0], path, []byte("to the peer"))
+		_, from := readFrom(t, peer)
+		if from.Port() != local.Port() {
+			t.Fatalf("from %v, not %v", from, local)
+		}
+		_, err := peer.WriteToUDPAddrPort([]byte("back"), from)
+		must(t, err)
+		f, got := receiveAny(t, links)
+		if string(got) != "back" || f.Path.LocalPort != local.Port() {
+			t.Fatalf("%q at %v", got, f.Path.Local())
+		}
+	}
+	for _, p := range []transport.Port{first, second, third} {
+		works(p)
+	}
+	closePort(t, first)
+	works(second)
+	closePort(t, third)
+	works(second)
+	closePort(t, second)
+	for _, l := range links {
+		if _, err := l.Recv(make([]transport.Frame, 1)); !errors.Is(err, transport.ErrClosed) {
+			t.Errorf("Recv after the last Close: %v", err)
+		}
+		if _, ok := l.Alloc(); ok {
+			t.Error("Alloc after the last Close")
+		}
+		l.Wake()
+		must(t, l.Close())
+	}
+	checkBare(t, h)
+}
+
+// receiveAny is receive over all Links, by polling.
+func receiveAny(t testing.TB, links []transport.Link) (transport.Frame, []byte) {
+	t.Helper()
+	var fs [1]transport.Frame
+	for until := transport.Now().Add(patience); transport.Now() < until; {
+		for _, l := range links {
+			n, err := l.Recv(fs[:])
+			must(t, err)
+			if n == 1 {
+				data := bytes.Clone(fs[0].Data)
+				l.Free(fs[:])
+				return fs[0], data
+			}
+		}
+	}
+	t.Fatal("no packet came")
+	panic("unreachable")
+}
+
+// Both addresses of an interface can have the same port; a packet for an address that nobody listens on is not delivered.
+func TestPortOfSingleAddresses(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 1})
+	h := cable.Server()
+	four, six := addrPort(h.IPv4, 9000), addrPort(h.IPv6, 9000)
+	c := listenKernel(t, cable.Client(), addrPort(cable.Client().IPv6, 9001))
+	c4 := listenKernel(t, cable.Client(), addrPort(cable.Client().IPv4, 9001))
+
+	p4 := listen(t, h, "xdp://"+four.String())
+	l := p4.Links()[0]
+	_, err := c.WriteToUDPAddrPort([]byte("to nobody"), six)
+	must(t, err)
+	_, err = c4.WriteToUDPAddrPort([]byte("four"), four)
+	must(t, err)
+	if _, got := receive(t, l); string(got) != "four" {
+		t.Errorf("received %q", got)
+	}
+	if s := stats(l); s.NotOurs != 1 || s.Received != 1 {
+		t.Errorf("%+v", s)
+	}
+
+	p6 := listen2(t, h, "xdp://"+six.String())
+	_, err = c.WriteToUDPAddrPort([]byte("six"), six)
+	must(t, err)
+	if _, got := receive(t, l); string(got) != "six" {
+		t.Errorf("received %q", got)
+	}
+	if _, err := tryListen(t, h, "xdp://"+six.String()); !errors.Is(err, xdp.ErrPortTaken) {
+		t.Errorf("the same address again: %v", err)
+	}
+	if _, err := tryListen(t, h, "xdp://veth0:9000"); !errors.Is(err, xdp.ErrPortTaken) {
+		t.Errorf("all addresses beside one: %v", err)
+	}
+	closePort(t, p6)
+	_, err = c4.WriteToUDPAddrPort([]byte("four"), four)
+	must(t, err)
+	if _, got := receive(t, l); string(got) != "four" {
+		t.Errorf("received %q", got)
+	}
+}
+
+// What the peer sends from its queue 1 arrives on queue 1: veth pairs them.
+func TestQueues(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 2})
+	at := addrPort(cable.Server().IPv4, 9000)
+	server := listen(t, cable.Server(), "xdp://"+at.String()).Links()
+	p := dial(t, cable.Client(), at, "")
+	for q, client := range p.Links() {
+		data := random(100)
+		send(t, client, resolve(t, client, p.Local(), at), data)
+		f, got := receive(t, server[q])
+		if !bytes.Equal(got, data) {
+			t.Fatalf("%d bytes", len(got))
+		}
+		send(t, server[q], f.Path, data)
+		if _, got := receive(t, client); !bytes.Equal(got, data) {
+			t.Fatalf("%d bytes came back", len(got))
+		}
+	}
+}
+
+// A queue that was left out loses nothing: the kernel's socket receives what comes there.
+func TestQueueWithoutSocket(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 2})
+	at := addrPort(cable.Server().IPv4, 9000)
+	server := listen(t, cable.Server(), "xdp://"+at.String()+"?queues=1").Links()
+	if len(server) != 1 || !strings.Contains(server[0].Caps().Name, "queue 1") {
+		t.Fatalf("Links: %v", server)
+	}
+	p := dial(t, cable.Client(), at, "")
+	for _, client := range p.Links() {
+		data := random(100)
+		send(t, client, resolve(t, client, p.Local(), at), data)
+		f, got := receive(t, server[0])
+		if !bytes.Equal(got, data) {
+			t.Fatalf("%d bytes", len(got))
+		}
+		send(t, server[0], f.Path, data)
+		if _, got := receiveAny(t, p.Links()); !bytes.Equal(got, data) {
+			t.Fatalf("%d bytes came back", len(got))
+		}
+	}
+	if s := stats(server[0]); s.Received != 1 || s.ViaKernel != 1 || s.Steering.NoSocket != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Sources outside of the prefixes are not heard, neither on the queue nor through the kernel's socket.
+func TestPrefixes(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 1})
+	four, six := addrPort(cable.Server().IPv4, 9000), addrPort(cable.Server().IPv6, 9000)
+	c4 := listenKernel(t, cable.Client(), addrPort(cable.Client().IPv4, 9001))
+	c6 := listenKernel(t, cable.Client(), addrPort(cable.Client().IPv6, 9001))
+	for prefixes, denied := range map[string]bool{"198.18.0.0/24,2001:2::/64": false, "192.0.2.0/24,2001:2::1": true} {
+		p := listen2(t, cable.Server(), "xdp://veth0:9000?prefixes="+prefixes)
+		l := p.Links()[0]
+		_, err := c4.WriteToUDPAddrPort([]byte("four"), four)
+		must(t, err)
+		if !denied {
+			receive(t, l)
+		}
+		_, err = c6.WriteToUDPAddrPort([]byte("six"), six)
+		must(t, err)
+		if _, got := receive(t, l); string(got) != "six" {
+			t.Errorf("received %q", got)
+		}
+		for until := transport.Now().Add(patience); denied && stats(l).Denied == 0; {
+			var fs [1]transport.Frame
+			if n, err := l.Recv(fs[:]); n != 0 || err != nil || transport.Now() > until {
+				t.Fatalf("prefixes=%s: received %d, %v: %+v", prefixes, n, err, stats(l))
+			}
+		}
+		if s := stats(l); denied != (s.Denied == 1) || denied != (s.Steering.Denied == 1) || s.ViaKernel != 0 {
+			t.Errorf("prefixes=%s: %+v", prefixes, s)
+		}
+		closePort(t, p)
+	}
+}
+
+// The interface goes away in the middle: an event, errors, no panic, and everything can be closed.
+func TestInterfaceDeleted(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 2})
+	remote := addrPort(cable.Server().IPv4, 9000)
+	p, err := tryDial(t, cable.Client(), remote, "")
+	must(t, err)
+	l := p.Links()[0]
+	path := resolve(t, l, p.Local(), remote)
+	send(t, l, path, []byte("before"))
+
+	// The last socket that is bound to it keeps the kernel from forgetting a deleted interface, so a hang here is one of the bugs looked for.
+	must(t, cable.Client().Do(func() error {
+		link, err := netlink.LinkByIndex(cable.Client().Ifindex)
+		must(t, err)
+		return netlink.LinkDel(link)
+	}))
+	for !errors.Is(event(t, l, transport.LinkDown).Err, xdp.ErrInterfaceGone) { // the first says that it goes down
+	}
+	f, ok := l.Alloc()
+	if !ok {
+		t.Fatal("no frame")
+	}
+	f.Path, f.Data = path, f.Data[:1]
+	if n, err := l.Send([]transport.Frame{f}); n != 0 || !errors.Is(err, xdp.ErrInterfaceGone) {
+		t.Errorf("Send = %d, %v", n, err)
+	}
+	if _, err := l.Recv(make([]transport.Frame, 1)); !errors.Is(err, xdp.ErrInterfaceGone) {
+		t.Errorf("Recv: %v", err)
+	}
+	if _, err := l.Resolve(t.Context(), p.Local(), remote); !errors.Is(err, xdp.ErrInterfaceGone) {
+		t.Errorf("Resolve: %v", err)
+	}
+	_ = l.Flush()
+	l.Free([]transport.Frame{f})
+	closePort(t, p)
+}
+
+// Carrier and MTU are told as events.
+func TestLinkEvents(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 1})
+	l := listen(t, cable.Server(), "xdp://veth0:9000").Links()[0]
+	change := func(h lab.Host, f func(netlink.Link) error) {
+		t.Helper()
+		must(t, h.Do(func() error {
+			link, err := netlink.LinkByIndex(h.Ifindex)
+			must(t, err)
+			return f(link)
+		}))
+	}
+	change(cable.Client(), netlink.LinkSetDown) // which takes the carrier away here
+	event(t, l, transport.LinkDown)
+	change(cable.Client(), netlink.LinkSetUp)
+	event(t, l, transport.LinkUp)
+	change(cable.Server(), func(link netlink.Link) error { return netlink.LinkSetMTU(link, 1400) })
+	if e := event(t, l, transport.MTUChanged); e.Path != (transport.Path{MTU: 1400 - 48}) {
+		t.Errorf("%+v", e)
+	}
+}
+
+// A resolved Path stays right when the peer's MAC changes.
+func TestNeighbourIsFollowed(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 1})
+	remote := addrPort(cable.Server().IPv4, 9000)
+	p := dial(t, cable.Client(), remote, "")
+	l := p.Links()[0]
+	path := resolve(t, l, p.Local(), remote)
+	c := listenKernel(t, cable.Server(), remote)
+	send(t, l, path, []byte("to the old one"))
+	readFrom(t, c)
+
+	mac := []byte{0x02, 0, 0, 0, 0x12, 0x34}
+	must(t, cable.Server().Do(func() error {
+		link, err := netlink.LinkByIndex(cable.Server().Ifindex)
+		must(t, err)
+		return netlink.LinkSetHardwareAddr(link, mac)
+	}))
+	must(t, cable.Client().Do(func() error { // as when the peer announces it
+		return netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: cable.Client().Ifindex, IP: remote.Addr().AsSlice(), HardwareAddr: mac, State: netlink.NUD_REACHABLE,
+		})
+	}))
+	want := []byte("to the new one")
+	until := transport.Now().Add(patience)
+	for got := false; !got; { // the change arrives when it arrives
+		send(t, l, path, want)
+		must(t, c.SetReadDeadline(deadline(20)))
+		buf := make([]byte, 100)
+		n, _, err := c.ReadFromUDPAddrPort(buf)
+		got = err == nil && bytes.Equal(buf[:n], want)
+		if transport.Now() > until {
+			t.Fatal("packets still go to the old MAC")
+		}
+	}
+}
+
+// Opening and closing leaves no descriptor and no mapping behind.
+func TestNothingLeaks(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 2})
+	remote := addrPort(cable.Server().IPv4, 9000)
+	cycle := func() {
+		p := listen2(t, cable.Client(), "xdp://veth0:9000?frames=64")
+		q, err := tryDial(t, cable.Client(), remote, "")
+		must(t, err)
+		resolve(t, q.Links()[0], q.Local(), remote)
+		closePort(t, p)
+		closePort(t, q)
+		if p, err := tryListen(t, cable.Client(), "xdp://veth0:9000?queues=7"); err == nil {
+			t.Error("there is no queue 7")
+			closePort(t, p)
+		}
+	}
+	cycle()
+	fds, maps := descriptors(t), mappings(t)
+	for range 50 {
+		cycle()
+	}
+	if now := descriptors(t); now > fds {
+		t.Errorf("%d descriptors before, %d after", fds, now)
+	}
+	if now := mappings(t); now > maps {
+		t.Errorf("%d mappings of sockets before, %d after", maps, now)
+	}
+}
+
+func descriptors(t testing.TB) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	return len(list)
+}
+
+// mappings counts what AF_XDP has mapped; the heap's own come and go.
+func mappings(t testing.TB) int {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	must(t, err)
+	return strings.Count(string(maps), "socket:")
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,11 @@ systems that need none run over loopback.`,
 				}
 				defer fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K")
 			}
+			write, discard, err := createJSON(cmd, jsonFile)
+			if err != nil {
+				return err
+			}
+			defer discard()
 			report, err := bench.Compare(cmd.Context(), c)
 			if errors.Is(err, bench.ErrConfig) {
 				return usageError{err}
@@ -68,7 +74,11 @@ systems that need none run over loopback.`,
 			if err != nil {
 				return err
 			}
-			return publish(cmd, report, jsonFile)
+			table := cmd.OutOrStdout()
+			if jsonFile == "-" {
+				table = cmd.ErrOrStderr()
+			}
+			return errors.Join(report.Table(table), write(report))
 		},
 	}
 	f := cmd.Flags()
@@ -79,33 +89,36 @@ systems that need none run over loopback.`,
 	f.IntVar(&c.Rounds, "rounds", 5, "how often each system runs")
 	f.StringVar(&c.Lab, "lab", "", "use this lab, which stays, instead of making one")
 	f.StringVar(&jsonFile, "json", "", "also write the report as JSON to this file; - is standard output, the table then goes to standard error")
-	cmd.MarkFlagsMutuallyExclusive("requests", "duration")
 	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(bench.Names))
 	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
 	_ = cmd.RegisterFlagCompletionFunc("size", cobra.NoFileCompletions)
 	return cmd
 }
 
-// publish prints the table and writes the JSON.
-func publish(cmd *cobra.Command, report *bench.Report, jsonFile string) error {
-	table := cmd.OutOrStdout()
-	switch jsonFile {
+// createJSON makes sure, before minutes of measuring, that the report can be written; it stands under its name once it is whole.
+func createJSON(cmd *cobra.Command, name string) (write func(*bench.Report) error, discard func(), err error) {
+	nothing := func() {}
+	switch name {
 	case "":
+		return func(*bench.Report) error { return nil }, nothing, nil
 	case "-":
-		table = cmd.ErrOrStderr()
-		if err := report.JSON(cmd.OutOrStdout()); err != nil {
-			return err
-		}
-	default:
-		f, err := os.Create(jsonFile)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(report.JSON(f), f.Close()); err != nil {
-			return fmt.Errorf("write %s: %w", jsonFile, err)
-		}
+		return func(r *bench.Report) error { return r.JSON(cmd.OutOrStdout()) }, nothing, nil
 	}
-	return report.Table(table)
+	f, err := os.CreateTemp(filepath.Dir(name), ".fastrpc-bench-*")
+	if err != nil {
+		return nil, nothing, fmt.Errorf("--json %s: %w", name, err)
+	}
+	discard = func() {
+		f.Close()
+		os.Remove(f.Name())
+	}
+	write = func(r *bench.Report) error {
+		if err := errors.Join(r.JSON(f), f.Chmod(0o644), f.Close()); err != nil {
+			return fmt.Errorf("--json %s: %w", name, err)
+		}
+		return os.Rename(f.Name(), name)
+	}
+	return write, discard, nil
 }
 
 const benchChild = "child"

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The shape that other tools read.
+type comparison struct {
+	Machine map[string]any `json:"machine"`
+	Results []struct {
+		System   string               `json:"system"`
+		Workload string               `json:"workload"`
+		Size     int                  `json:"size"`
+		Allocs   *float64             `json:"allocs_per_op"`
+		Rounds   []map[string]float64 `json:"rounds"`
+	} `json:"results"`
+}
+
+func TestBenchCompare(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "result.json")
+	code, out, errOut := fastrpc(t, "bench", "compare", "--systems", "spin-tcp,net-tcp", "--size", "100", "--requests", "200", "--rounds", "2", "--json", file)
+	if code != exitOK {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	for _, want := range []string{"spin-tcp", "net-tcp", "p99.9", "allocs/op", "p50/net-tcp"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the table lacks %s:\n%s", want, out)
+		}
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c comparison
+	if err := json.Unmarshal(b, &c); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Results) != 2 || c.Results[0].System != "spin-tcp" || c.Machine["kernel"] == "" {
+		t.Fatalf("%s", b)
+	}
+	for _, r := range c.Results {
+		if r.Workload != "latency" || r.Size != 100 || r.Allocs == nil || len(r.Rounds) != 2 {
+			t.Errorf("%+v", r)
+		}
+		for _, round := range r.Rounds {
+			for _, key := range []string{"p50_us", "p90_us", "p99_us", "p999_us", "max_us", "ops", "seconds", "ops_per_s"} {
+				if round[key] <= 0 {
+					t.Errorf("%s: %s is %v", r.System, key, round[key])
+				}
+			}
+		}
+	}
+}
+
+func TestBenchCompareToStdout(t *testing.T) {
+	code, out, errOut := fastrpc(t, "bench", "compare", "--systems", "spin-tcp", "--duration", "20ms", "--rounds", "1", "--json", "-")
+	var c comparison
+	if err := json.Unmarshal([]byte(out), &c); code != exitOK || err != nil {
+		t.Fatalf("exit code %d, %v: %s", code, err, errOut)
+	}
+	if !strings.Contains(errOut, "p50") || !slices.ContainsFunc(strings.Split(errOut, "\n"), func(l string) bool { return strings.Contains(l, "spin-tcp") }) {
+		t.Errorf("the table is not on standard error: %s", errOut)
+	}
+}
+
+func TestBenchCompareCannotWrite(t *testing.T) {
+	code, _, errOut := fastrpc(t, "bench", "compare", "--systems", "spin-tcp", "--requests", "10", "--rounds", "1", "--json", "/nonexistent/x.json")
+	if code != exitFailure || !strings.Contains(errOut, "/nonexistent/x.json") {
+		t.Errorf("exit code %d, error %q", code, errOut)
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// The test binary is the program too: what it starts as a child of its own is run as such.
+const asProgram = "FASTRPC_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Setenv(asProgram, "1")
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child waits a second for reports when it exits
+	os.Exit(m.Run())
+}
+
+// fastrpc runs the program in this process.
+func fastrpc(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	return fastrpcContext(t.Context(), args...)
+}
+
+func fastrpcContext(ctx context.Context, args ...string) (code int, out, errOut string) {
+	var o, e bytes.Buffer
+	code = run(ctx, args, strings.NewReader(""), &o, &e)
+	return code, o.String(), e.String()
+}
+
+func TestUsageErrors(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		says string
+	}{
+		{"frobnicate", "frobnicate"},
+		{"bench frobnicate", "frobnicate"},
+		{"lab exec client", "at least 2"},
+		{"doctor", "1 arg"},
+		{"version extra", "extra"},
+		{"doctor --frobnicate lo", "--frobnicate"},
+		{"bench compare --systems carrier-pigeon", "net-tcp"},
+		{"bench compare --size 0", "between 1 and"},
+		{"bench compare --rounds x", "rounds"},
+		{"bench compare --requests 5 --duration 1s", "duration"},
+	} {
+		code, out, errOut := fastrpc(t, strings.Fields(c.args)...)
+		if code != exitUsage || out != "" {
+			t.Errorf("%q: exit code %d, output %q; want %d and none", c.args, code, out, exitUsage)
+		}
+		if !strings.Contains(errOut, c.says) || strings.Count(errOut, "fastrpc: ") != 1 || !strings.Contains(errOut, "--help'") {
+			t.Errorf("%q: error %q; want one that says %q and where the help is", c.args, errOut, c.says)
+		}
+	}
+}
+
+func TestFailureIsNoUsageError(t *testing.T) {
+	code, out, errOut := fastrpc(t, "lab", "exec", "--lab", "there-is-none", "client", "--", "true")
+	if code != exitFailure || out != "" || strings.Count(errOut, "fastrpc: ") != 1 || strings.Contains(errOut, "Usage") {
+		t.Errorf("exit code %d, output %q, error %q", code, out, errOut)
+	}
+	if !strings.Contains(errOut, "fastrpc lab up --lab there-is-none") {
+		t.Errorf("%q does not say what to do", errOut)
+	}
+}
+
+// Every command that a user sees explains itself, with an example that names it.
+func TestHelp(t *testing.T) {
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			if sub.Name() != "help" && sub.Name() != "completion" && !sub.Hidden {
+				walk(sub)
+			}
+		}
+		if c.Short == "" || c.Long == "" || !strings.Contains(c.Example, c.CommandPath()) {
+			t.Errorf("%s: Short %q, Long of %d bytes, Example %q", c.CommandPath(), c.Short, len(c.Long), c.Example)
+		}
+		args := append(strings.Fields(c.CommandPath())[1:], "--help")
+		if code, out, errOut := fastrpc(t, args...); code != exitOK || !strings.Contains(out, "Examples:") || errOut != "" {
+			t.Errorf("%v: exit code %d, error %q", args, code, errOut)
+		}
+	}
+	walk(rootCommand())
+}
+
+func TestVersion(t *testing.T) {
+	if code, out, _ := fastrpc(t, "version"); code != exitOK || !strings.HasPrefix(out, "fastrpc ") || strings.Count(out, "\n") != 1 {
+		t.Errorf("exit code %d, output %q", code, out)
+	}
+}
+
+func complete(t *testing.T, args ...string) []string {
+	t.Helper()
+	code, out, errOut := fastrpc(t, append([]string{cobra.ShellCompNoDescRequestCmd}, args...)...)
+	if code != exitOK {
+		t.Fatalf("completing %q: %s", args, errOut)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	return lines[:len(lines)-1] // the last is the directive
+}
+
+func TestCompletion(t *testing.T) {
+	if got := complete(t, "doctor", ""); !slices.Contains(got, "lo") {
+		t.Errorf("doctor: %v, want interfaces", got)
+	}
+	if got := complete(t, "doctor", "lo", ""); len(got) != 0 {
+		t.Errorf("doctor lo: %v, want nothing more", got)
+	}
+	if got := complete(t, "lab", "exec", ""); !slices.Equal(got, []string{"client", "server"}) {
+		t.Errorf("lab exec: %v, want the hosts", got)
+	}
+	got := complete(t, "bench", "compare", "--systems", "ring,")
+	if !slices.Contains(got, "ring,net-tcp") || slices.Contains(got, "ring,ring") {
+		t.Errorf("--systems: %v, want what is not there yet", got)
+	}
+	if code, out, _ := fastrpc(t, "completion", "bash"); code != exitOK || !strings.Contains(out, "fastrpc") {
+		t.Error("no completion script for bash")
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	code, out, errOut := fastrpc(t, "doctor", "lo", "--json")
+	if code != exitFailure || !strings.Contains(out, `"interface": "lo"`) || errOut != "" {
+		t.Errorf("exit code %d, output %q, error %q; want %d: loopback is not fit", code, out, errOut, exitFailure)
+	}
+}

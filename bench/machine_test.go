@@ -88,6 +88,11 @@ func TestExplainMissing(t *testing.T) {
 			t.Errorf("%q does not name %s", got, want)
 		}
 	}
+	for _, c := range needed {
+		if !strings.Contains(grant, strings.ToLower(c.name)) {
+			t.Errorf("%s is needed and not in what is to be granted", c.name)
+		}
+	}
 	if strings.Contains(got, "missing CAP_SYS_ADMIN") {
 		t.Errorf("%q names one that is there", got)
 	}

@@ -150,10 +150,11 @@ var needed = []struct {
 	bit  int
 	name string
 }{
-	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, // network namespaces
-	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, // veth, addresses, attaching XDP
-	{unix.CAP_NET_RAW, "CAP_NET_RAW"},     // AF_XDP sockets
-	{unix.CAP_BPF, "CAP_BPF"},             // loading the program
+	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"},       // network namespaces
+	{unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"}, // their names, in root's /run/netns
+	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"},       // veth, addresses, attaching XDP
+	{unix.CAP_NET_RAW, "CAP_NET_RAW"},           // AF_XDP sockets
+	{unix.CAP_BPF, "CAP_BPF"},                   // loading the program
 }
 
 // missingCapabilities explains why this process cannot make a lab and use AF_XDP in it, and what to do about it; empty when it can.
@@ -176,14 +177,8 @@ func explainMissing(effective uint64) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("missing %s; run as root, or grant them once: sudo setcap %s=ep $(command -v fastrpc)",
-		strings.Join(names, ", "), strings.ToLower(strings.Join(allNeeded(), ",")))
+	return fmt.Sprintf("missing %s; run as root, or grant them once: sudo setcap %s=ep $(command -v fastrpc)", strings.Join(names, ", "), grant)
 }
 
-func allNeeded() []string {
-	var names []string
-	for _, c := range needed {
-		names = append(names, c.name)
-	}
-	return names
-}
+// grant lists them all for setcap(8), with what lifts RLIMIT_MEMLOCK from packet memory, which may be high enough as it is.
+const grant = "cap_sys_admin,cap_dac_override,cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock"

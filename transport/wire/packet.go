@@ -124,9 +124,9 @@ func Verify(b []byte) ([]byte, bool) {
 func Expand(low uint32, expected uint64) uint64 {
 	n := expected&^0xffffffff | uint64(low)
 	switch {
-	case n+1<<31 <= expected && n < 1<<64-1<<32:
+	case n < expected && expected-n >= 1<<31 && n < 1<<64-1<<32:
 		return n + 1<<32
-	case n > expected+1<<31 && n >= 1<<32:
+	case n > expected && n-expected > 1<<31 && n >= 1<<32:
 		return n - 1<<32
 	}
 	return n

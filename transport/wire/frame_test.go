@@ -1,0 +1,159 @@
+package wire
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// goldenFrames is one frame of each type, with its bytes.
+var goldenFrames = []struct {
+	name  string
+	frame Frame
+	hex   string
+}{
+	{"request", Frame{Type: Request, Call: CallID(1, 2), A: 0x11121314, B: 0x21222324, Payload: []byte("abc")},
+		"01 00 0300 02001000 14131211 24232221 616263"},
+	{"first part of a request", Frame{Type: Request, Flags: FlagMore, Call: CallID(0xfff, SeqMask), A: 1, B: 0, Payload: []byte{0x39, 0x30, 0, 0, 'x'}},
+		"01 01 0500 ffffffff 01000000 00000000 39300000 78"},
+	{"reply", Frame{Type: Reply, Call: CallID(1, 2), A: 5}, "02 00 0000 02001000 05000000 00000000"},
+	{"refusal", Frame{Type: Reply, Flags: FlagNotExecuted, Call: CallID(1, 2), A: 8, Payload: []byte("no")},
+		"02 02 0200 02001000 08000000 00000000 6e6f"},
+	{"fragment", Frame{Type: Fragment, Call: CallID(0, 1), A: 0x500, B: 0x1234, Payload: []byte{9}},
+		"03 00 0100 01000000 00050000 34120000 09"},
+	{"probe", Frame{Type: Probe, Call: CallID(7, 0)}, "04 00 0000 00007000 00000000 00000000"},
+	{"cancel", Frame{Type: Cancel, Call: CallID(7, 1)}, "05 00 0000 01007000 00000000 00000000"},
+	{"ping", Frame{Type: Ping}, "06 00 0000 00000000 00000000 00000000"},
+	{"close", Frame{Type: Close, A: 14, Payload: []byte("bye")}, "07 00 0300 00000000 0e000000 00000000 627965"},
+}
+
+func putFrame(f *Frame) []byte {
+	b := make([]byte, FrameHeaderBytes+len(f.Payload))
+	f.Put(b, len(f.Payload))
+	copy(b[FrameHeaderBytes:], f.Payload)
+	return b
+}
+
+func equalFrames(a, b *Frame) bool {
+	return a.Type == b.Type && a.Flags == b.Flags && a.Call == b.Call && a.A == b.A && a.B == b.B && string(a.Payload) == string(b.Payload)
+}
+
+func TestGoldenFrames(t *testing.T) {
+	for _, g := range goldenFrames {
+		t.Run(g.name, func(t *testing.T) {
+			want := golden(t, g.hex)
+			same(t, g.name, putFrame(&g.frame), want)
+			var f Frame
+			if rest, ok := f.Next(want); !ok || len(rest) != 0 || !equalFrames(&f, &g.frame) {
+				t.Errorf("read %+v, want %+v", f, g.frame)
+			}
+			for n := range want {
+				if _, ok := f.Next(want[:n]); ok {
+					t.Errorf("read from %d of %d bytes", n, len(want))
+				}
+			}
+		})
+	}
+}
+
+// TestFramesInRow reads frames that share a packet, each ending where the next begins.
+func TestFramesInRow(t *testing.T) {
+	var b []byte
+	for _, g := range goldenFrames {
+		b = append(b, golden(t, g.hex)...)
+	}
+	for i, g := range goldenFrames {
+		var f Frame
+		var ok bool
+		if b, ok = f.Next(b); !ok || !equalFrames(&f, &g.frame) {
+			t.Fatalf("frame %d: read %+v, want %+v", i, f, g.frame)
+		}
+		if cap(f.Payload) != len(f.Payload) {
+			t.Errorf("frame %d: an append to its payload would overwrite the next frame", i)
+		}
+	}
+	if len(b) != 0 {
+		t.Errorf("%d bytes left", len(b))
+	}
+}
+
+func TestUnknownFrameTypes(t *testing.T) {
+	b := make([]byte, FrameHeaderBytes)
+	for typ := range 256 {
+		b[0] = byte(typ)
+		var f Frame
+		if _, ok := f.Next(b); ok != (typ >= 1 && typ <= 7) {
+			t.Errorf("type %d: %v", typ, ok)
+		}
+	}
+}
+
+func TestFrameRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	for range 1000 {
+		want := Frame{Type: FrameType(1 + r.IntN(7)), Flags: uint8(r.Uint32()), Call: r.Uint32(), A: r.Uint32(), B: r.Uint32(), Payload: make([]byte, r.IntN(100))}
+		var got Frame
+		if rest, ok := got.Next(append(putFrame(&want), "tail"...)); !ok || string(rest) != "tail" || !equalFrames(&got, &want) {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	}
+	longest := Frame{Type: Reply, Payload: make([]byte, 1<<16-1)}
+	var got Frame
+	if _, ok := got.Next(putFrame(&longest)); !ok || len(got.Payload) != 1<<16-1 {
+		t.Error("a payload of 65535 bytes does not survive")
+	}
+}
+
+func TestCutTotal(t *testing.T) {
+	for n := range 8 {
+		f := Frame{Payload: []byte{1, 2, 3, 4, 5, 6, 7, 8}[:n]}
+		total, ok := f.CutTotal()
+		if ok != (n >= TotalBytes) || ok && (total != 0x04030201 || len(f.Payload) != n-TotalBytes) {
+			t.Errorf("of %d bytes: total %#x, %v, %d left", n, total, ok, len(f.Payload))
+		}
+	}
+}
+
+func TestCallID(t *testing.T) {
+	for _, x := range []struct{ slot, seq, id uint32 }{
+		{0, 0, 0}, {1, 0, 1 << 20}, {Slots - 1, SeqMask, 1<<32 - 1}, {5, SeqMask + 1, 5 << 20},
+	} {
+		id := CallID(x.slot, x.seq)
+		if id != x.id || SlotOf(id) != x.slot || SeqOf(id) != x.seq&SeqMask {
+			t.Errorf("CallID(%d, %d) = %#x, of slot %d, seq %d", x.slot, x.seq, id, SlotOf(id), SeqOf(id))
+		}
+	}
+}
+
+func TestSeqAfter(t *testing.T) {
+	const half = (SeqMask + 1) / 2
+	for _, x := range []struct {
+		a, b uint32
+		want bool
+	}{
+		{0, 0, false}, {1, 0, true}, {0, 1, false},
+		{0, SeqMask, true}, {SeqMask, 0, false}, // over the wrap
+		{half - 1, 0, true}, {half, 0, false}, {half + 1, 0, false}, // half the range away is no longer after
+		{10, SeqMask - 10, true},
+	} {
+		if got := SeqAfter(x.a, x.b); got != x.want {
+			t.Errorf("SeqAfter(%#x, %#x) = %v", x.a, x.b, got)
+		}
+	}
+}
+
+// ExampleFrame_Next walks over the frames of a packet.
+func ExampleFrame_Next() {
+	b := append(putFrame(&Frame{Type: Ping}), putFrame(&Frame{Type: Cancel, Call: CallID(2, 3)})...)
+	for len(b) > 0 {
+		var f Frame
+		var ok bool
+		if b, ok = f.Next(b); !ok {
+			break
+		}
+		fmt.Println(f.Type, SlotOf(f.Call), SeqOf(f.Call))
+	}
+	// Output:
+	// 6 0 0
+	// 5 2 3
+}

@@ -15,7 +15,7 @@ import (
 // Interface is the name of the cable's end in either namespace.
 const Interface = "veth0"
 
-// upTimeout bounds the wait for the links' operational state. It takes the kernel milliseconds; a second on a crowded machine.
+// upTimeout bounds the wait for links and addresses. They take the kernel milliseconds; a second on a crowded machine.
 const upTimeout = 10 * time.Second
 
 const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
@@ -25,7 +25,7 @@ type end struct {
 	*role
 	ns     int
 	handle *netlink.Handle
-	events *nl.NetlinkSocket // of links
+	events *nl.NetlinkSocket // of links and of IPv6 routes
 	link   netlink.Link
 }
 
@@ -77,7 +77,7 @@ func (r *role) end(lab string) (*end, error) {
 	e := &end{role: r, ns: ns}
 	err = inside(ns, func() (err error) {
 		if e.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err == nil {
-			e.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+			e.events, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_ROUTE)
 		}
 		return err
 	})
@@ -129,13 +129,17 @@ func plug(c Config, a, b *end) error {
 
 // up waits until the kernel has seen the carrier; before that it drops what is sent.
 func (e *end) up() error {
-	for deadline := time.Now().Add(upTimeout); ; {
+	return e.await("operational state", func() (bool, error) {
 		link, err := e.handle.LinkByIndex(e.link.Attrs().Index)
-		if err != nil {
+		return err == nil && link.Attrs().OperState == netlink.OperUp, err
+	})
+}
+
+// await waits until ready, which is asked again whenever a link or an IPv6 route has changed.
+func (e *end) await(what string, ready func() (bool, error)) error {
+	for deadline := time.Now().Add(upTimeout); ; {
+		if ok, err := ready(); ok || err != nil {
 			return err
-		}
-		if link.Attrs().OperState == netlink.OperUp {
-			return nil
 		}
 		left := unix.NsecToTimeval(max(time.Until(deadline), time.Millisecond).Nanoseconds())
 		if err := e.events.SetReceiveTimeout(&left); err != nil {
@@ -143,7 +147,7 @@ func (e *end) up() error {
 		}
 		switch _, _, err := e.events.Receive(); {
 		case errors.Is(err, unix.EAGAIN):
-			return fmt.Errorf("still %s after %v", link.Attrs().OperState, upTimeout)
+			return fmt.Errorf("%s: still not there after %v", what, upTimeout)
 		case err != nil && !errors.Is(err, unix.ENOBUFS): // some events were lost: look again
 			return err
 		}
@@ -151,7 +155,8 @@ func (e *end) up() error {
 }
 
 // address adds the addresses, without duplicate address detection. The link-local one is needed for neighbour discovery that no packet
-// has asked for (net/ipv6/ndisc.c, ndisc_send_ns).
+// has asked for (net/ipv6/ndisc.c, ndisc_send_ns). An IPv6 address receives only once a work queue of the kernel has made its local route
+// (net/ipv6/addrconf.c, addrconf_dad_work).
 func (e *end) address() error {
 	for _, p := range []netip.Prefix{e.ipv4, e.local6, e.ipv6} {
 		a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
@@ -162,5 +167,18 @@ func (e *end) address() error {
 			return fmt.Errorf("address %s: %w", p, err)
 		}
 	}
+	for _, p := range []netip.Prefix{e.local6, e.ipv6} {
+		if err := e.await("address "+p.String(), func() (bool, error) { return e.receives(p.Addr()) }); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+func (e *end) receives(a netip.Addr) (bool, error) {
+	routes, err := e.handle.RouteGetWithOptions(a.AsSlice(), &netlink.RouteGetOptions{OifIndex: e.link.Attrs().Index})
+	if errors.Is(err, unix.ENETUNREACH) {
+		return false, nil
+	}
+	return len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL, err
 }

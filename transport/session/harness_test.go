@@ -3,6 +3,7 @@ package session_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,11 +15,12 @@ import (
 
 // node is an endpoint on a simulated link, driven as an engine would.
 type node struct {
-	link    transport.Link
-	core    *session.Endpoint
-	onEvent func(session.Event)
-	rx      [64]transport.Frame
-	events  [8]transport.Event
+	link        transport.Link
+	core        *session.Endpoint
+	onEvent     func(session.Event)
+	rx          [64]transport.Frame
+	events      [8]transport.Event
+	pausedUntil transport.Time // it does nothing before
 }
 
 func newNode(link transport.Link, cfg session.Config) *node {
@@ -27,6 +29,10 @@ func newNode(link transport.Link, cfg session.Config) *node {
 
 // turn does what one turn of an engine does; it returns whether packets moved.
 func (n *node) turn(now transport.Time) bool {
+	if now < n.pausedUntil {
+		return false
+	}
+	n.pausedUntil = 0
 	got, err := n.link.Recv(n.rx[:])
 	if err != nil {
 		panic(err)
@@ -81,34 +87,77 @@ var (
 
 // world is a client and a server in a simulated network, in virtual time.
 type world struct {
-	t      testing.TB
-	net    *sim.Network
-	client *node
-	server *node
-	conn   *session.Conn
-	ended  map[any]*session.Call // the calls that ended and are not released, by Tag
-	closed error                 // why the client's session closed
+	t         testing.TB
+	net       *sim.Network
+	options   sim.LinkOptions
+	client    *node
+	server    *node // nil after a crash
+	serverCfg session.Config
+	conn      *session.Conn
+	ended     map[any]*session.Call // the calls that ended and are not released, by Tag
+	closed    error                 // why the client's session closed
+	alarms    []alarm               // by time
 
 	serve      func(k *session.Call) // answers a request; default: echo
-	executions map[string]int        // by request body, at the default server
+	executions map[string]int        // by request body, over all incarnations of the server
 	sessions   map[*session.Conn]bool
+	gone       int // requests whose caller gave up
+}
+
+// alarm is something that a test does later.
+type alarm struct {
+	at transport.Time
+	do func()
 }
 
 func newWorld(t testing.TB, seed uint64, f sim.Faults, cfg session.Config) *world {
-	w := &world{t: t, net: sim.NewNetwork(seed, f), ended: map[any]*session.Call{}, executions: map[string]int{}, sessions: map[*session.Conn]bool{}}
-	cfg.Seed, cfg.Incarnation = seed, seed*2+1
-	w.client = newNode(w.net.Link(clientAddr, sim.LinkOptions{}), cfg)
-	w.client.onEvent = w.clientEvent
-	w.startServer(seed+1, cfg)
+	return newWorldOn(t, seed, f, cfg, cfg, sim.LinkOptions{})
+}
+
+// newWorldOn is newWorld with ends that differ, on links of a certain make.
+func newWorldOn(t testing.TB, seed uint64, f sim.Faults, client, server session.Config, o sim.LinkOptions) *world {
+	w := &world{t: t, net: sim.NewNetwork(seed, f), options: o, ended: map[any]*session.Call{}, executions: map[string]int{}, sessions: map[*session.Conn]bool{}}
+	w.startClient(seed, client)
+	w.serverCfg = server
+	w.startServer(seed + 1)
 	w.dial()
 	return w
 }
 
-func (w *world) startServer(incarnation uint64, cfg session.Config) {
+func (w *world) startClient(seed uint64, cfg session.Config) {
+	cfg.Seed, cfg.Incarnation = seed, seed*2+1
+	w.client = newNode(w.net.Link(clientAddr, w.options), cfg)
+	w.client.onEvent = w.clientEvent
+}
+
+func (w *world) startServer(incarnation uint64) {
+	cfg := w.serverCfg
 	cfg.Engine, cfg.Seed, cfg.Incarnation = 1, incarnation, incarnation
-	w.server = newNode(w.net.Link(serverAddr, sim.LinkOptions{}), cfg)
+	w.server = newNode(w.net.Link(serverAddr, w.options), cfg)
 	w.server.core.Listen(serverAddr.Port(), session.Listener{Security: wire.Insecure})
 	w.server.onEvent = w.serverEvent
+}
+
+// crash ends a node as a kill would: nobody is told.
+func (w *world) crash(n *node) {
+	if err := n.link.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	if n == w.server {
+		w.server = nil
+		clear(w.sessions)
+	}
+}
+
+// in does something after d.
+func (w *world) in(d time.Duration, do func()) { w.at(w.net.Now().Add(d), do) }
+
+func (w *world) at(at transport.Time, do func()) {
+	i := len(w.alarms)
+	for i > 0 && w.alarms[i-1].at > at {
+		i--
+	}
+	w.alarms = slices.Insert(w.alarms, i, alarm{at, do})
 }
 
 func (w *world) dial() {
@@ -150,6 +199,8 @@ func (w *world) serverEvent(ev session.Event) {
 		w.sessions[ev.Conn] = true
 	case session.SessionClosed:
 		delete(w.sessions, ev.Conn)
+	case session.RequestGone:
+		w.gone++
 	}
 }
 
@@ -177,6 +228,11 @@ func (w *world) call(tag any, method uint32, body []byte, timeout time.Duration)
 // step runs both ends until they are quiet, and moves time to whatever comes next; false when nothing ever comes.
 func (w *world) step() bool {
 	now := w.net.Now()
+	for len(w.alarms) > 0 && w.alarms[0].at <= now {
+		do := w.alarms[0].do
+		w.alarms = w.alarms[1:]
+		do()
+	}
 	for range 1000 {
 		moved := w.client.turn(now)
 		if w.server != nil && w.server.turn(now) {
@@ -192,9 +248,12 @@ func (w *world) step() bool {
 			next, ok = at, true
 		}
 	}
-	sooner(w.client.core.NextTimeout())
+	sooner(w.client.next())
 	if w.server != nil {
-		sooner(w.server.core.NextTimeout())
+		sooner(w.server.next())
+	}
+	if len(w.alarms) > 0 {
+		sooner(w.alarms[0].at)
 	}
 	if ok {
 		w.net.Advance(max(next, now+1))
@@ -224,13 +283,47 @@ func (w *world) wait(tag any, limit time.Duration) *session.Call {
 	return k
 }
 
-// frames fails the test unless every frame of n came home, but for those that receive.
-func (n *node) frames(t testing.TB, name string) {
+// settle closes the client's session and runs until both ends have forgotten everything. It fails the test unless all that was taken came home:
+// frames, call records, reassembly.
+func (w *world) settle() {
+	w.t.Helper()
+	for tag, k := range w.ended {
+		k.Release()
+		delete(w.ended, tag)
+	}
+	w.conn.Close(w.net.Now(), session.OK, "done")
+	w.run(5*time.Minute, func() bool {
+		return w.client.core.Sessions() == 0 && (w.server == nil || w.server.core.Sessions() == 0 && w.server.core.Answering() == 0) && len(w.alarms) == 0
+	})
+	w.run(time.Millisecond, func() bool { return false }) // completions
+	w.client.home(w.t, "client")
+	if w.server != nil {
+		w.server.home(w.t, "server")
+	}
+}
+
+// home fails the test unless n has no session any more and everything came home.
+func (n *node) home(t testing.TB, name string) {
 	t.Helper()
-	n.core.PollTransmit(0)
+	n.core.PollTransmit(0) // gives free frames back
+	if a := n.core.Audit(); a != (session.Audit{}) {
+		t.Errorf("%s: left behind: %+v", name, a)
+	}
 	if c := n.link.Counts(); c.Borrowed != 0 || c.InFlight != 0 {
 		t.Errorf("%s: frames left: %+v", name, c)
 	}
+	if out, in := n.core.Outstanding(), n.core.Answering(); out != 0 || in != 0 || n.core.Sessions() != 0 {
+		t.Errorf("%s: %d calls, %d requests, %d sessions left", name, out, in, n.core.Sessions())
+	}
+}
+
+// next is when n wants to be run again, 0 for never.
+func (n *node) next() transport.Time {
+	at := n.core.NextTimeout()
+	if n.pausedUntil != 0 {
+		return max(at, n.pausedUntil)
+	}
+	return at
 }
 
 func pattern(n int, seed byte) []byte {

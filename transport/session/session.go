@@ -104,14 +104,15 @@ func (e *Endpoint) Unlisten(port uint16) { delete(e.listening, port) }
 // ours is false: the frame then stays the caller's. Otherwise the endpoint gives it back by itself when its last reader is done.
 func (e *Endpoint) HandlePacket(now transport.Time, f *transport.Frame) (owner uint8, ours bool) {
 	e.stats.Packets++
+	b := &e.bufs[f.ID]
+	b.refs = 1 // held while it is looked at, so that a message released meanwhile does not free it
 	kept := e.dispatch(now, f)
 	if kept >= 0 {
+		b.refs = 0
 		e.stats.Misdirected++
 		return uint8(kept), false
 	}
-	if e.bufs[f.ID].refs == 0 {
-		e.garbage = append(e.garbage, transport.Frame{ID: f.ID})
-	}
+	e.drop(int32(f.ID))
 	return e.cfg.Engine, true
 }
 

@@ -69,6 +69,9 @@ func (p *frames) mustOwn(f *transport.Frame, op string) {
 	if at := p.at[f.ID]; at != borrowed {
 		panic(fmt.Sprintf("udp: %s of frame %d, which is %s", op, f.ID, [...]string{"free already", "with the receiver", "", "in flight"}[at]))
 	}
+	if f.Data == nil { // named by its ID alone
+		return
+	}
 	start := uintptr(unsafe.Pointer(&p.mem[int(f.ID)*frameBytes]))
 	if uintptr(unsafe.Pointer(unsafe.SliceData(f.Data)))-start >= frameBytes {
 		panic(fmt.Sprintf("udp: %s of frame %d of another Link", op, f.ID))

@@ -10,6 +10,7 @@ import (
 func (c *Conn) handleTimeout(now transport.Time) {
 	if c.state == connecting {
 		c.helloTimeout(now)
+		c.callTimeouts(now)
 	}
 	if c.state == established {
 		c.due(now)

@@ -58,6 +58,11 @@ func (k *Call) begin(now transport.Time, method uint32, deadline transport.Time)
 	c.e.calls.outstanding++
 	c.outstanding++
 	c.e.stats.Calls++
+	if c.state == closed { // since NewCall
+		err := c.closedError()
+		c.endCall(k, err.Code, err)
+		return
+	}
 	if deadline != 0 {
 		if deadline <= now {
 			c.endCall(k, DeadlineExceeded, errDeadlineUnsent)

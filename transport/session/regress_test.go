@@ -31,3 +31,55 @@ func TestExpiredRequestFreesItsFrameOnce(t *testing.T) {
 	}
 	w.settle()
 }
+
+// TestMissedReplyIsSentAgainOnce: the client asks again for a reply that was lost, and gets it once, not twice.
+func TestMissedReplyIsSentAgainOnce(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	w.serve = func(k *session.Call) {
+		w.net.Partition(serverAddr, clientAddr, true)
+		w.in(500*time.Microsecond, func() { w.net.Partition(serverAddr, clientAddr, false) })
+		w.echo(k)
+	}
+	w.call("a", 1, []byte("x"), 0)
+	w.wait("a", time.Second).Release()
+	if n := w.server.core.Stats().Retransmitted; n != 1 {
+		t.Errorf("the reply was sent again %d times, want once", n)
+	}
+	w.settle()
+}
+
+// TestDeadlinePassesWhileConnecting: a call that waits for a session ends at its deadline, though nobody ever answers.
+func TestDeadlinePassesWhileConnecting(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.crash(w.server)
+	start := w.net.Now()
+	w.call("a", 1, []byte("x"), 30*time.Millisecond)
+	k := w.wait("a", 100*time.Millisecond)
+	if err := k.Err(); err == nil || err.Code != session.DeadlineExceeded || err.Outcome != session.NotExecuted {
+		t.Error(describe(k))
+	}
+	if d := w.net.Now().Sub(start); d > 31*time.Millisecond {
+		t.Errorf("ended after %v", d)
+	}
+	k.Release()
+	w.settle()
+}
+
+// TestStartAfterTheSessionClosed: between NewCall and Start the session may be lost.
+func TestStartAfterTheSessionClosed(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	k, err := w.conn.NewCall()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.conn.Close(w.net.Now(), session.Unavailable, "lost")
+	k.Tag = "a"
+	k.Start(w.net.Now(), 1, copy(k.Buffer(), "x"), w.net.Now().Add(time.Millisecond))
+	if err := w.wait("a", time.Second).Err(); err == nil || err.Code != session.Unavailable || err.Outcome != session.NotExecuted {
+		t.Errorf("ended with %v", err)
+	}
+	k.Release()
+	w.settle()
+}

@@ -173,11 +173,14 @@ func (k *Call) reply(now transport.Time, code Code, outcome Outcome) {
 
 // resend sends a kept reply again, because the client asked.
 func (c *Conn) resend(k *Call) {
-	if !k.queued {
-		k.out.again(c, k)
-		c.sendq.push(k)
-		c.enqueue()
+	if k.queued {
+		return // it is about to be sent
 	}
+	k.out.again(c, k)
+	if !k.queued {
+		c.sendq.push(k)
+	}
+	c.enqueue()
 }
 
 // abandon ends a request that the client has finished with: its reply arrived, or nobody waits for it.

@@ -49,6 +49,9 @@ func (c *Conn) Close(reason string) {
 func (c *Conn) Call(ctx context.Context, method uint32, body []byte, deadline transport.Time) (*session.Call, *session.Error) {
 	e := c.e
 	if !e.token.acquire() {
+		if e.insideHandler() {
+			return nil, errInside
+		}
 		return c.follow(ctx, method, body, deadline)
 	}
 	e.keeper.leads.Add(1)

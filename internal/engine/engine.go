@@ -7,6 +7,7 @@ package engine
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -81,6 +82,10 @@ type Engine struct {
 	readied  bool     // this turn ended calls that others wait for
 	handlers handlers // by local port
 	fault    error    // why the link stopped working
+	slow     map[string]uint64
+	holder   int64 // the goroutine that holds the token; 0: not asked yet
+
+	inline atomic.Int64 // the goroutine that runs an inline handler, 0: none
 
 	listening atomic.Int32
 	stopped   atomic.Bool   // set first: nothing is taken on any more
@@ -93,25 +98,29 @@ type Stats struct {
 	Session      session.Stats
 	Turns        uint64 // that found work
 	Parks        uint64
-	Forwarded    uint64 // packets handed to another queue's engine
-	InboxDropped uint64 // packets of another queue, for want of room
-	SlowHandlers uint64 // inline handlers that held the poll for over SlowHandler
+	Forwarded    uint64            // packets handed to another queue's engine
+	InboxDropped uint64            // packets of another queue, for want of room
+	SlowHandlers map[string]uint64 // by method: inline handlers that held the poll for over SlowHandler
 	LinkErrors   uint64
 }
 
 // Link returns the engine's link; use only what may be called from any goroutine.
 func (e *Engine) Link() transport.Link { return e.link }
 
-// Listen lets h answer the requests to a local port; 0 stands for every port that has no handler of its own. While draining, new sessions
-// are refused.
-func (e *Engine) Listen(port uint16, h Handler, draining bool) error {
+// Listen lets h answer the requests to a local port; 0 stands for every port that has no handler of its own.
+func (e *Engine) Listen(port uint16, h Handler) error {
 	return e.do(func(transport.Time) {
 		if e.handlers[port] == nil {
 			e.listening.Add(1)
 		}
 		e.handlers[port] = h
-		e.core.Listen(port, session.Listener{Draining: draining})
+		e.core.Listen(port, session.Listener{})
 	})
+}
+
+// Drain refuses new sessions to a port. Those that are open stay.
+func (e *Engine) Drain(port uint16) error {
+	return e.do(func(transport.Time) { e.core.Listen(port, session.Listener{Draining: true}) })
 }
 
 // Unlisten closes the sessions to a local port and refuses new ones.
@@ -120,9 +129,10 @@ func (e *Engine) Unlisten(port uint16, reason string) error {
 		if e.handlers[port] == nil {
 			return
 		}
+		h := e.handlers[port]
 		e.core.Unlisten(port)
 		e.core.Conns(func(c *session.Conn) {
-			if p := c.Path(); !c.Client() && p.LocalPort == port {
+			if !c.Client() && e.handlerOf(c) == h {
 				c.Close(now, session.Unavailable, reason)
 			}
 		})
@@ -171,7 +181,11 @@ func (e *Engine) Dial(ctx context.Context, local, remote netip.AddrPort) (*Conn,
 
 // Stats returns the counters.
 func (e *Engine) Stats() (s Stats) {
-	_ = e.do(func(transport.Time) { s = e.stats; s.Session = e.core.Stats() })
+	_ = e.do(func(transport.Time) {
+		s = e.stats
+		s.Session = e.core.Stats()
+		s.SlowHandlers = maps.Clone(e.slow)
+	})
 	return s
 }
 
@@ -183,6 +197,9 @@ func (e *Engine) Sessions() (open, answering int) {
 
 // do runs f as the token's holder and waits for it: for what is rare.
 func (e *Engine) do(f func(now transport.Time)) error {
+	if e.insideHandler() {
+		return errInside
+	}
 	done := make(chan struct{})
 	if !e.push(operation{kind: opFunc, do: func(now transport.Time) { f(now); close(done) }}) {
 		return errBusy

@@ -74,6 +74,7 @@ func (k *keeper) wake(link transport.Link) {
 // keep is the keeper's life: poll while there is something to do, then wait for packets; stand by while somebody else polls.
 func (e *Engine) keep() {
 	defer close(e.keeper.gone)
+	id := goroutineID()
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
 	for !e.stopped.Load() {
@@ -81,6 +82,7 @@ func (e *Engine) keep() {
 		e.keeper.state.Store(standby)
 		if e.token.acquire() {
 			e.keeper.state.Store(running)
+			e.holder = id
 			e.pollAndPark()
 			continue
 		}
@@ -125,6 +127,7 @@ func (e *Engine) park() {
 	k := &e.keeper
 	until := e.core.NextTimeout()
 	k.until.Store(int64(until))
+	e.holder = 0
 	step("publish waiting")
 	k.state.Store(waiting)
 	e.token.free()
@@ -147,6 +150,7 @@ func (e *Engine) release() {
 	next := e.core.NextTimeout()
 	busy := e.listening.Load() > 0 || e.core.Busy()
 	unsent := e.core.Unsent()
+	e.holder = 0
 	k.leads.Add(1)
 	e.token.free()
 	step("look again")

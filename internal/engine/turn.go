@@ -1,14 +1,9 @@
 package engine
 
 import (
-	"time"
-
 	"github.com/fastrpc/fastrpc/transport"
 	"github.com/fastrpc/fastrpc/transport/session"
 )
-
-// SlowHandler is how long an inline handler may hold the poll before it is counted.
-const SlowHandler = time.Millisecond
 
 type handlers map[uint16]Handler
 
@@ -116,7 +111,8 @@ func (e *Engine) handleEvents() {
 			}
 		case session.SessionClosed:
 			if c, ok := ev.Conn.Tag.(*Conn); ok {
-				c.closed.Store(&ev.Err)
+				err := ev.Err // a copy, so that events stay off the heap
+				c.closed.Store(&err)
 				c.ready()
 			}
 		}

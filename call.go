@@ -1,0 +1,163 @@
+package fastrpc
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/fastrpc/fastrpc/internal/engine"
+	"github.com/fastrpc/fastrpc/transport"
+)
+
+// Method is one of the server's methods. It may be used from any goroutine. Its number at the server is looked up with the first call in
+// each session.
+type Method struct {
+	client *Client
+	name   string
+	op     string
+	bound  atomic.Pointer[binding]
+}
+
+type binding struct {
+	conn   *engine.Conn
+	number uint32
+}
+
+// Method names one of the server's methods. Whether the server has it turns out with the first call.
+func (c *Client) Method(name string) *Method {
+	return &Method{client: c, name: name, op: "call " + name}
+}
+
+// Name returns the method's name.
+func (m *Method) Name() string { return m.name }
+
+// Call sends payload and waits for the reply. payload may be used again when Call returns. The reply is to be released; where Call returns
+// an error there is none. The error is an *Error.
+func (m *Method) Call(ctx context.Context, payload []byte, opts ...CallOption) (Reply, error) {
+	deadline, err := m.deadline(ctx, opts)
+	if err != nil {
+		return Reply{}, err
+	}
+	for attempt := 0; ; attempt++ {
+		b, err := m.bind(ctx, deadline)
+		if err != nil {
+			return Reply{}, wrap(m.op, Unavailable, NotExecuted, err)
+		}
+		k, cerr := b.conn.Call(ctx, b.number, payload, deadline)
+		if cerr != nil {
+			if b.conn.Err() != nil && attempt == 0 { // the session ended unnoticed, and the call was not begun
+				continue
+			}
+			return Reply{}, wrap(m.op, Unavailable, NotExecuted, cerr)
+		}
+		return m.reply(b.conn.Engine(), k)
+	}
+}
+
+// deadline returns when the call has to end, 0 for never.
+func (m *Method) deadline(ctx context.Context, opts []CallOption) (at transport.Time, err error) {
+	for i := range opts {
+		if d := opts[i].timeout; d != 0 {
+			if t := transport.Now().Add(d); at == 0 || t < at {
+				at = t
+			}
+		}
+	}
+	if d, ok := ctx.Deadline(); ok {
+		if t := transport.Now().Add(time.Until(d)); at == 0 || t < at {
+			at = t
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, wrap(m.op, Canceled, NotExecuted, err)
+	}
+	return at, nil
+}
+
+// bind returns the method's number in the present session.
+func (m *Method) bind(ctx context.Context, deadline transport.Time) (*binding, error) {
+	if b := m.bound.Load(); b != nil && b.conn.Err() == nil {
+		return b, nil
+	}
+	if deadline != 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, deadline.Sub(transport.Now()))
+		defer cancel()
+	}
+	conn, err := m.client.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k, cerr := conn.Call(ctx, bindMethod, []byte(m.name), deadline)
+	if cerr != nil {
+		return nil, cerr
+	}
+	e := conn.Engine()
+	defer e.Release(k)
+	if err := k.Err(); err != nil {
+		return nil, &engine.CallError{Code: err.Code, Outcome: NotExecuted, Reason: err.Reason, Err: err.Err} // looking up executes nothing
+	}
+	if Code(k.Code()) != OK {
+		return nil, &engine.CallError{Code: k.Code(), Outcome: NotExecuted, Reason: string(k.Body())}
+	}
+	if len(k.Body()) != 4 {
+		return nil, &engine.CallError{Code: engine.Code(Internal), Outcome: NotExecuted, Reason: fmt.Sprintf("the server's number for method %q has %d bytes, not 4", m.name, len(k.Body()))}
+	}
+	b := &binding{conn: conn, number: binary.LittleEndian.Uint32(k.Body())}
+	m.bound.Store(b)
+	return b, nil
+}
+
+// bindMethod is the number of the method that looks numbers up, by name.
+const bindMethod = 0
+
+// reply makes an ended call the caller's.
+func (m *Method) reply(e *engine.Engine, k *engine.Call) (Reply, error) {
+	if k.Err() == nil && Code(k.Code()) == OK {
+		return Reply{engine: e, call: k, lease: k.Lease()}, nil
+	}
+	err := callError(m.op, k)
+	e.Release(k)
+	return Reply{}, err
+}
+
+// callError says why an ended call failed.
+func callError(op string, k *engine.Call) *Error {
+	if err := k.Err(); err != nil {
+		return &Error{Op: op, Code: Code(err.Code), Outcome: err.Outcome, Msg: err.Reason, Err: err.Err}
+	}
+	e := &Error{Op: op, Code: Code(k.Code()), Outcome: Executed, Msg: string(k.Body())}
+	if k.Refused() {
+		e.Outcome = NotExecuted
+	}
+	return e
+}
+
+// Reply is a lease on a received reply. It is a value; the lease ends once, for all its copies.
+type Reply struct {
+	engine *engine.Engine
+	call   *engine.Call
+	lease  uint32
+}
+
+// Body returns the reply's bytes, which lie in the frame that the network card wrote. They are not to be written, nor read after Release.
+func (r Reply) Body() []byte {
+	if r.call == nil || r.call.Lease() != r.lease {
+		panic("fastrpc: a reply was read after its Release")
+	}
+	return r.call.Body()
+}
+
+// Release gives the reply's memory back. It panics when that was done before. On the zero Reply, which comes with an error, it does
+// nothing.
+func (r Reply) Release() {
+	if r.call == nil {
+		return
+	}
+	if !r.call.EndLease(r.lease) {
+		panic("fastrpc: a reply was released twice")
+	}
+	r.engine.Release(r.call)
+}

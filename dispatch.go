@@ -1,0 +1,102 @@
+package fastrpc
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/fastrpc/fastrpc/internal/engine"
+	"github.com/fastrpc/fastrpc/transport"
+)
+
+// dispatch hands the requests of one engine to their handlers. The engine calls it from whoever polls, one at a time.
+type dispatch struct {
+	server *Server
+	engine *engine.Engine
+	r      Request // of the inline handler that runs
+	w      Response
+}
+
+// Serve is the engine's Handler.
+func (d *dispatch) Serve(now transport.Time, k *engine.Call) {
+	s := d.server
+	if s.draining.Load() {
+		refuse(now, k, Unavailable, "the server is shutting down")
+		return
+	}
+	number := k.Method()
+	t := s.methods.Load()
+	if number == bindMethod {
+		d.lookUp(now, k, t)
+		return
+	}
+	if number > uint32(len(t.list)) {
+		refuse(now, k, Unimplemented, "no such method")
+		return
+	}
+	m := t.list[number-1]
+	if m.inline {
+		d.r = Request{server: s, call: k, method: m}
+		d.w.reset(k.Buffer())
+		d.engine.EnterInline()
+		code, outcome := run(m, &d.w, &d.r)
+		d.engine.LeaveInline(m.name)
+		if n, body := d.w.message(); n >= 0 {
+			k.Reply(now, engine.Code(code), outcome, n)
+		} else {
+			k.ReplyBytes(now, engine.Code(code), outcome, body)
+		}
+		return
+	}
+	j := newJob(d.engine, Request{server: s, call: k, method: m})
+	if !s.pool.submit(j) {
+		j.free()
+		refuse(now, k, ResourceExhausted, "the server has too many requests waiting for a worker (WithWorkers)")
+	}
+}
+
+// Gone is the engine's Handler. A handler that runs finds out by its deadline.
+func (d *dispatch) Gone(*engine.Call) {}
+
+// lookUp answers with the number of the method that the request names.
+func (d *dispatch) lookUp(now transport.Time, k *engine.Call, t *methodTable) {
+	number, ok := t.byName[string(k.Body())]
+	if !ok {
+		refuse(now, k, Unimplemented, fmt.Sprintf("the server has no method %q", k.Body()[:min(len(k.Body()), maxMethodName)]))
+		return
+	}
+	binary.LittleEndian.PutUint32(k.Buffer(), number)
+	k.Reply(now, 0, engine.Executed, 4)
+}
+
+// refuse answers a request that no handler will see.
+func refuse(now transport.Time, k *engine.Call, code Code, msg string) {
+	k.Reply(now, engine.Code(code), engine.NotExecuted, copy(k.Buffer(), msg))
+}
+
+// run calls the handler and turns its error into a status.
+func run(m *method, w *Response, r *Request) (Code, Outcome) {
+	err := m.handler(w, r)
+	if r.cancel != nil {
+		r.cancel()
+	}
+	if err == nil {
+		return OK, Executed
+	}
+	code, msg := Unknown, ""
+	var e *Error
+	switch {
+	case errors.As(err, &e) && e.Code != OK:
+		code, msg = e.Code, e.Msg
+	case errors.Is(err, context.DeadlineExceeded):
+		code = DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		code = Canceled
+	}
+	if msg == "" {
+		msg = err.Error()
+	}
+	w.fail(msg)
+	return code, Executed
+}

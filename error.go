@@ -1,0 +1,108 @@
+package fastrpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fastrpc/fastrpc/internal/engine"
+)
+
+// Outcome says what a failed call did at the server. It decides whether making it again is safe.
+type Outcome = engine.Outcome
+
+// The outcomes.
+const (
+	// OutcomeUnknown: the request may have run, and nobody can tell. Only an idempotent call is safe to make again.
+	OutcomeUnknown Outcome = engine.MaybeExecuted
+	// NotExecuted: the handler did not run and will not. The call is safe to make again.
+	NotExecuted Outcome = engine.NotExecuted
+	// Executed: the handler ran, and the error is its answer.
+	Executed Outcome = engine.Executed
+)
+
+// Error is why something failed.
+//
+// A handler returns one, with Code and Msg, to answer with a status; its Op and Outcome do not travel.
+type Error struct {
+	Op      string // "dial xdp://192.0.2.7:9000", "call echo", ...; empty in a handler's answer
+	Code    Code
+	Outcome Outcome
+	Msg     string
+	Err     error // what lies beneath, or nil
+}
+
+// Errorf makes a handler's answer with a status.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Outcome: Executed, Msg: fmt.Sprintf(format, args...)}
+}
+
+func (e *Error) Error() string {
+	s := "fastrpc: "
+	if e.Op != "" {
+		s += e.Op + ": "
+	}
+	s += e.Code.String()
+	if e.Msg != "" {
+		s += ": " + e.Msg
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches an *Error of the same code whose other fields are empty, and the context package's errors by their codes.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case context.DeadlineExceeded:
+		return e.Code == DeadlineExceeded
+	case context.Canceled:
+		return e.Code == Canceled
+	}
+	t, ok := target.(*Error)
+	return ok && *t == Error{Code: e.Code}
+}
+
+// CodeOf returns the status of an error: OK for nil, Unknown for one that is not of this package.
+func CodeOf(err error) Code {
+	var e *Error
+	switch {
+	case err == nil:
+		return OK
+	case errors.As(err, &e):
+		return e.Code
+	case errors.Is(err, context.DeadlineExceeded):
+		return DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	}
+	return Unknown
+}
+
+// OutcomeOf returns what a failed call did at the server; OutcomeUnknown for an error that is not of this package.
+func OutcomeOf(err error) Outcome {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Outcome
+	}
+	return OutcomeUnknown
+}
+
+// wrap gives an error of a lower layer this package's form; nil stays nil.
+func wrap(op string, code Code, outcome Outcome, err error) error {
+	var ce *engine.CallError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &ce):
+		return &Error{Op: op, Code: Code(ce.Code), Outcome: ce.Outcome, Msg: ce.Reason, Err: ce.Err}
+	case errors.Is(err, context.DeadlineExceeded):
+		code = DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		code = Canceled
+	}
+	return &Error{Op: op, Code: code, Outcome: outcome, Err: err}
+}

@@ -1,0 +1,90 @@
+package fastrpc
+
+import (
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/fastrpc/fastrpc/internal/engine"
+)
+
+// Option sets up a Client or a Server.
+type Option func(*config)
+
+type config struct {
+	insecure bool
+	engine   engine.Config
+	workers  int
+	queue    int
+}
+
+// Defaults of the worker pool.
+const (
+	defaultWorkersPerCPU = 64   // handlers that block at once, for each processor
+	defaultQueue         = 1024 // requests that wait for a worker; more are refused with ResourceExhausted
+)
+
+func newConfig(opts []Option) config {
+	c := config{workers: defaultWorkersPerCPU * runtime.GOMAXPROCS(0), queue: defaultQueue}
+	for _, o := range opts {
+		o(&c)
+	}
+	return c
+}
+
+var errNoCredentials = errors.New("no credentials: pass fastrpc.WithInsecure() to go without encryption and authentication, on a network that you trust")
+
+func (c *config) check() error {
+	if !c.insecure {
+		return errNoCredentials
+	}
+	return nil
+}
+
+// WithInsecure goes without encryption and authentication: packets are protected against corruption, not against people. Without this or
+// credentials, Dial and Serve refuse.
+func WithInsecure() Option { return func(c *config) { c.insecure = true } }
+
+// WithSpin never parks: a core burns for each queue, and no packet waits for a wake-up. For hosts that have a core to spare.
+func WithSpin() Option { return func(c *config) { c.engine.Idle = engine.Spin } }
+
+// WithPark parks as soon as there is nothing to do: every packet that comes to a parked process waits for a wake-up, and the process costs
+// nothing while idle.
+func WithPark() Option { return func(c *config) { c.engine.Idle = engine.Park } }
+
+// WithSpinFor spins for d before parking, which is the default with 100 µs.
+func WithSpinFor(d time.Duration) Option {
+	return func(c *config) { c.engine.Idle, c.engine.SpinFor = engine.SpinThenPark, d }
+}
+
+// WithWorkers sizes a server's pool: how many handlers run at once, and how many requests wait for one. More are refused with
+// ResourceExhausted, not executed.
+func WithWorkers(workers, waiting int) Option {
+	return func(c *config) { c.workers, c.queue = max(workers, 1), max(waiting, 0) }
+}
+
+// WithMaxMessage bounds requests and replies, bytes; the default is 16 MiB. The smaller of both ends' counts.
+func WithMaxMessage(bytes uint32) Option {
+	return func(c *config) { c.engine.Session.MaxMessage = bytes }
+}
+
+// WithReassembly bounds the memory of large messages while they arrive, bytes over all sessions of a queue; the default is 64 MiB.
+func WithReassembly(bytes int64) Option {
+	return func(c *config) { c.engine.Session.Reassembly = bytes }
+}
+
+// WithHeartbeat sets how a client watches its server while calls are outstanding: a heartbeat every interval, and after so many in a row
+// without any packet from it the server counts as dead. The default is 5 at 50 ms.
+func WithHeartbeat(interval time.Duration, misses int) Option {
+	return func(c *config) { c.engine.Session.Heartbeat, c.engine.Session.Misses = interval, misses }
+}
+
+// WithMaxSessions bounds a server's sessions, over all ports of a queue; the default is 4,096.
+func WithMaxSessions(n int) Option { return func(c *config) { c.engine.Session.Sessions = n } }
+
+// CallOption sets up one call.
+type CallOption struct{ timeout time.Duration }
+
+// Timeout ends a call after d. It travels with the request: a server does not begin what nobody waits for. The context's deadline does the
+// same; the earlier one counts.
+func Timeout(d time.Duration) CallOption { return CallOption{timeout: d} }

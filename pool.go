@@ -1,0 +1,128 @@
+package fastrpc
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/fastrpc/fastrpc/internal/engine"
+	"github.com/fastrpc/fastrpc/transport"
+)
+
+// pool runs handlers on goroutines that it starts when they are needed, up to a limit, and keeps.
+type pool struct {
+	jobs     chan *job // with room for a request for each worker, besides those that wait
+	waiting  int
+	limit    int32
+	started  atomic.Int32
+	idle     atomic.Int32
+	progress inProgress
+}
+
+// job is a request on its way through the pool.
+type job struct {
+	engine *engine.Engine
+	r      Request
+	w      Response
+}
+
+var jobs = sync.Pool{New: func() any { return new(job) }}
+
+func newJob(e *engine.Engine, r Request) *job {
+	j := jobs.Get().(*job)
+	j.engine, j.r = e, r
+	j.w.reset(r.call.Buffer())
+	return j
+}
+
+func (j *job) free() {
+	*j = job{}
+	jobs.Put(j)
+}
+
+func newPool(workers, waiting int) *pool {
+	return &pool{jobs: make(chan *job, workers+waiting), waiting: waiting, limit: int32(workers), progress: inProgress{zero: make(chan struct{}, 1)}}
+}
+
+// submit hands a request to a worker; false when all are busy and the queue is full. It does not block.
+func (p *pool) submit(j *job) bool {
+	p.progress.n.Add(1)
+	for n := p.idle.Load(); n > 0; n = p.idle.Load() {
+		if p.idle.CompareAndSwap(n, n-1) { // that worker is taken, so nobody else counts on it
+			p.jobs <- j
+			return true
+		}
+	}
+	for n := p.started.Load(); n < p.limit; n = p.started.Load() {
+		if p.started.CompareAndSwap(n, n+1) {
+			go p.work(j)
+			return true
+		}
+	}
+	if len(p.jobs) < p.waiting {
+		select {
+		case p.jobs <- j:
+			return true
+		default:
+		}
+	}
+	p.progress.done()
+	return false
+}
+
+// work is a worker's life.
+func (p *pool) work(j *job) {
+	for ok := true; ok; {
+		j.do()
+		p.progress.done()
+		select {
+		case j, ok = <-p.jobs:
+		default:
+			p.idle.Add(1) // whoever hands it a request takes this back
+			j, ok = <-p.jobs
+		}
+	}
+}
+
+// do handles one request, unless nobody waits for it any more.
+func (j *job) do() {
+	e, k := j.engine, j.r.call
+	if d := k.Deadline(); d != 0 && d <= transport.Now() {
+		e.Reply(k, engine.Code(DeadlineExceeded), engine.NotExecuted, copy(k.Buffer(), "the deadline passed while the request waited for a worker"), nil)
+	} else {
+		code, outcome := run(j.r.method, &j.w, &j.r)
+		n, body := j.w.message()
+		e.Reply(k, engine.Code(code), outcome, n, body)
+	}
+	j.free()
+}
+
+// wait returns when no request is in the pool, or ctx is over.
+func (p *pool) wait(ctx context.Context) error {
+	for p.progress.n.Load() > 0 {
+		select {
+		case <-p.progress.zero:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// close ends the idle workers. No submit may follow.
+func (p *pool) close() { close(p.jobs) }
+
+// inProgress counts the requests in the pool.
+type inProgress struct {
+	n    atomic.Int64
+	zero chan struct{} // holds a token when n came to zero
+}
+
+func (c *inProgress) done() {
+	if c.n.Add(-1) == 0 {
+		select {
+		case c.zero <- struct{}{}:
+		default:
+		}
+	}
+}

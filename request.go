@@ -1,0 +1,134 @@
+package fastrpc
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/fastrpc/fastrpc/internal/engine"
+	"github.com/fastrpc/fastrpc/transport"
+)
+
+// Request is what a handler answers. It is valid until the handler returns.
+type Request struct {
+	server *Server
+	call   *engine.Call
+	method *method
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// Body returns the request's bytes, which lie in the frame that the network card wrote. They are not to be written, nor read after the
+// handler has returned.
+func (r *Request) Body() []byte { return r.call.Body() }
+
+// Method returns the called method's name.
+func (r *Request) Method() string { return r.method.name }
+
+// Peer returns the client's address.
+func (r *Request) Peer() netip.AddrPort {
+	path := r.call.Conn().Path()
+	return path.Remote()
+}
+
+// Deadline returns when the caller stops waiting, with the time that the request spent in queues taken off; false when it waits for ever.
+func (r *Request) Deadline() (time.Time, bool) {
+	d := r.call.Deadline()
+	if d == 0 {
+		return time.Time{}, false
+	}
+	return time.Now().Add(d.Sub(transport.Now())), true
+}
+
+// Context returns a context that ends at the request's deadline, when the handler returns, and when the server gives up waiting for it at
+// its shutdown. It is made at the first call; a handler that does not ask pays nothing.
+func (r *Request) Context() context.Context {
+	if r.ctx == nil {
+		if d, ok := r.Deadline(); ok {
+			r.ctx, r.cancel = context.WithDeadline(r.server.ctx, d)
+		} else {
+			r.ctx, r.cancel = context.WithCancel(r.server.ctx)
+		}
+	}
+	return r.ctx
+}
+
+// Response is where a handler writes its reply. It is valid until the handler returns.
+type Response struct {
+	frame []byte // the TX frame that a reply of one packet is built in
+	n     int    // bytes of it that are written
+	large []byte // a reply that outgrew the frame
+}
+
+// Write appends to the reply. It never fails; a reply that exceeds the largest message becomes an error for the caller.
+func (w *Response) Write(p []byte) (int, error) {
+	if w.large == nil && w.n+len(p) <= len(w.frame) {
+		w.n += copy(w.frame[w.n:], p)
+		return len(p), nil
+	}
+	w.grow(len(p))
+	w.large = append(w.large, p...)
+	return len(p), nil
+}
+
+// WriteString appends to the reply.
+func (w *Response) WriteString(s string) (int, error) {
+	if w.large == nil && w.n+len(s) <= len(w.frame) {
+		w.n += copy(w.frame[w.n:], s)
+		return len(s), nil
+	}
+	w.grow(len(s))
+	w.large = append(w.large, s...)
+	return len(s), nil
+}
+
+// Extend appends n bytes to the reply and returns them, to be written in place. They may hold anything before.
+func (w *Response) Extend(n int) []byte {
+	if w.large == nil && w.n+n <= len(w.frame) {
+		w.n += n
+		return w.frame[w.n-n : w.n : w.n]
+	}
+	w.grow(n)
+	end := len(w.large) + n
+	w.large = w.large[:end]
+	return w.large[end-n : end : end]
+}
+
+// Len returns how many bytes have been written.
+func (w *Response) Len() int {
+	if w.large != nil {
+		return len(w.large)
+	}
+	return w.n
+}
+
+// grow makes room for n bytes more than are written, outside the frame.
+func (w *Response) grow(n int) {
+	have := w.large
+	if have == nil {
+		have = w.frame[:w.n]
+	}
+	if w.large != nil && cap(have)-len(have) >= n {
+		return
+	}
+	w.large = append(make([]byte, 0, max(2*len(have), len(have)+n)), have...)
+}
+
+// reset readies w for the next request, whose reply may be built in frame.
+func (w *Response) reset(frame []byte) { w.frame, w.n, w.large = frame, 0, nil }
+
+// message returns the reply as Reply of the engine takes it: a length in the frame, or -1 and the bytes.
+func (w *Response) message() (n int, body []byte) {
+	if w.large != nil {
+		return -1, w.large
+	}
+	return w.n, nil
+}
+
+// fail makes the reply an error's text.
+func (w *Response) fail(msg string) {
+	w.n, w.large = 0, nil
+	_, _ = w.WriteString(msg[:min(len(msg), maxErrorText)])
+}
+
+const maxErrorText = 4096

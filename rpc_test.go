@@ -1,0 +1,128 @@
+package fastrpc_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fastrpc/fastrpc"
+	_ "github.com/fastrpc/fastrpc/transport/udp"
+)
+
+// start serves the methods that most tests call, and dials.
+func start(t testing.TB, opts ...fastrpc.Option) (*fastrpc.Server, *fastrpc.Client) {
+	t.Helper()
+	opts = append([]fastrpc.Option{fastrpc.WithInsecure()}, opts...)
+	s := fastrpc.NewServer(opts...)
+	echo := func(w *fastrpc.Response, r *fastrpc.Request) error {
+		_, err := w.Write(r.Body())
+		return err
+	}
+	s.HandleInline("echo", echo)
+	s.Handle("worker", echo)
+	addr, err := s.Listen(t.Context(), "udp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+	return s, dial(t, fmt.Sprintf("udp://127.0.0.1:%d", addr.Port()), opts...)
+}
+
+func dial(t testing.TB, target string, opts ...fastrpc.Option) *fastrpc.Client {
+	t.Helper()
+	c, err := fastrpc.Dial(t.Context(), target, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return c
+}
+
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i*7 + i>>8)
+	}
+	return b
+}
+
+func TestCall(t *testing.T) {
+	_, c := start(t)
+	for _, method := range []string{"echo", "worker"} {
+		m := c.Method(method)
+		for _, n := range []int{0, 1, 64, 1400, 1500, 10_000, 1 << 20, 16 << 20} {
+			rep, err := m.Call(t.Context(), pattern(n))
+			if err != nil {
+				t.Fatalf("%s of %d bytes: %v", method, n, err)
+			}
+			if !bytes.Equal(rep.Body(), pattern(n)) {
+				t.Errorf("%s of %d bytes came back as other %d bytes", method, n, len(rep.Body()))
+			}
+			rep.Release()
+		}
+	}
+}
+
+func TestUnknownMethod(t *testing.T) {
+	_, c := start(t)
+	_, err := c.Method("nothing").Call(t.Context(), nil)
+	var e *fastrpc.Error
+	if !errors.As(err, &e) || e.Code != fastrpc.Unimplemented || e.Outcome != fastrpc.NotExecuted {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestConcurrentCallers(t *testing.T) {
+	_, c := start(t)
+	var wg sync.WaitGroup
+	for g := range 64 {
+		wg.Go(func() {
+			m := c.Method([]string{"echo", "worker"}[g%2])
+			for i := range 200 {
+				want := fmt.Appendf(nil, "%d/%d", g, i)
+				rep, err := m.Call(context.Background(), want, fastrpc.Timeout(10*time.Second))
+				if err != nil {
+					t.Errorf("call %s: %v", want, err)
+					return
+				}
+				if !bytes.Equal(rep.Body(), want) {
+					t.Errorf("got %q, want %q", rep.Body(), want)
+				}
+				rep.Release()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkCallUDP(b *testing.B) {
+	for _, method := range []string{"echo", "worker"} {
+		b.Run(method, func(b *testing.B) {
+			_, c := start(b)
+			m := c.Method(method)
+			body := make([]byte, 64)
+			b.ReportAllocs()
+			for b.Loop() {
+				rep, err := m.Call(context.Background(), body, fastrpc.Timeout(time.Second))
+				if err != nil {
+					b.Fatal(err)
+				}
+				rep.Release()
+			}
+		})
+	}
+}

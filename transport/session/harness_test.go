@@ -295,7 +295,7 @@ func (w *world) settle() {
 	w.run(5*time.Minute, func() bool {
 		return w.client.core.Sessions() == 0 && (w.server == nil || w.server.core.Sessions() == 0 && w.server.core.Answering() == 0) && len(w.alarms) == 0
 	})
-	w.run(time.Millisecond, func() bool { return false }) // completions
+	w.run(2*time.Second, func() bool { return false }) // completions, and pauses
 	w.client.home(w.t, "client")
 	if w.server != nil {
 		w.server.home(w.t, "server")

@@ -142,3 +142,22 @@ func TestMeterCountsAllocations(t *testing.T) {
 }
 
 var sink *[32]byte
+
+func TestTail(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"", ""},
+		{"one\ntwo\n", ": two"},
+		{"x\npanic: why\n\ngoroutine 1:\n" + strings.Repeat("main.f(0x1)\n", 1000), ": panic: why"},
+		{strings.Repeat("noise\n", 1000) + "fatal error: all asleep\n", ": fatal error: all asleep"},
+	} {
+		var got tail
+		for _, line := range strings.SplitAfter(c.text, "\n") {
+			if n, err := got.Write([]byte(line)); n != len(line) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if got.suffix() != c.want || len(got.buf) > headBytes+tailBytes {
+			t.Errorf("%.30q: %q and %d bytes, want %q", c.text, got.suffix(), len(got.buf), c.want)
+		}
+	}
+}

@@ -144,16 +144,16 @@ func TestDuration(t *testing.T) {
 func TestFaultySystems(t *testing.T) {
 	var steps []string
 	r := compareOnLoopback(t, Config{
-		Systems: []string{"test-refuses", "test-crashes", "test-lies", "net-tcp"}, Size: 64, Requests: 100, Rounds: 2, Child: childCommand(t),
+		Systems: []string{"test-refuses", "test-crashes", "test-panics", "test-lies", "net-tcp"}, Size: 64, Requests: 100, Rounds: 2, Child: childCommand(t),
 		Progress: func(p Progress) { steps = append(steps, p.System) },
 	})
-	for i, want := range []string{"no such luck", "exit status 3", ErrEcho.Error()} {
+	for i, want := range []string{"no such luck", "exit status 3", "out of luck", ErrEcho.Error()} {
 		if res := r.Results[i]; !strings.Contains(res.Error, want) || len(res.Rounds) != 0 {
 			t.Errorf("%s: error %q, want one with %q", res.System, res.Error, want)
 		}
 	}
-	checkResult(t, &r.Results[3], 2, 100)
-	if want := []string{"test-refuses", "test-crashes", "test-lies", "net-tcp", "net-tcp"}; !slices.Equal(steps, want) {
+	checkResult(t, &r.Results[4], 2, 100)
+	if want := []string{"test-refuses", "test-crashes", "test-panics", "test-lies", "net-tcp", "net-tcp"}; !slices.Equal(steps, want) {
 		t.Errorf("ran %v, want %v", steps, want)
 	}
 }

@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+
+	_ "github.com/fastrpc/fastrpc/transport/udp"
+	_ "github.com/fastrpc/fastrpc/transport/xdp"
 )
 
 // The test binary is its own child process.
@@ -16,6 +19,7 @@ func TestMain(m *testing.M) {
 	for _, s := range []System{
 		faulty{name: "test-refuses", serve: errors.New("no such luck")},
 		faulty{name: "test-crashes", call: func() error { os.Exit(3); return nil }},
+		faulty{name: "test-panics", call: func() error { panic("out of luck\nand more") }},
 		faulty{name: "test-lies", call: func() error { return verify([]byte("b"), []byte("a")) }},
 		faulty{name: "test-hangs", call: func() error { select {} }},
 	} {

@@ -108,22 +108,27 @@ func (p *process) end() error {
 	return fmt.Errorf("%s: %w%s", p.role, err, p.stderr.suffix())
 }
 
-// tail keeps the last bytes written to it. os/exec writes from a goroutine that has ended once the process was waited for.
+// tail keeps the first and the last bytes written to it: a crash begins with its reason. os/exec writes from a goroutine that has ended once the process was waited for.
 type tail struct{ buf []byte }
 
-const tailBytes = 2048
+const headBytes, tailBytes = 2048, 2048
 
 func (t *tail) Write(b []byte) (int, error) {
 	t.buf = append(t.buf, b...)
-	if over := len(t.buf) - tailBytes; over > 0 {
-		t.buf = append(t.buf[:0], t.buf[over:]...)
+	if over := len(t.buf) - headBytes - tailBytes; over > 0 {
+		t.buf = append(t.buf[:headBytes], t.buf[headBytes+over:]...)
 	}
 	return len(b), nil
 }
 
-// suffix gives the last line, ready to stand at the end of an error.
+// suffix gives what matters of it, ready to stand at the end of an error: why a Go program crashed, else the last line.
 func (t *tail) suffix() string {
 	lines := strings.Split(string(bytes.TrimSpace(t.buf)), "\n")
+	for _, line := range lines {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return ": " + line
+		}
+	}
 	if last := lines[len(lines)-1]; last != "" {
 		return ": " + last
 	}

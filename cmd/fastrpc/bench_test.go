@@ -23,7 +23,7 @@ type comparison struct {
 
 func TestBenchCompare(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "result.json")
-	code, out, errOut := fastrpc(t, "bench", "compare", "--systems", "spin-tcp,net-tcp", "--size", "100", "--requests", "200", "--rounds", "2", "--json", file)
+	code, out, errOut := fast(t, "bench", "compare", "--systems", "spin-tcp,net-tcp", "--size", "100", "--requests", "200", "--rounds", "2", "--json", file)
 	if code != exitOK {
 		t.Fatalf("exit code %d: %s", code, errOut)
 	}
@@ -58,7 +58,7 @@ func TestBenchCompare(t *testing.T) {
 }
 
 func TestBenchCompareToStdout(t *testing.T) {
-	code, out, errOut := fastrpc(t, "bench", "compare", "--systems", "spin-tcp", "--duration", "20ms", "--rounds", "1", "--json", "-")
+	code, out, errOut := fast(t, "bench", "compare", "--systems", "spin-tcp", "--duration", "20ms", "--rounds", "1", "--json", "-")
 	var c comparison
 	if err := json.Unmarshal([]byte(out), &c); code != exitOK || err != nil {
 		t.Fatalf("exit code %d, %v: %s", code, err, errOut)
@@ -69,7 +69,7 @@ func TestBenchCompareToStdout(t *testing.T) {
 }
 
 func TestBenchCompareCannotWrite(t *testing.T) {
-	code, _, errOut := fastrpc(t, "bench", "compare", "--systems", "spin-tcp", "--requests", "10", "--rounds", "1", "--json", "/nonexistent/x.json")
+	code, _, errOut := fast(t, "bench", "compare", "--systems", "spin-tcp", "--requests", "10", "--rounds", "1", "--json", "/nonexistent/x.json")
 	if code != exitFailure || !strings.Contains(errOut, "/nonexistent/x.json") {
 		t.Errorf("exit code %d, error %q", code, errOut)
 	}

@@ -13,10 +13,10 @@ func TestLab(t *testing.T) {
 		t.Skip("network namespaces need root: run the tests as root to include this one")
 	}
 	name := fmt.Sprintf("test-cmd-%d", os.Getpid())
-	t.Cleanup(func() { fastrpcContext(context.Background(), "lab", "down", "--lab", name) })
+	t.Cleanup(func() { fastContext(context.Background(), "lab", "down", "--lab", name) })
 	on := func(args ...string) (int, string, string) {
 		t.Helper()
-		return fastrpc(t, append([]string{"lab", args[0], "--lab", name}, args[1:]...)...)
+		return fast(t, append([]string{"lab", args[0], "--lab", name}, args[1:]...)...)
 	}
 	if code, out, errOut := on("up", "--queues", "1", "--mtu", "1400"); code != exitOK || !strings.Contains(out, name+"-server") || !strings.Contains(out, "198.18.") {
 		t.Fatalf("up: exit code %d, output %q, error %q", code, out, errOut)

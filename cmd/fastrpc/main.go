@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,7 +49,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		fmt.Fprintln(errOut, "fastrpc: interrupted")
 		return exitFailure
 	}
-	fmt.Fprintf(errOut, "fastrpc: %v\n", err)
+	fmt.Fprintf(errOut, "fastrpc: %s\n", strings.TrimPrefix(err.Error(), "fastrpc: ")) // the package's errors have it already
 	return exitFailure
 }
 
@@ -62,6 +63,8 @@ with the same API.
 Start with 'fastrpc doctor IFACE', which tells whether an interface is fit for it, or with
 'fastrpc bench compare', which measures it against the kernel's TCP path on this machine.`,
 		Example: `  fastrpc doctor eth0
+  fastrpc serve --listen xdp://eth0:9000 --insecure
+  fastrpc call xdp://192.0.2.7:9000 echo --data hello --insecure
   fastrpc bench compare`,
 		Args:          usageArgs(cobra.NoArgs),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -69,7 +72,7 @@ Start with 'fastrpc doctor IFACE', which tells whether an interface is fit for i
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(benchCommand(), labCommand(), doctorCommand(), versionCommand())
+	root.AddCommand(serveCommand(), callCommand(), benchCommand(), labCommand(), doctorCommand(), versionCommand())
 	return root
 }
 

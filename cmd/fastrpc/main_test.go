@@ -23,13 +23,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fastrpc runs the program in this process.
-func fastrpc(t *testing.T, args ...string) (code int, out, errOut string) {
+// fast runs the program in this process.
+func fast(t *testing.T, args ...string) (code int, out, errOut string) {
 	t.Helper()
-	return fastrpcContext(t.Context(), args...)
+	return fastContext(t.Context(), args...)
 }
 
-func fastrpcContext(ctx context.Context, args ...string) (code int, out, errOut string) {
+func fastContext(ctx context.Context, args ...string) (code int, out, errOut string) {
 	var o, e bytes.Buffer
 	code = run(ctx, args, strings.NewReader(""), &o, &e)
 	return code, o.String(), e.String()
@@ -49,9 +49,16 @@ func TestUsageErrors(t *testing.T) {
 		{"bench compare --systems carrier-pigeon", "net-tcp"},
 		{"bench compare --size 0", "between 1 and"},
 		{"bench compare --rounds x", "rounds"},
+		{"serve --insecure", "--listen"},
+		{"serve --listen udp://127.0.0.1:0", "--insecure"},
+		{"serve --listen pigeon://127.0.0.1:0 --insecure", "udp, xdp, auto"},
+		{"call udp://127.0.0.1:9", "2 arg"},
+		{"call udp://127.0.0.1:9 echo", "--insecure"},
+		{"call 127.0.0.1:9 echo --insecure", "127.0.0.1:9"},
+		{"call udp://127.0.0.1:9 echo --insecure --data x --data-file y", "--data-file"},
 		{"bench compare --requests 5 --duration 1s", "duration"},
 	} {
-		code, out, errOut := fastrpc(t, strings.Fields(c.args)...)
+		code, out, errOut := fast(t, strings.Fields(c.args)...)
 		if code != exitUsage || out != "" {
 			t.Errorf("%q: exit code %d, output %q; want %d and none", c.args, code, out, exitUsage)
 		}
@@ -62,7 +69,7 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestFailureIsNoUsageError(t *testing.T) {
-	code, out, errOut := fastrpc(t, "lab", "exec", "--lab", "there-is-none", "client", "--", "true")
+	code, out, errOut := fast(t, "lab", "exec", "--lab", "there-is-none", "client", "--", "true")
 	if code != exitFailure || out != "" || strings.Count(errOut, "fastrpc: ") != 1 || strings.Contains(errOut, "Usage") {
 		t.Errorf("exit code %d, output %q, error %q", code, out, errOut)
 	}
@@ -84,7 +91,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: Short %q, Long of %d bytes, Example %q", c.CommandPath(), c.Short, len(c.Long), c.Example)
 		}
 		args := append(strings.Fields(c.CommandPath())[1:], "--help")
-		if code, out, errOut := fastrpc(t, args...); code != exitOK || !strings.Contains(out, "Examples:") || errOut != "" {
+		if code, out, errOut := fast(t, args...); code != exitOK || !strings.Contains(out, "Examples:") || errOut != "" {
 			t.Errorf("%v: exit code %d, error %q", args, code, errOut)
 		}
 	}
@@ -92,14 +99,14 @@ func TestHelp(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	if code, out, _ := fastrpc(t, "version"); code != exitOK || !strings.HasPrefix(out, "fastrpc ") || strings.Count(out, "\n") != 1 {
+	if code, out, _ := fast(t, "version"); code != exitOK || !strings.HasPrefix(out, "fastrpc ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("exit code %d, output %q", code, out)
 	}
 }
 
 func complete(t *testing.T, args ...string) []string {
 	t.Helper()
-	code, out, errOut := fastrpc(t, append([]string{cobra.ShellCompNoDescRequestCmd}, args...)...)
+	code, out, errOut := fast(t, append([]string{cobra.ShellCompNoDescRequestCmd}, args...)...)
 	if code != exitOK {
 		t.Fatalf("completing %q: %s", args, errOut)
 	}
@@ -121,13 +128,22 @@ func TestCompletion(t *testing.T) {
 	if !slices.Contains(got, "ring,net-tcp") || slices.Contains(got, "ring,ring") {
 		t.Errorf("--systems: %v, want what is not there yet", got)
 	}
-	if code, out, _ := fastrpc(t, "completion", "bash"); code != exitOK || !strings.Contains(out, "fastrpc") {
+	if got := complete(t, "call", "xdp://192.0.2.7:9000", ""); !slices.Equal(got, []string{"echo", "sink", "source", "sleep"}) {
+		t.Errorf("call: %v, want the methods", got)
+	}
+	if got := complete(t, "call", ""); !slices.Contains(got, "xdp://") || !slices.Contains(got, "auto://") {
+		t.Errorf("call: %v, want the schemes", got)
+	}
+	if got := complete(t, "serve", "--listen", ""); !slices.Contains(got, "xdp://lo:") {
+		t.Errorf("--listen: %v, want schemes with interfaces", got)
+	}
+	if code, out, _ := fast(t, "completion", "bash"); code != exitOK || !strings.Contains(out, "fastrpc") {
 		t.Error("no completion script for bash")
 	}
 }
 
 func TestDoctor(t *testing.T) {
-	code, out, errOut := fastrpc(t, "doctor", "lo", "--json")
+	code, out, errOut := fast(t, "doctor", "lo", "--json")
 	if code != exitFailure || !strings.Contains(out, `"interface": "lo"`) || errOut != "" {
 		t.Errorf("exit code %d, output %q, error %q; want %d: loopback is not fit", code, out, errOut, exitFailure)
 	}

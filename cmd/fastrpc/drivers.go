@@ -1,0 +1,7 @@
+package main
+
+// The drivers of this program: importing one registers its scheme.
+import (
+	_ "github.com/fastrpc/fastrpc/transport/udp"
+	_ "github.com/fastrpc/fastrpc/transport/xdp"
+)

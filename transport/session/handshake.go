@@ -176,7 +176,6 @@ func (e *Endpoint) handleHello(now transport.Time, f *transport.Frame, h *wire.H
 		e.sendHandshake(&wire.Handshake{Kind: wire.Retry, Session: h.Source, Echo: h.Echo, Incarnation: e.cfg.Incarnation, Payload: token[:]}, &f.Path)
 		return
 	}
-	e.closePredecessors(now, key, h.Incarnation)
 	c := (*Conn)(nil)
 	if e.halfOpen < e.cfg.HalfOpen {
 		c = e.newConn(f.Path, false, now)
@@ -208,11 +207,12 @@ func (e *Endpoint) refuse(f *transport.Frame, h *wire.Handshake, code Code, reas
 		Code: uint32(code), Payload: []byte(reason)}, &f.Path)
 }
 
-// closePredecessors ends the sessions of an earlier process at the same address: it was restarted.
-func (e *Endpoint) closePredecessors(now transport.Time, key peerKey, incarnation uint64) {
-	for k, c := range e.peers {
-		if k.ip == key.ip && k.port == key.port && !c.client && c.incarnation != incarnation {
-			c.fail(now, errRestarted)
+// closePredecessors ends the sessions of an earlier process at the client's address: it was restarted. c's client has shown that it receives
+// there; a Hello alone, which anyone can forge, ends nothing.
+func (c *Conn) closePredecessors(now transport.Time) {
+	for k, other := range c.e.peers {
+		if k.ip == c.path.RemoteIP && k.port == c.path.RemotePort && !other.client && other.incarnation != c.incarnation {
+			other.fail(now, errRestarted)
 		}
 	}
 }

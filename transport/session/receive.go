@@ -56,6 +56,7 @@ func (c *Conn) heard(now transport.Time) {
 	if c.halfOpen {
 		c.halfOpen = false
 		c.e.halfOpen--
+		c.closePredecessors(now)
 		c.e.emit(Event{Kind: SessionOpened, Conn: c})
 	}
 }

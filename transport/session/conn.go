@@ -142,6 +142,7 @@ func (c *Conn) fail(now transport.Time, err *Error) {
 		return
 	}
 	c.state, c.err = closed, err
+	announced := !c.halfOpen
 	unsent := *err
 	unsent.Outcome = NotExecuted
 	for i := range c.slots {
@@ -160,7 +161,9 @@ func (c *Conn) fail(now transport.Time, err *Error) {
 	}
 	c.e.forget(c)
 	c.e.stats.SessionsClosed++
-	c.e.emit(Event{Kind: SessionClosed, Conn: c, Err: err})
+	if announced {
+		c.e.emit(Event{Kind: SessionClosed, Conn: c, Err: err})
+	}
 }
 
 // closedError says, to somebody who would start a call, why he cannot.

@@ -97,7 +97,7 @@ const (
 	RequestGone                         // nobody waits for Call's answer any more; Reply is still due
 	CallEnded                           // Call ended: see its Err and Body; Release it
 	SessionOpened                       // Conn is established
-	SessionClosed                       // Conn is over; Err says why. All its calls have ended before
+	SessionClosed                       // Conn, dialled or opened, is over; Err says why. All its calls have ended before
 )
 
 // Event is what an endpoint has to tell its owner.

@@ -35,13 +35,13 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 		e.stats.Malformed++
 		return
 	}
+	c.heard(now)
 	c.owd.sample(now, f.Stamp, h.Stamp)
 	urgent, elicits, ok := c.handleFrames(now, f, body[wire.DataHeaderBytes:], h.Stamp)
 	if c.state == closed {
 		return
 	}
 	if ok {
-		c.heard(now)
 		c.window.record(number, f.Stamp)
 		c.scheduleAck(now, urgent, elicits)
 	}
@@ -50,7 +50,7 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 	}
 }
 
-// heard notes a sign of life.
+// heard notes a sign of life. It comes before the packet's frames, so that the owner learns of a session before its first request.
 func (c *Conn) heard(now transport.Time) {
 	c.heardAt, c.misses = now, 0
 	if c.halfOpen {

@@ -72,6 +72,7 @@ func (l *sentLog) lose(c *Conn, p *sentPacket) {
 	k, epoch, offset := p.call, p.epoch, p.offset
 	l.settle(p)
 	c.e.stats.Lost++
+	c.enqueue() // the window has room again, if not for this
 	if k == nil || k.epoch != epoch {
 		return
 	}
@@ -87,7 +88,6 @@ func (l *sentLog) lose(c *Conn, p *sentPacket) {
 	if !k.queued {
 		c.sendq.push(k)
 	}
-	c.enqueue()
 }
 
 // giveUp counts all packets of k's message as lost, because the peer says that it misses some.

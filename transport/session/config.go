@@ -24,7 +24,7 @@ type Config struct {
 	AckDelay     time.Duration // longest that an acknowledgement waits for company
 	LazyAckDelay time.Duration // the same for replies, whose sender waits for nothing
 	Heartbeat    time.Duration // interval while calls are outstanding
-	KeepAlive    time.Duration // interval while none are
+	KeepAlive    time.Duration // interval while none are; at most a third of the server's IdleTimeout
 	Misses       int           // heartbeats without any packet from the peer, after which it counts as dead
 	IdleTimeout  time.Duration // a server closes a session that it has not heard from for this long
 	HelloTimeout time.Duration // before a Hello is said again; doubles up to HelloTimeoutMax

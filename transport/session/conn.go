@@ -36,6 +36,7 @@ type Conn struct {
 	messageBytes uint32
 	callsAtOnce  int
 	peerAckDelay time.Duration
+	keepAlive    time.Duration // client: interval of heartbeats without calls
 
 	// Calls.
 	slots       []slot
@@ -108,6 +109,10 @@ func (c *Conn) agree(h *wire.Handshake) {
 	c.packetBytes = min(c.e.packetBytes(&c.path), int(h.MaxPacket))
 	c.messageBytes = min(cfg.MaxMessage, h.MaxMessage)
 	c.callsAtOnce = min(cfg.CallsPerSession, int(h.Calls), wire.Slots)
+	c.keepAlive = cfg.KeepAlive
+	if h.IdleSeconds > 0 { // three pings before the server loses its patience
+		c.keepAlive = min(c.keepAlive, time.Duration(h.IdleSeconds)*time.Second/3)
+	}
 	c.peerAckDelay = min(time.Duration(h.AckDelay)*time.Microsecond, 100*time.Millisecond)
 }
 

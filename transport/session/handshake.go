@@ -72,7 +72,7 @@ func (e *Endpoint) offer(kind wire.Kind, c *Conn) wire.Handshake {
 		Incarnation: e.cfg.Incarnation,
 		MaxMessage:  e.cfg.MaxMessage,
 		MaxPacket:   uint16(e.packetBytes(&c.path)),
-		IdleSeconds: uint16(min(e.cfg.IdleTimeout/time.Second, 1<<16-1)),
+		IdleSeconds: uint16(min((e.cfg.IdleTimeout+time.Second-1)/time.Second, 1<<16-1)),
 		AckDelay:    uint32(e.cfg.AckDelay / time.Microsecond),
 	}
 }

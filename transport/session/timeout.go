@@ -117,7 +117,7 @@ func (c *Conn) heartbeatAt() transport.Time {
 	if !c.client {
 		return 0
 	}
-	interval := c.e.cfg.KeepAlive
+	interval := c.keepAlive
 	if c.outstanding > 0 {
 		interval = c.e.cfg.Heartbeat
 	}

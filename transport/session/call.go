@@ -91,7 +91,8 @@ func (k *Call) Buffer() []byte {
 	if k.out.frame == noFrame {
 		return nil
 	}
-	return k.conn.e.bufs[k.out.frame].data[wire.Overhead : wire.Overhead+k.conn.SmallMessage()]
+	n := min(k.conn.SmallMessage(), int(k.conn.maxMessage()))
+	return k.conn.e.bufs[k.out.frame].data[wire.Overhead : wire.Overhead+n]
 }
 
 // callPool hands out Call records.

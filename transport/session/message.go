@@ -106,6 +106,9 @@ func (m *inMessage) receive(c *Conn, f *transport.Frame, fr *wire.Frame) (done b
 		if m.buf != nil {
 			return false, c.e.malformed()
 		}
+		if len(fr.Payload) > int(c.messageBytes) {
+			return false, pick(c.client, errReplySize, errRequestSize)
+		}
 		m.frame, m.body = int32(f.ID), fr.Payload
 		c.e.bufs[f.ID].refs++
 		return true, nil

@@ -134,6 +134,7 @@ func (k *Call) ReplyBytes(now transport.Time, code Code, outcome Outcome, body [
 	c := k.conn
 	if uint64(len(body)) > uint64(c.maxMessage()) {
 		code, outcome, body = ResourceExhausted, Executed, []byte(errReplySize.Reason)
+		body = body[:min(len(body), int(c.maxMessage()))]
 	}
 	k.out.total = uint32(len(body))
 	if len(body) <= c.SmallMessage() {

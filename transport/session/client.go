@@ -194,6 +194,7 @@ func (c *Conn) handleReply(now transport.Time, f *transport.Frame, fr *wire.Fram
 	case err == errMalformed:
 		return false
 	case err != nil:
+		c.sendCancel(k) // spares the server the rest
 		c.endCall(k, ResourceExhausted, err)
 	case done:
 		c.endCall(k, k.code, nil)
@@ -214,6 +215,7 @@ func (c *Conn) handleReplyPart(now transport.Time, f *transport.Frame, fr *wire.
 	case err == errMalformed:
 		return false
 	case err != nil:
+		c.sendCancel(k) // spares the server the rest
 		c.endCall(k, ResourceExhausted, err)
 	case done:
 		c.endCall(k, k.code, nil)

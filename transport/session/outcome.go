@@ -84,7 +84,6 @@ var (
 	errIdle            = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the session was idle for too long"}
 	errRestarted       = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the peer was restarted"}
 	errForgotten       = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the peer no longer knows the session"}
-	errHelloTimeout    = &Error{Code: DeadlineExceeded, Outcome: NotExecuted, Reason: "no answer to the handshake"}
 	errHalfOpen        = &Error{Code: Unavailable, Outcome: NotExecuted, Reason: "the client did not complete the handshake"}
 )
 

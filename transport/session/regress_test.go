@@ -1,11 +1,13 @@
 package session_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/fastrpc/fastrpc/transport/session"
 	"github.com/fastrpc/fastrpc/transport/sim"
+	"github.com/fastrpc/fastrpc/transport/wire"
 )
 
 var lan = sim.Faults{Delay: 10 * time.Microsecond}
@@ -81,5 +83,119 @@ func TestStartAfterTheSessionClosed(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 	k.Release()
+	w.settle()
+}
+
+// TestForgedHelloEndsNothing: a Hello as if the client had been restarted, from somebody who does not receive at its address. Only a client that
+// shows that it does ends its predecessor's session.
+func TestForgedHelloEndsNothing(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	w.inject(&wire.Handshake{Kind: wire.Hello, Calls: 1, Source: 12345, Incarnation: 999, MaxPacket: 1500})
+	w.run(10*time.Millisecond, func() bool { return w.server.core.Sessions() == 2 })
+	w.call("a", 1, []byte("x"), 0)
+	if k := w.wait("a", time.Second); k.Err() != nil {
+		t.Error(describe(k))
+	} else {
+		k.Release()
+	}
+	w.settle()
+}
+
+// inject sends a handshake packet to the server as if from the client's address.
+func (w *world) inject(h *wire.Handshake) {
+	b := make([]byte, 2048)
+	w.net.Inject(clientAddr, serverAddr, b[:h.Put(b)])
+}
+
+// TestSessionOpensBeforeItsRequests: the request comes first when the ping that completes the handshake is lost.
+func TestSessionOpensBeforeItsRequests(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.run(time.Second, func() bool { return w.server.core.Sessions() == 1 })
+	w.net.Partition(clientAddr, serverAddr, true)
+	w.in(100*time.Microsecond, func() {
+		w.net.Partition(clientAddr, serverAddr, false)
+		w.call("a", 1, []byte("x"), 0)
+	})
+	var order []session.EventKind
+	inner := w.server.onEvent
+	w.server.onEvent = func(ev session.Event) {
+		order = append(order, ev.Kind)
+		inner(ev)
+	}
+	w.run(time.Second, func() bool { return w.ended["a"] != nil })
+	if !slices.Equal(order, []session.EventKind{session.SessionOpened, session.RequestArrived}) {
+		t.Errorf("events %v", order)
+	}
+	w.settle()
+}
+
+// TestWindowOpensWhenDeadCallsAreLost: a window full of packets whose calls have ended must not hold up those that wait behind it.
+func TestWindowOpensWhenDeadCallsAreLost(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{Window: 4})
+	w.establish()
+	w.run(time.Millisecond, func() bool { return false })
+	w.net.Partition(clientAddr, serverAddr, true)
+	for i := range 4 {
+		w.call(i, 1, []byte("dead"), 500*time.Microsecond)
+	}
+	w.call("live", 1, []byte("x"), 0)
+	w.in(600*time.Microsecond, func() { w.net.Partition(clientAddr, serverAddr, false) })
+	start := w.net.Now()
+	w.wait("live", time.Second).Release()
+	if d := w.net.Now().Sub(start); d > 10*time.Millisecond {
+		t.Errorf("it took %v", d)
+	}
+	w.settle()
+}
+
+// TestKeepAliveHeedsTheServer: an idle session stays open though the server's patience is shorter than the client's interval.
+func TestKeepAliveHeedsTheServer(t *testing.T) {
+	for _, idle := range []time.Duration{600 * time.Millisecond, 3 * time.Second} {
+		w := newWorldOn(t, 1, lan, session.Config{}, session.Config{IdleTimeout: idle}, sim.LinkOptions{})
+		w.establish()
+		w.run(time.Minute, func() bool { return w.closed != nil || len(w.sessions) == 0 })
+		if w.closed != nil || len(w.sessions) != 1 {
+			t.Errorf("idle timeout %v: the session closed: %v", idle, w.closed)
+		}
+		w.settle()
+	}
+}
+
+// TestSmallMessageOverTheLimit: a limit below one packet holds too, both ways, with calls built in place.
+func TestSmallMessageOverTheLimit(t *testing.T) {
+	w := newWorldOn(t, 1, lan, session.Config{}, session.Config{MaxMessage: 100}, sim.LinkOptions{})
+	early := w.call("early", 1, pattern(101, 1), 0) // before the server's limit is known
+	if n := len(early.Buffer()); n > 0 {
+		t.Errorf("a large request keeps a buffer of %d bytes", n)
+	}
+	w.establish()
+	k := w.wait("early", time.Second)
+	if k.Err() != nil || k.Code() != session.ResourceExhausted || !k.Refused() || w.server.core.Stats().Requests != 0 {
+		t.Errorf("early: %s", describe(k))
+	}
+	k.Release()
+	k, err := w.conn.NewCall()
+	if err != nil || len(k.Buffer()) != 100 {
+		t.Errorf("room for %d bytes, want 100", len(k.Buffer()))
+	}
+	if err := k.StartBytes(w.net.Now(), 1, pattern(101, 1), 0); err != session.ErrTooLarge {
+		t.Errorf("StartBytes: %v", err)
+	}
+	k.Discard()
+	w.settle()
+}
+
+// TestRefusedReplyIsCalledOff: a server whose reply the client cannot take learns it at once, and sends no more of it.
+func TestRefusedReplyIsCalledOff(t *testing.T) {
+	w := newWorldOn(t, 1, lan, session.Config{Reassembly: 5000}, session.Config{}, sim.LinkOptions{})
+	w.establish()
+	w.serve = func(k *session.Call) { k.ReplyBytes(w.net.Now(), session.OK, session.Executed, pattern(10<<20, 1)) }
+	w.call("a", 1, []byte("x"), 0)
+	w.wait("a", time.Second).Release()
+	w.run(time.Second, func() bool { return w.server.core.Audit().Records == 0 })
+	if s := w.server.core.Stats(); s.Sent > 600 {
+		t.Errorf("the server sent %d packets", s.Sent)
+	}
 	w.settle()
 }

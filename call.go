@@ -52,9 +52,56 @@ func (m *Method) Call(ctx context.Context, payload []byte, opts ...CallOption) (
 			}
 			return Reply{}, wrap(m.op, Unavailable, NotExecuted, cerr)
 		}
-		return m.reply(b.conn.Engine(), k)
+		return endOf(m.op, b.conn.Engine(), k)
 	}
 }
+
+// Draft is a request that is being built in place, in the frame that the network card will read. It ends with Call or Discard.
+type Draft struct {
+	m    *Method
+	b    *binding
+	call *engine.Call
+}
+
+// Alloc takes a frame to build a request in; ctx bounds the look-up of the method and the opening of a session, where they are needed.
+func (m *Method) Alloc(ctx context.Context) (Draft, error) {
+	for attempt := 0; ; attempt++ {
+		b, err := m.bind(ctx, 0)
+		if err != nil {
+			return Draft{}, wrap(m.op, Unavailable, NotExecuted, err)
+		}
+		k, cerr := b.conn.NewCall()
+		if cerr == nil {
+			return Draft{m: m, b: b, call: k}, nil
+		}
+		if b.conn.Err() == nil || attempt > 0 {
+			return Draft{}, wrap(m.op, Unavailable, NotExecuted, cerr)
+		}
+	}
+}
+
+// Bytes is where the request is to be written: as much as one packet holds. It may hold anything before.
+func (d Draft) Bytes() []byte { return d.call.Buffer() }
+
+// Call sends the first n bytes and waits for the reply, as Method.Call does.
+func (d Draft) Call(ctx context.Context, n int, opts ...CallOption) (Reply, error) {
+	deadline, err := d.m.deadline(ctx, opts)
+	if err != nil {
+		d.Discard()
+		return Reply{}, err
+	}
+	if n < 0 || n > len(d.Bytes()) {
+		panic("fastrpc: more bytes than the draft has")
+	}
+	k, cerr := d.b.conn.CallBuilt(ctx, d.call, d.b.number, n, deadline)
+	if cerr != nil {
+		return Reply{}, wrap(d.m.op, Unavailable, NotExecuted, cerr)
+	}
+	return endOf(d.m.op, d.b.conn.Engine(), k)
+}
+
+// Discard gives the frame back unsent.
+func (d Draft) Discard() { d.b.conn.Discard(d.call) }
 
 // deadline returns when the call has to end, 0 for never.
 func (m *Method) deadline(ctx context.Context, opts []CallOption) (at transport.Time, err error) {
@@ -113,12 +160,12 @@ func (m *Method) bind(ctx context.Context, deadline transport.Time) (*binding, e
 // bindMethod is the number of the method that looks numbers up, by name.
 const bindMethod = 0
 
-// reply makes an ended call the caller's.
-func (m *Method) reply(e *engine.Engine, k *engine.Call) (Reply, error) {
+// endOf makes an ended call the caller's.
+func endOf(op string, e *engine.Engine, k *engine.Call) (Reply, error) {
 	if k.Err() == nil && Code(k.Code()) == OK {
 		return Reply{engine: e, call: k, lease: k.Lease()}, nil
 	}
-	err := callError(m.op, k)
+	err := callError(op, k)
 	e.Release(k)
 	return Reply{}, err
 }

@@ -126,3 +126,119 @@ func BenchmarkCallUDP(b *testing.B) {
 		})
 	}
 }
+
+func TestAsynchronous(t *testing.T) {
+	_, c := start(t)
+	q := fastrpc.NewQueue(64)
+	m := c.Method("echo")
+	payloads := map[uint64][]byte{}
+	results := make([]fastrpc.Result, 16)
+	collect := func() {
+		n, err := q.Wait(t.Context(), results)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results[:n] {
+			if r.Err != nil {
+				t.Fatalf("call %d: %v", r.ID, r.Err)
+			}
+			if want, ok := payloads[r.ID]; !ok || !bytes.Equal(r.Reply.Body(), want) {
+				t.Errorf("call %d came back as %d bytes, or twice", r.ID, len(r.Reply.Body()))
+			}
+			delete(payloads, r.ID)
+			r.Reply.Release()
+		}
+	}
+	for i := range 1000 {
+		for q.Open() == 64 {
+			collect()
+		}
+		body := pattern(i * 3)
+		id, err := m.Go(t.Context(), body, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payloads[id] = body
+	}
+	for q.Open() > 0 {
+		collect()
+	}
+	if len(payloads) != 0 {
+		t.Errorf("%d calls were never collected", len(payloads))
+	}
+}
+
+func TestQueueFull(t *testing.T) {
+	_, c := start(t)
+	q := fastrpc.NewQueue(1)
+	m := c.Method("echo")
+	if _, err := m.Go(t.Context(), nil, q); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Go(t.Context(), nil, q); fastrpc.CodeOf(err) != fastrpc.ResourceExhausted || fastrpc.OutcomeOf(err) != fastrpc.NotExecuted {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBuildInPlace(t *testing.T) {
+	_, c := start(t)
+	m := c.Method("echo")
+	for range 10_000 { // more than there are frames: each is given back
+		d, err := m.Alloc(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Discard()
+	}
+	d, err := m.Alloc(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep, err := d.Call(t.Context(), copy(d.Bytes(), "built in place"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(rep.Body()); got != "built in place" {
+		t.Errorf("got %q", got)
+	}
+	rep.Release()
+}
+
+func TestReleasedTwice(t *testing.T) {
+	_, c := start(t)
+	rep, err := c.Method("echo").Call(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep.Release()
+	for name, f := range map[string]func(){"Release": rep.Release, "Body": func() { rep.Body() }} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s after Release did not panic", name)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+// TestCallAllocatesNothing covers both sides: the server is in this process.
+func TestCallAllocatesNothing(t *testing.T) {
+	_, c := start(t)
+	m := c.Method("echo")
+	body := make([]byte, 64)
+	call := func() {
+		rep, err := m.Call(context.Background(), body, fastrpc.Timeout(10*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rep.Release()
+	}
+	for range 2000 {
+		call()
+	}
+	if n := testing.AllocsPerRun(2000, call); n != 0 {
+		t.Errorf("%v allocations a call, want none", n)
+	}
+}

@@ -49,13 +49,18 @@ func (c *Conn) Close(reason string) {
 func (c *Conn) Call(ctx context.Context, method uint32, body []byte, deadline transport.Time) (*session.Call, *session.Error) {
 	e := c.e
 	if !e.token.acquire() {
-		if e.insideHandler() {
-			return nil, errInside
-		}
-		return c.follow(ctx, method, body, deadline)
+		w := newWaiter(c, nil)
+		w.method, w.body, w.deadline = method, body, deadline
+		return w.follow(ctx)
 	}
 	e.keeper.leads.Add(1)
-	k, err := c.begin(transport.Now(), method, body, deadline)
+	e.now = transport.Now()
+	k, err := c.s.NewCall()
+	if err == nil {
+		if err = k.StartBytes(e.now, method, body, deadline); err != nil {
+			k.Discard()
+		}
+	}
 	if err != nil {
 		e.release()
 		return nil, err
@@ -63,75 +68,66 @@ func (c *Conn) Call(ctx context.Context, method uint32, body []byte, deadline tr
 	return c.leadFor(ctx, k)
 }
 
-// begin starts a call, as the token's holder.
-func (c *Conn) begin(now transport.Time, method uint32, body []byte, deadline transport.Time) (*session.Call, *session.Error) {
-	c.e.now = now // which transmit sends with
-	k, err := c.s.NewCall()
-	if err != nil {
-		return nil, err
+// NewCall takes a call whose request is to be built in place, in its Buffer. CallBuilt or Discard follows.
+func (c *Conn) NewCall() (k *session.Call, err *session.Error) {
+	if c.e.token.acquire() {
+		k, err = c.s.NewCall()
+		c.e.release()
+		return k, err
 	}
-	if err := k.StartBytes(now, method, body, deadline); err != nil {
-		k.Discard()
-		return nil, err
+	if doErr := c.e.do(func(transport.Time) { k, err = c.s.NewCall() }); doErr != nil {
+		return nil, doErr
 	}
-	c.e.transmit()
-	return k, nil
+	return k, err
+}
+
+// CallBuilt calls with the first n bytes of k's Buffer as the request, and goes on as Call does.
+func (c *Conn) CallBuilt(ctx context.Context, k *session.Call, method uint32, n int, deadline transport.Time) (*session.Call, *session.Error) {
+	e := c.e
+	if !e.token.acquire() {
+		w := newWaiter(c, nil)
+		w.call, w.method, w.built, w.deadline = k, method, n, deadline
+		return w.follow(ctx)
+	}
+	e.keeper.leads.Add(1)
+	e.now = transport.Now()
+	k.Start(e.now, method, n, deadline)
+	return c.leadFor(ctx, k)
+}
+
+// Discard gives back a call that was not started.
+func (c *Conn) Discard(k *session.Call) {
+	_ = c.e.do(func(transport.Time) { k.Discard() })
 }
 
 // leadFor polls, as the token's holder, until k has ended. After some time without news it leaves that to the keeper.
 func (c *Conn) leadFor(ctx context.Context, k *session.Call) (*session.Call, *session.Error) {
-	e, done := c.e, ctx.Done()
-	since := e.now
-	for empty := uint(1); !k.Ended(); empty++ {
-		if e.turn() {
-			since, empty = e.now, 0
-			continue
-		}
-		if empty%yieldEvery == 0 || e.core.Answering() > 0 {
-			runtime.Gosched()
-		}
-		if done != nil {
-			select {
-			case <-done:
-				k.Cancel(e.now)
-				e.handleEvents()
-				continue
-			default:
-			}
-		}
-		if e.stopped.Load() || e.cfg.Idle != Spin && e.now.Sub(since) > e.cfg.SpinFor {
-			w := newWaiter(c)
-			w.call = k
-			k.Tag = w
-			e.release()
-			return w.wait(ctx)
-		}
+	e := c.e
+	e.handleEvents() // it may have ended already: its deadline had passed
+	e.transmit()
+	switch e.pollFor(ctx, func() bool { return k.Ended() }) {
+	case pollCanceled:
+		k.Cancel(e.now)
+		e.handleEvents()
+		e.transmit()
+	case pollQuiet:
+		w := newWaiter(c, nil)
+		w.call, k.Tag = k, w
+		e.release()
+		return w.wait(ctx)
 	}
-	e.handleEvents()
 	e.release()
 	return k, nil
 }
 
-// follow hands the call to whoever polls.
-func (c *Conn) follow(ctx context.Context, method uint32, body []byte, deadline transport.Time) (*session.Call, *session.Error) {
-	w := newWaiter(c)
-	w.method, w.body, w.deadline = method, body, deadline
-	if !c.e.push(operation{kind: opStart, waiter: w}) {
-		w.free()
-		if c.e.stopped.Load() {
-			return nil, errStopped
-		}
-		return nil, errBusy
-	}
-	c.e.lead()
-	return w.wait(ctx)
-}
-
-// waiter is somebody who waits for a call that another goroutine polls for.
+// waiter is somebody who waits for a call that another goroutine polls for; or, with a queue, who will collect it there.
 type waiter struct {
 	conn     *Conn
+	queue    *Completions
+	id       uint64 // in the queue
 	method   uint32
 	body     []byte
+	built    int // with call set: bytes of a request that was built in place
 	deadline transport.Time
 	call     *session.Call
 	err      *session.Error
@@ -141,9 +137,9 @@ type waiter struct {
 
 var waiters = sync.Pool{New: func() any { return &waiter{signal: make(chan struct{}, 1)} }}
 
-func newWaiter(c *Conn) *waiter {
+func newWaiter(c *Conn, q *Completions) *waiter {
 	w := waiters.Get().(*waiter)
-	w.conn = c
+	w.conn, w.queue = c, q
 	return w
 }
 
@@ -153,8 +149,38 @@ func (w *waiter) free() {
 	waiters.Put(w)
 }
 
+// follow hands the call to whoever polls, and waits.
+func (w *waiter) follow(ctx context.Context) (*session.Call, *session.Error) {
+	if err := w.submit(); err != nil {
+		return nil, err
+	}
+	return w.wait(ctx)
+}
+
+// submit hands the call to whoever polls. On an error w is free.
+func (w *waiter) submit() *session.Error {
+	e := w.conn.e
+	err := errBusy
+	switch {
+	case e.insideHandler():
+		err = errInside
+	case e.push(operation{kind: opStart, waiter: w}):
+		e.lead()
+		return nil
+	case e.stopped.Load():
+		err = errStopped
+	}
+	w.free()
+	return err
+}
+
 // start begins the call, in the poll.
 func (w *waiter) start(now transport.Time) {
+	if k := w.call; k != nil {
+		k.Tag = w
+		k.Start(now, w.method, w.built, w.deadline)
+		return
+	}
 	k, err := w.conn.s.NewCall()
 	if err == nil {
 		k.Tag = w
@@ -180,6 +206,10 @@ func (w *waiter) cancel(now transport.Time) {
 func (w *waiter) CallEnded(*session.Call) { w.end() }
 
 func (w *waiter) end() {
+	if w.queue != nil {
+		w.queue.put(w)
+		return
+	}
 	w.ended.Store(true)
 	w.signal <- struct{}{}
 }

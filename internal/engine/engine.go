@@ -109,23 +109,23 @@ func (e *Engine) Link() transport.Link { return e.link }
 
 // Listen lets h answer the requests to a local port; 0 stands for every port that has no handler of its own.
 func (e *Engine) Listen(port uint16, h Handler) error {
-	return e.do(func(transport.Time) {
+	return asError(e.do(func(transport.Time) {
 		if e.handlers[port] == nil {
 			e.listening.Add(1)
 		}
 		e.handlers[port] = h
 		e.core.Listen(port, session.Listener{})
-	})
+	}))
 }
 
 // Drain refuses new sessions to a port. Those that are open stay.
 func (e *Engine) Drain(port uint16) error {
-	return e.do(func(transport.Time) { e.core.Listen(port, session.Listener{Draining: true}) })
+	return asError(e.do(func(transport.Time) { e.core.Listen(port, session.Listener{Draining: true}) }))
 }
 
 // Unlisten closes the sessions to a local port and refuses new ones.
 func (e *Engine) Unlisten(port uint16, reason string) error {
-	return e.do(func(now transport.Time) {
+	return asError(e.do(func(now transport.Time) {
 		if e.handlers[port] == nil {
 			return
 		}
@@ -139,7 +139,7 @@ func (e *Engine) Unlisten(port uint16, reason string) error {
 		e.handleEvents()
 		delete(e.handlers, port)
 		e.listening.Add(-1)
-	})
+	}))
 }
 
 // Dial opens a session from a local address. It returns when the session is established, refused, or ctx is over.
@@ -196,7 +196,7 @@ func (e *Engine) Sessions() (open, answering int) {
 }
 
 // do runs f as the token's holder and waits for it: for what is rare.
-func (e *Engine) do(f func(now transport.Time)) error {
+func (e *Engine) do(f func(now transport.Time)) *session.Error {
 	if e.insideHandler() {
 		return errInside
 	}
@@ -222,6 +222,14 @@ func (e *Engine) do(f func(now transport.Time)) error {
 			runtime.Gosched()
 		}
 	}
+}
+
+// asError keeps nil what is nil.
+func asError(err *session.Error) error {
+	if err == nil {
+		return nil
+	}
+	return err
 }
 
 // start begins polling.

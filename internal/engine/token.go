@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -120,6 +121,44 @@ func (e *Engine) pollAndPark() {
 		break
 	}
 	e.park()
+}
+
+// How pollFor ended.
+type pollEnd uint8
+
+const (
+	pollDone     pollEnd = iota // what was waited for is there
+	pollCanceled                // ctx is over
+	pollQuiet                   // nothing has happened for Config.SpinFor: the keeper shall go on
+)
+
+// pollFor polls at a caller's hands, as the token's holder.
+func (e *Engine) pollFor(ctx context.Context, done func() bool) pollEnd {
+	canceled := ctx.Done()
+	since := e.now
+	for empty := uint(1); !done(); empty++ {
+		if e.turn() {
+			since, empty = e.now, 0
+			if e.readied || e.core.Answering() > 0 {
+				runtime.Gosched()
+			}
+			continue
+		}
+		if empty%yieldEvery == 0 || e.core.Answering() > 0 {
+			runtime.Gosched()
+		}
+		if canceled != nil {
+			select {
+			case <-canceled:
+				return pollCanceled
+			default:
+			}
+		}
+		if e.stopped.Load() || e.cfg.Idle != Spin && e.now.Sub(since) > e.cfg.SpinFor {
+			return pollQuiet
+		}
+	}
+	return pollDone
 }
 
 // park frees the token and waits in the link.

@@ -39,6 +39,6 @@
 //     socket. CAP_IPC_LOCK, or an RLIMIT_MEMLOCK that covers the UMEM.
 //   - a device with native XDP for speed; with the generic hook any device works. Zero-copy is up to the driver: veth has none.
 //
-// System calls: socket, setsockopt, getsockopt, mmap, munmap, bind and close at set-up and end; sendto (Kick) and recvfrom (WakeFill) on the
-// way. Nothing else.
+// System calls: socket, setsockopt, getsockopt, mmap, munmap, bind and close at set-up and end (and, while a queue stays busy, reading
+// /proc/thread-self/net/protocols); sendto (Kick) and recvfrom (WakeFill) on the way. Nothing else.
 package afxdp

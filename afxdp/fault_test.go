@@ -226,7 +226,7 @@ func ringMappings(t *testing.T) int {
 
 // TestMissingPrivilege opens sockets in a thread that has given up a capability.
 func TestMissingPrivilege(t *testing.T) {
-	a, _ := newPair(t, 1)
+	needRoot(t)
 	u := newUmem(t, 1024)
 	var limit unix.Rlimit
 	must(t, unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit))
@@ -259,7 +259,6 @@ func TestMissingPrivilege(t *testing.T) {
 			}
 		})
 	}
-	_ = a
 }
 
 // dropCapability takes an effective capability from the calling thread.

@@ -34,7 +34,7 @@ func (s *Socket) Kick() error {
 		case errno == 0 && left == 0:
 			return nil
 		case errno == 0:
-			errno = unix.EAGAIN // before Linux 6.3 a full completion ring ended the call without an error
+			errno = unix.EAGAIN // stopped behind a bad descriptor or, in older kernels, at a full completion ring
 		case errno != unix.EAGAIN && errno != unix.EBUSY && errno != unix.ENOBUFS:
 			return ringErrno(errno)
 		}

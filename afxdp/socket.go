@@ -48,12 +48,6 @@ type BusyPoll struct {
 	Prefer bool // SO_PREFER_BUSY_POLL: keep the device's interrupts off while the socket polls
 }
 
-const (
-	// A closed socket's queue is freed from a kernel work queue (net/xdp/xsk_buff_pool.c, xp_put_pool), some 20 ms later under load.
-	bindPatience   = time.Second
-	bindRetryPause = 2 * time.Millisecond
-)
-
 // Socket is an AF_XDP socket bound to one queue of a device. See the package documentation for who may call what.
 type Socket struct {
 	umem *Umem
@@ -75,7 +69,8 @@ type Socket struct {
 }
 
 // Open makes a socket, its rings and, unless c.Shared is set, registers the UMEM, puts c.Fill into the fill ring, and binds. If the
-// queue is busy it waits up to a second, as long as the kernel may take to free it after a Close. It blocks; on an error nothing is left.
+// queue is busy it waits: up to a second for another socket to give it up, up to five for the kernel to free it after that socket's Close.
+// On an error nothing is left.
 //
 // Only packets that an XDP program redirects to the socket (XSKMAP) are received; attach it after Open, detach it before Close.
 func Open(u *Umem, c SocketConfig) (*Socket, error) {
@@ -172,13 +167,10 @@ func (s *Socket) bind(c *SocketConfig) error {
 	default:
 		sa.Flags = unix.XDP_USE_NEED_WAKEUP // neither forced: the kernel tries zero-copy, then copy (xp_assign_dev)
 	}
-	deadline := time.Now().Add(bindPatience)
-	for {
-		err := unix.Bind(s.fd, sa)
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+	for begun := time.Now(); ; {
+		if err := unix.Bind(s.fd, sa); !errors.Is(err, unix.EBUSY) || !retryBind(time.Since(begun)) {
 			return err
 		}
-		time.Sleep(bindRetryPause)
 	}
 }
 

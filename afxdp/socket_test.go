@@ -108,6 +108,9 @@ func TestSharedUmem(t *testing.T) {
 func TestLongBurst(t *testing.T) {
 	a, b := newPair(t, 1)
 	pa, pb := a.newPort(t, nil), b.newPort(t, nil)
+	if bytes, err := unix.GetsockoptInt(pa.FD(), unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil || bytes < ringEntries*chunkBytes {
+		t.Errorf("the socket buffer holds %d bytes (%v), less than a TX ring of full chunks", bytes, err)
+	}
 	for _, budget := range []int{ringEntries, 32} {
 		if err := unix.SetsockoptInt(pa.FD(), unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, budget); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
 			t.Fatal(err) // ENOPROTOOPT: this kernel knows no other budget than 32

@@ -39,9 +39,7 @@ type host struct {
 // newPair makes two namespaces joined by a veth pair with so many queues, both ends up and steering packets of testType to sockets.
 func newPair(t testing.TB, queues int) (a, b *host) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes network namespaces and opens AF_XDP sockets")
-	}
+	needRoot(t)
 	a, b = newHost(t), newHost(t)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.NumTxQueues, attrs.NumRxQueues = "xa", queues, queues
@@ -51,6 +49,13 @@ func newPair(t testing.TB, queues int) (a, b *host) {
 	a.bringUp(t, "xa", queues)
 	b.bringUp(t, "xb", queues)
 	return a, b
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes network namespaces and opens AF_XDP sockets")
+	}
 }
 
 func newHost(t testing.TB) *host {

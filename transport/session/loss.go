@@ -128,11 +128,8 @@ func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
 	if progress {
 		c.ptoCount = 0
 	}
-	if l.base <= largest {
-		c.detectLost(now, largest)
-	} else {
-		c.lossAt = 0
-	}
+	c.topAcked = max(c.topAcked, largest) // acknowledgements may overtake each other
+	c.detectLost(now)
 	return true
 }
 
@@ -150,9 +147,9 @@ func (c *Conn) acknowledged(now transport.Time, p *sentPacket) {
 	}
 }
 
-// detectLost applies the packet and the time threshold of RFC 9002, section 6.1, to the packets below largest.
-func (c *Conn) detectLost(now transport.Time, largest uint64) {
-	l := &c.sent
+// detectLost applies the packet and the time threshold of RFC 9002, section 6.1, to the packets before the largest that was acknowledged.
+func (c *Conn) detectLost(now transport.Time) {
+	l, largest := &c.sent, c.topAcked
 	delay := c.rtt.lossDelay()
 	c.lossAt = 0
 	for n := l.base; n < largest; n++ {
@@ -168,7 +165,6 @@ func (c *Conn) detectLost(now transport.Time, largest uint64) {
 	}
 	l.trim()
 	if c.lossAt != 0 {
-		c.lossBelow = largest
 		c.e.wheel.arm(c, c.lossAt)
 	}
 }

@@ -30,7 +30,7 @@ func (c *Conn) due(now transport.Time) {
 		c.ackAt = 0
 	}
 	if c.lossAt != 0 && c.lossAt <= now {
-		c.detectLost(now, c.lossBelow)
+		c.detectLost(now)
 	}
 	if at := c.ptoAt(); at != 0 && at <= now {
 		c.probeTimeout()

@@ -1,0 +1,51 @@
+# Two commands matter: make demo and make test. Nothing but Go is needed for them.
+
+GO ?= go
+FASTRPC := bin/fastrpc
+LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/fastrpc
+	$(GO) build -trimpath -o $(FASTRPC) ./cmd/fastrpc
+
+.PHONY: demo
+demo: build ## measure fastrpc against the kernel's TCP path on this machine
+	$(FASTRPC) bench compare
+
+.PHONY: test
+test: ## run all tests; those that need root say so when it is missing
+	$(GO) tool gotestsum --format pkgname -- -timeout 15m ./...
+
+.PHONY: race
+race: ## run all tests under the race detector
+	$(GO) tool gotestsum --format pkgname -- -race -short -timeout 20m ./...
+
+.PHONY: bench
+bench: ## the comparison that is kept in bench/results
+	$(MAKE) build
+	$(FASTRPC) bench compare --systems ring,xdp,xdp-worker,udp,net-tcp,spin-tcp --size 64 --requests 20000 --rounds 5 --json bench/results/unary-64.json
+
+.PHONY: generate
+generate: ## compile the steering program (needs clang, llvm and libbpf-dev)
+	$(GO) generate ./bpf
+
+.PHONY: lint
+lint: ## check format, go vet and the linters
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) run $(LINT) run ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz every target for FUZZTIME (default 30s) each
+	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z]+' $$target/*_test.go | cut -c6-); do \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),30s) $$target || exit 1; \
+		done; done
+
+.PHONY: clean
+clean: ## remove what make build made
+	rm -rf bin

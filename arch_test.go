@@ -1,0 +1,177 @@
+package fastrpc_test
+
+import (
+	"go/ast"
+	"go/build"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const modulePath = "github.com/fastrpc/fastrpc"
+
+// arrows are the imports between rooms that the architecture allows, tests not counted. A room that is not named here may not exist;
+// "*" allows everything.
+var arrows = map[string][]string{
+	".":                  {"internal/engine", "transport"},
+	"bpf":                {},
+	"ringbuf":            {},
+	"afxdp":              {"ringbuf", "bpf"},
+	"transport":          {},
+	"transport/wire":     {},
+	"transport/session":  {"transport", "transport/wire"},
+	"transport/sim":      {"transport"},
+	"transport/linktest": {"transport"},
+	"transport/xdp":      {"afxdp", "bpf", "internal/netpath", "transport"},
+	"transport/udp":      {"transport", "internal/netpath"},
+	"internal/engine":    {"transport", "transport/session", "ringbuf"},
+	"internal/netpath":   {},
+	"internal/lab":       {"internal/lab/labtest"},
+	"bench":              {"*"},
+	"cmd/fastrpc":        {"*"},
+}
+
+// subrooms are folders that belong to the room above them.
+var subrooms = map[string]string{
+	"internal/lab/labtest": "internal/lab",
+	"cmd/fastrpc/doctor":   "cmd/fastrpc",
+}
+
+func TestArrows(t *testing.T) {
+	seen := map[string]bool{}
+	eachPackage(t, func(dir string, p *build.Package) {
+		room := dir
+		if up, ok := subrooms[dir]; ok {
+			room = up
+		}
+		allowed, known := arrows[room]
+		if !known {
+			t.Errorf("%s is no room of the architecture", dir)
+			return
+		}
+		seen[room] = true
+		for _, imp := range p.Imports {
+			to, ours := strings.CutPrefix(imp, modulePath)
+			to = strings.TrimPrefix(to, "/")
+			if !ours || slices.Contains(allowed, "*") {
+				continue
+			}
+			if to == "" {
+				to = "."
+			}
+			if to != room && subrooms[to] != room && !slices.Contains(allowed, to) {
+				t.Errorf("%s imports %s, which the architecture does not allow", dir, to)
+			}
+		}
+	})
+	for room := range arrows {
+		if !seen[room] {
+			t.Errorf("room %s is empty", room)
+		}
+	}
+}
+
+// TestLinkStandardLibraryOnly keeps the one interface between protocol and hardware free of everything else.
+func TestLinkStandardLibraryOnly(t *testing.T) {
+	eachPackage(t, func(dir string, p *build.Package) {
+		if dir != "transport" {
+			return
+		}
+		for _, imp := range p.Imports {
+			if strings.Contains(strings.Split(imp, "/")[0], ".") {
+				t.Errorf("transport imports %s", imp)
+			}
+		}
+	})
+}
+
+// TestSessionIsSansIO keeps clocks, goroutines, locks, channels and global randomness out of the session core.
+func TestSessionIsSansIO(t *testing.T) {
+	forbiddenImports := []string{"sync", "context", "net", "os", "syscall", "golang.org/x/sys/unix", "runtime", "math/rand", "crypto/rand"}
+	forbiddenCalls := map[string][]string{
+		"time":      {"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"},
+		"transport": {"Now"},
+		"rand":      {"Int", "IntN", "Uint32", "Uint64", "Float64", "Perm", "Shuffle", "N"},
+	}
+	fset := token.NewFileSet()
+	files, err := filepath.Glob("transport/session/*.go")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("found %d files: %v", len(files), err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(fset, name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, imp := range f.Imports {
+			if p, _ := strconv.Unquote(imp.Path.Value); slices.Contains(forbiddenImports, p) {
+				t.Errorf("%s imports %s", name, p)
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%s starts a goroutine", fset.Position(n.Pos()))
+			case *ast.ChanType, *ast.SelectStmt, *ast.SendStmt:
+				t.Errorf("%s uses a channel", fset.Position(n.Pos()))
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && x.Obj == nil && slices.Contains(forbiddenCalls[x.Name], n.Sel.Name) {
+					t.Errorf("%s uses %s.%s", fset.Position(n.Pos()), x.Name, n.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// TestDriversStayOut keeps cgo and BPF out of programs that import the API alone.
+func TestDriversStayOut(t *testing.T) {
+	var visit func(dir string, seen map[string]bool)
+	visit = func(dir string, seen map[string]bool) {
+		p, err := build.ImportDir(dir, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, imp := range p.Imports {
+			if to, ours := strings.CutPrefix(imp, modulePath+"/"); ours && !seen[to] {
+				seen[to] = true
+				visit(to, seen)
+			} else if strings.Contains(imp, "cilium/ebpf") || imp == "C" {
+				t.Errorf("%s, which the API needs, imports %s", dir, imp)
+			}
+		}
+	}
+	visit(".", map[string]bool{})
+}
+
+func eachPackage(t *testing.T, f func(dir string, p *build.Package)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if base := path.Base(name); name != "." && (strings.HasPrefix(base, ".") || base == "testdata" || base == "bin") {
+			return filepath.SkipDir
+		}
+		if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil && name != "." {
+			return filepath.SkipDir // a module of its own
+		}
+		if p, err := build.ImportDir(name, 0); err == nil {
+			f(filepath.ToSlash(name), p)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package bench
+
+// The race detector makes programs allocate that do not otherwise.
+const raceDetector = true

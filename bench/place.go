@@ -44,7 +44,7 @@ func (s *side) startProcess(role string, argv []string) (*process, error) {
 func twoCPUs() (client, server int, text string) {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil || set.Count() < 2 {
-		return -1, -1, "none: a single CPU"
+		return -1, -1, "not pinned: a single CPU"
 	}
 	var found []int
 	for cpu := 0; len(found) < 2; cpu++ {

@@ -234,6 +234,12 @@ func asError(err *session.Error) error {
 
 // start begins polling.
 func start(link transport.Link, id uint8, cfg Config) *Engine {
+	e := newEngine(link, id, cfg)
+	go e.keep()
+	return e
+}
+
+func newEngine(link transport.Link, id uint8, cfg Config) *Engine {
 	caps := link.Caps()
 	cfg.Session.Engine, cfg.Session.Seed, cfg.Session.Incarnation = id, rand.Uint64(), incarnation
 	if cfg.SpinFor == 0 {
@@ -254,7 +260,6 @@ func start(link transport.Link, id uint8, cfg Config) *Engine {
 	}
 	e.returns = ringbuf.NewQueue[*session.Call](powerOfTwo(e.core.CallLimit()))
 	e.keeper.init()
-	go e.keep()
 	return e
 }
 

@@ -72,6 +72,20 @@ func (k *keeper) wake(link transport.Link) {
 	}
 }
 
+// doze sleeps until a signal, for a tick at most; it returns whether there was a signal.
+func (k *keeper) doze(timer *time.Timer) bool {
+	if atDoze != nil {
+		return atDoze(k)
+	}
+	timer.Reset(tick)
+	select {
+	case <-k.signal:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
 // keep is the keeper's life: poll while there is something to do, then wait for packets; stand by while somebody else polls.
 func (e *Engine) keep() {
 	defer close(e.keeper.gone)
@@ -87,14 +101,10 @@ func (e *Engine) keep() {
 			e.pollAndPark()
 			continue
 		}
-		for quiet := false; !quiet; {
+		for {
 			leads := e.keeper.leads.Load()
-			timer.Reset(tick)
-			select {
-			case <-e.keeper.signal:
-				quiet = true
-			case <-timer.C:
-				quiet = e.keeper.leads.Load() == leads || e.stopped.Load()
+			if e.keeper.doze(timer) || e.keeper.leads.Load() == leads || e.stopped.Load() {
+				break // signalled, or the callers have been quiet for a tick
 			}
 		}
 	}
@@ -215,4 +225,7 @@ func step(name string) {
 	}
 }
 
-var atStep func(name string)
+var (
+	atStep func(name string)
+	atDoze func(k *keeper) bool
+)

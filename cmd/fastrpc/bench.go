@@ -56,11 +56,13 @@ under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that need non
 				return err
 			}
 			c.Child = []string{exe, "bench", benchChild}
+			clearLine := func() {}
 			if terminal(cmd.ErrOrStderr()) {
+				clearLine = func() { fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K") }
 				c.Progress = func(p bench.Progress) {
-					fmt.Fprintf(cmd.ErrOrStderr(), "\r\x1b[Kround %d of %d: %s", p.Round, p.Rounds, p.System)
+					clearLine()
+					fmt.Fprintf(cmd.ErrOrStderr(), "round %d of %d: %s", p.Round, p.Rounds, p.System)
 				}
-				defer fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K")
 			}
 			write, discard, err := createJSON(cmd, jsonFile)
 			if err != nil {
@@ -68,6 +70,7 @@ under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that need non
 			}
 			defer discard()
 			report, err := bench.Compare(cmd.Context(), c)
+			clearLine()
 			if errors.Is(err, bench.ErrConfig) {
 				return usageError{err}
 			}

@@ -14,6 +14,7 @@ type memory struct {
 	client, server *node
 	conn           *session.Conn
 	ended          *session.Call
+	now            transport.Time
 }
 
 func newMemory(tb testing.TB) *memory {
@@ -23,7 +24,7 @@ func newMemory(tb testing.TB) *memory {
 	m.server.onEvent = func(ev session.Event) {
 		if ev.Kind == session.RequestArrived {
 			n := copy(ev.Call.Buffer(), ev.Call.Body())
-			ev.Call.Reply(transport.Now(), session.OK, session.Executed, n)
+			ev.Call.Reply(m.now, session.OK, session.Executed, n)
 		}
 	}
 	m.client.onEvent = func(ev session.Event) {
@@ -62,8 +63,12 @@ func (m *memory) call(tb testing.TB, body []byte) {
 	n := copy(k.Buffer(), body)
 	now := transport.Now()
 	k.Start(now, 1, n, now+1e9)
+	m.client.turn(now) // the request leaves
 	for range 100 {
-		m.turn()
+		now := transport.Now() // one reading a turn, as an engine has it
+		m.now = now
+		m.server.turn(now)
+		m.client.turn(now)
 		if m.ended != nil {
 			break
 		}

@@ -126,14 +126,14 @@ func newWorldOn(t testing.TB, seed uint64, f sim.Faults, client, server session.
 
 func (w *world) startClient(seed uint64, cfg session.Config) {
 	cfg.Seed, cfg.Incarnation = seed, seed*2+1
-	w.client = newNode(w.net.Link(clientAddr, w.options), cfg)
+	w.client = newNode(watch(w.t, w.net.Link(clientAddr, w.options)), cfg)
 	w.client.onEvent = w.clientEvent
 }
 
 func (w *world) startServer(incarnation uint64) {
 	cfg := w.serverCfg
 	cfg.Engine, cfg.Seed, cfg.Incarnation = 1, incarnation, incarnation
-	w.server = newNode(w.net.Link(serverAddr, w.options), cfg)
+	w.server = newNode(watch(w.t, w.net.Link(serverAddr, w.options)), cfg)
 	w.server.core.Listen(serverAddr.Port(), session.Listener{Security: wire.Insecure})
 	w.server.onEvent = w.serverEvent
 }
@@ -225,8 +225,8 @@ func (w *world) call(tag any, method uint32, body []byte, timeout time.Duration)
 	return k
 }
 
-// step runs both ends until they are quiet, and moves time to whatever comes next; false when nothing ever comes.
-func (w *world) step() bool {
+// turns runs both ends until they are quiet.
+func (w *world) turns() {
 	now := w.net.Now()
 	for len(w.alarms) > 0 && w.alarms[0].at <= now {
 		do := w.alarms[0].do
@@ -242,11 +242,18 @@ func (w *world) step() bool {
 			break
 		}
 	}
-	next, ok := w.net.Next()
+}
+
+// advance moves time to whatever comes next, and not beyond end.
+func (w *world) advance(end transport.Time) {
+	next := end
 	sooner := func(at transport.Time) {
-		if at != 0 && (!ok || at < next) {
-			next, ok = at, true
+		if at != 0 {
+			next = min(next, at)
 		}
+	}
+	if at, ok := w.net.Next(); ok {
+		sooner(at)
 	}
 	sooner(w.client.next())
 	if w.server != nil {
@@ -255,21 +262,22 @@ func (w *world) step() bool {
 	if len(w.alarms) > 0 {
 		sooner(w.alarms[0].at)
 	}
-	if ok {
-		w.net.Advance(max(next, now+1))
-	}
-	return ok
+	w.net.Advance(max(next, w.net.Now()+1))
 }
 
-// run steps until done says so, or virtual time is over; it returns whether done did.
+// run lets things happen until done says so, or for as long as limit; it returns whether done did. A nil done never does.
 func (w *world) run(limit time.Duration, done func() bool) bool {
 	end := w.net.Now().Add(limit)
-	for !done() {
-		if w.net.Now() > end || !w.step() {
-			return done()
+	for {
+		w.turns()
+		if done != nil && done() {
+			return true
 		}
+		if w.net.Now() >= end {
+			return false
+		}
+		w.advance(end)
 	}
-	return true
 }
 
 // wait runs until the call known by tag has ended.
@@ -295,7 +303,7 @@ func (w *world) settle() {
 	w.run(5*time.Minute, func() bool {
 		return w.client.core.Sessions() == 0 && (w.server == nil || w.server.core.Sessions() == 0 && w.server.core.Answering() == 0) && len(w.alarms) == 0
 	})
-	w.run(2*time.Second, func() bool { return false }) // completions, and pauses
+	w.run(2*time.Second, nil) // completions, and pauses
 	w.client.home(w.t, "client")
 	if w.server != nil {
 		w.server.home(w.t, "server")

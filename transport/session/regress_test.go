@@ -134,7 +134,7 @@ func TestSessionOpensBeforeItsRequests(t *testing.T) {
 func TestWindowOpensWhenDeadCallsAreLost(t *testing.T) {
 	w := newWorld(t, 1, lan, session.Config{Window: 4})
 	w.establish()
-	w.run(time.Millisecond, func() bool { return false })
+	w.run(time.Millisecond, nil)
 	w.net.Partition(clientAddr, serverAddr, true)
 	for i := range 4 {
 		w.call(i, 1, []byte("dead"), 500*time.Microsecond)

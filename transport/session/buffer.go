@@ -65,8 +65,8 @@ func (e *Endpoint) queue(id int32, n int, p *transport.Path) {
 	e.pending = append(e.pending, transport.Frame{ID: uint32(id), Data: b.data[:n], Path: *p})
 }
 
-// PollTransmit gives free frames back to the link and builds packets until the link's burst is full. It returns all that are built and not
-// yet sent, in order.
+// PollTransmit builds packets until the link's burst is full, and returns all that are built and not yet sent, in order. When there are
+// none, it gives free frames back to the link.
 func (e *Endpoint) PollTransmit(now transport.Time) []transport.Frame {
 	for c := e.ready.head; c != nil && len(e.pending) < e.caps.Burst; c = e.ready.head {
 		e.ready.pop()
@@ -78,7 +78,7 @@ func (e *Endpoint) PollTransmit(now transport.Time) []transport.Frame {
 			}
 		}
 	}
-	if len(e.garbage) > 0 {
+	if len(e.garbage) > 0 && len(e.pending) == 0 { // packets go first
 		e.frames.Free(e.garbage)
 		e.garbage = e.garbage[:0]
 	}

@@ -36,7 +36,7 @@ func (m *Method) Name() string { return m.name }
 // Call sends payload and waits for the reply. payload may be used again when Call returns. The reply is to be released; where Call returns
 // an error there is none. The error is an *Error.
 func (m *Method) Call(ctx context.Context, payload []byte, opts ...CallOption) (Reply, error) {
-	deadline, err := m.deadline(ctx, opts)
+	now, deadline, err := m.deadline(ctx, opts)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -45,7 +45,7 @@ func (m *Method) Call(ctx context.Context, payload []byte, opts ...CallOption) (
 		if err != nil {
 			return Reply{}, wrap(m.op, Unavailable, NotExecuted, err)
 		}
-		k, cerr := b.conn.Call(ctx, b.number, payload, deadline)
+		k, cerr := b.conn.Call(ctx, now, b.number, payload, deadline)
 		if cerr != nil {
 			if b.conn.Err() != nil && attempt == 0 { // the session ended unnoticed, and the call was not begun
 				continue
@@ -85,7 +85,7 @@ func (d Draft) Bytes() []byte { return d.call.Buffer() }
 
 // Call sends the first n bytes and waits for the reply, as Method.Call does.
 func (d Draft) Call(ctx context.Context, n int, opts ...CallOption) (Reply, error) {
-	deadline, err := d.m.deadline(ctx, opts)
+	now, deadline, err := d.m.deadline(ctx, opts)
 	if err != nil {
 		d.Discard()
 		return Reply{}, err
@@ -93,7 +93,7 @@ func (d Draft) Call(ctx context.Context, n int, opts ...CallOption) (Reply, erro
 	if n < 0 || n > len(d.Bytes()) {
 		panic("fastrpc: more bytes than the draft has")
 	}
-	k, cerr := d.b.conn.CallBuilt(ctx, d.call, d.b.number, n, deadline)
+	k, cerr := d.b.conn.CallBuilt(ctx, now, d.call, d.b.number, n, deadline)
 	if cerr != nil {
 		return Reply{}, wrap(d.m.op, Unavailable, NotExecuted, cerr)
 	}
@@ -103,24 +103,23 @@ func (d Draft) Call(ctx context.Context, n int, opts ...CallOption) (Reply, erro
 // Discard gives the frame back unsent.
 func (d Draft) Discard() { d.b.conn.Discard(d.call) }
 
-// deadline returns when the call has to end, 0 for never.
-func (m *Method) deadline(ctx context.Context, opts []CallOption) (at transport.Time, err error) {
+// deadline reads the clock and returns when the call has to end, 0 for never.
+func (m *Method) deadline(ctx context.Context, opts []CallOption) (now, at transport.Time, err error) {
+	now = transport.Now()
 	for i := range opts {
-		if d := opts[i].timeout; d != 0 {
-			if t := transport.Now().Add(d); at == 0 || t < at {
-				at = t
-			}
+		if d := opts[i].timeout; d != 0 && (at == 0 || now.Add(d) < at) {
+			at = now.Add(d)
 		}
 	}
 	if d, ok := ctx.Deadline(); ok {
-		if t := transport.Now().Add(time.Until(d)); at == 0 || t < at {
+		if t := now.Add(time.Until(d)); at == 0 || t < at {
 			at = t
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return 0, wrap(m.op, Canceled, NotExecuted, err)
+		return now, 0, wrap(m.op, Canceled, NotExecuted, err)
 	}
-	return at, nil
+	return now, at, nil
 }
 
 // bind returns the method's number in the present session.
@@ -137,7 +136,7 @@ func (m *Method) bind(ctx context.Context, deadline transport.Time) (*binding, e
 	if err != nil {
 		return nil, err
 	}
-	k, cerr := conn.Call(ctx, bindMethod, []byte(m.name), deadline)
+	k, cerr := conn.Call(ctx, transport.Now(), bindMethod, []byte(m.name), deadline)
 	if cerr != nil {
 		return nil, cerr
 	}

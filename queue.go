@@ -29,7 +29,7 @@ func NewQueue(limit int) *Queue {
 // Go begins a call and returns at once with its number in q, where its end is to be collected. payload must not be written until then. Of
 // ctx only the deadline counts, once Go has returned. The error is about calls that were not begun.
 func (m *Method) Go(ctx context.Context, payload []byte, q *Queue, opts ...CallOption) (id uint64, err error) {
-	deadline, err := m.deadline(ctx, opts)
+	now, deadline, err := m.deadline(ctx, opts)
 	if err != nil {
 		return 0, err
 	}
@@ -37,7 +37,7 @@ func (m *Method) Go(ctx context.Context, payload []byte, q *Queue, opts ...CallO
 	if err != nil {
 		return 0, wrap(m.op, Unavailable, NotExecuted, err)
 	}
-	id, cerr := b.conn.Go(q.c, b.number, payload, deadline)
+	id, cerr := b.conn.Go(now, q.c, b.number, payload, deadline)
 	if cerr != nil {
 		return 0, wrap(m.op, Unavailable, NotExecuted, cerr)
 	}

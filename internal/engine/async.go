@@ -37,7 +37,7 @@ var errQueueFull = &session.Error{Code: session.ResourceExhausted, Outcome: sess
 	Reason: "the queue is full: collect some of its calls first, or make it larger"}
 
 // Go begins a call that will come to q, and returns its number there. body must not be written until then.
-func (c *Conn) Go(q *Completions, method uint32, body []byte, deadline transport.Time) (id uint64, err *session.Error) {
+func (c *Conn) Go(now transport.Time, q *Completions, method uint32, body []byte, deadline transport.Time) (id uint64, err *session.Error) {
 	if q.open.Add(1) > q.limit {
 		q.open.Add(-1)
 		return 0, errQueueFull
@@ -49,7 +49,7 @@ func (c *Conn) Go(q *Completions, method uint32, body []byte, deadline transport
 	w.id, w.method, w.body, w.deadline = id, method, body, deadline
 	if e.token.acquire() {
 		e.keeper.leads.Add(1)
-		e.now = transport.Now()
+		e.now = max(e.now, now)
 		w.start(e.now)
 		e.handleEvents()
 		e.transmit()
@@ -88,7 +88,8 @@ func (q *Completions) Wait(ctx context.Context, out []Completion) (int, error) {
 		e := q.engine.Load()
 		if e != nil && e.token.acquire() {
 			e.keeper.leads.Add(1)
-			e.now = transport.Now()
+			e.now = max(e.now, transport.Now())
+			e.quiet = 0
 			e.pollFor(ctx, func() bool { return !q.ring.Empty() })
 			e.release()
 			if !q.ring.Empty() {

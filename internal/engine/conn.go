@@ -45,8 +45,9 @@ func (c *Conn) Close(reason string) {
 }
 
 // Call calls a method and waits for its end: a reply, a passed deadline, or ctx canceled. The ended call is the caller's until Release.
-// body is not touched any more when Call returns. The error is about calls that were not even begun.
-func (c *Conn) Call(ctx context.Context, method uint32, body []byte, deadline transport.Time) (*session.Call, *session.Error) {
+// body is not touched any more when Call returns. now is a reading of the clock just before. The error is about calls that were not even
+// begun.
+func (c *Conn) Call(ctx context.Context, now transport.Time, method uint32, body []byte, deadline transport.Time) (*session.Call, *session.Error) {
 	e := c.e
 	if !e.token.acquire() {
 		w := newWaiter(c, nil)
@@ -54,7 +55,7 @@ func (c *Conn) Call(ctx context.Context, method uint32, body []byte, deadline tr
 		return w.follow(ctx)
 	}
 	e.keeper.leads.Add(1)
-	e.now = transport.Now()
+	e.now = max(e.now, now)
 	k, err := c.s.NewCall()
 	if err == nil {
 		if err = k.StartBytes(e.now, method, body, deadline); err != nil {
@@ -82,7 +83,7 @@ func (c *Conn) NewCall() (k *session.Call, err *session.Error) {
 }
 
 // CallBuilt calls with the first n bytes of k's Buffer as the request, and goes on as Call does.
-func (c *Conn) CallBuilt(ctx context.Context, k *session.Call, method uint32, n int, deadline transport.Time) (*session.Call, *session.Error) {
+func (c *Conn) CallBuilt(ctx context.Context, now transport.Time, k *session.Call, method uint32, n int, deadline transport.Time) (*session.Call, *session.Error) {
 	e := c.e
 	if !e.token.acquire() {
 		w := newWaiter(c, nil)
@@ -90,7 +91,7 @@ func (c *Conn) CallBuilt(ctx context.Context, k *session.Call, method uint32, n 
 		return w.follow(ctx)
 	}
 	e.keeper.leads.Add(1)
-	e.now = transport.Now()
+	e.now = max(e.now, now)
 	k.Start(e.now, method, n, deadline)
 	return c.leadFor(ctx, k)
 }
@@ -105,6 +106,7 @@ func (c *Conn) leadFor(ctx context.Context, k *session.Call) (*session.Call, *se
 	e := c.e
 	e.handleEvents() // it may have ended already: its deadline had passed
 	e.transmit()
+	e.quiet = 0
 	switch e.pollFor(ctx, func() bool { return k.Ended() }) {
 	case pollCanceled:
 		k.Cancel(e.now)

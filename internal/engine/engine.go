@@ -41,7 +41,7 @@ const (
 	submissions    = 4096 // operations that wait for the poller; more are refused
 	inboxPackets   = 256  // packets from other queues that wait; more are dropped and counted
 	yieldEvery     = 64   // empty turns between two yields of the processor: some 2 µs
-	clockEvery     = 16   // empty turns between two looks at the clock, and at all but the receive ring
+	clockEvery     = 16   // empty turns between two looks at the clock, and at all but the receive ring and submissions
 )
 
 // incarnation names this process to its peers.
@@ -77,7 +77,8 @@ type Engine struct {
 	now      transport.Time
 	rx, tx   []transport.Frame
 	events   []transport.Event
-	idle     uint     // empty turns in a row
+	quiet    uint     // empty turns in a row
+	busy     uint     // turns with packets
 	inFlight int      // frames sent and not completed
 	readied  bool     // this turn ended calls that others wait for
 	handlers handlers // by local port
@@ -96,7 +97,6 @@ type Engine struct {
 // Stats counts what an engine did beside its endpoint's Stats.
 type Stats struct {
 	Session      session.Stats
-	Turns        uint64 // that found work
 	Parks        uint64
 	Forwarded    uint64            // packets handed to another queue's engine
 	InboxDropped uint64            // packets of another queue, for want of room

@@ -177,6 +177,7 @@ func (e *Engine) park() {
 	until := e.core.NextTimeout()
 	k.until.Store(int64(until))
 	e.holder = 0
+	e.stats.Parks++
 	step("publish waiting")
 	k.state.Store(waiting)
 	e.token.free()

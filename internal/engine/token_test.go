@@ -200,7 +200,7 @@ func explore(x *explorer, e *Engine, link *fakeLink, submitters, each, packets, 
 	e.keeper = keeper{}
 	e.keeper.init()
 	e.stopped.Store(false)
-	e.idle = clockEvery - 1
+	e.quiet = 0
 	executed := 0
 	atStep = x.step
 	atDoze = func(k *keeper) bool {

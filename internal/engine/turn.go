@@ -7,45 +7,62 @@ import (
 
 type handlers map[uint16]Handler
 
-// turn is one round of the loop: receive, take what was submitted, let time pass, hand out, send. Its caller holds the token. It returns
-// whether there was anything to do.
+// turn is one round of the loop. Its caller holds the token. It returns whether there was anything to do.
+//
+// What others wait for comes first: received packets are handled, and what answers them is sent. The rest, taking back frames, submissions,
+// timers, the link's events, is seen to in the first empty turn after that, in every eighth busy one, and whenever something was submitted.
 func (e *Engine) turn() bool {
 	n, err := e.link.Recv(e.rx)
 	if err != nil {
 		e.linkError(err)
 	}
 	if n > 0 {
-		e.now = e.rx[0].Stamp // one clock reading a turn: the link's
+		e.receive(n)
 	} else {
-		e.idle++
-		if e.idle%clockEvery != 0 && e.submit.Empty() && e.inbox.Empty() {
-			return false
-		}
-		e.now = transport.Now()
+		e.quiet++
 	}
+	if n > 0 && e.busy%8 != 0 || n == 0 && e.quiet%clockEvery != 1 {
+		if e.submit.Empty() && e.inbox.Empty() {
+			return n > 0
+		}
+	}
+	return e.keepHouse(n == 0) || n > 0
+}
+
+// receive handles the n packets in rx.
+func (e *Engine) receive(n int) {
+	e.now = e.rx[0].Stamp // one clock reading a turn: the link's
+	e.quiet = 0
+	e.busy++
+	e.readied = false
 	for i := range n {
 		if owner, ours := e.core.HandlePacket(e.now, &e.rx[i]); !ours {
 			e.forward(owner, &e.rx[i])
 		}
 	}
+	e.handleEvents()
+	if e.core.Unsent() {
+		e.transmit()
+	}
+}
+
+// keepHouse does all that need not come first; it returns whether there was anything to do.
+func (e *Engine) keepHouse(readClock bool) (worked bool) {
+	if readClock {
+		e.now = transport.Now()
+		e.readied = false
+		e.linkEvents()
+	}
 	if e.inFlight > 0 {
 		e.complete()
 	}
-	worked := e.drain()
-	if n == 0 {
-		e.linkEvents()
-	}
+	worked = e.drain()
 	if at := e.core.NextTimeout(); at != 0 && at <= e.now {
 		e.core.HandleTimeout(e.now)
+		worked = true
 	}
-	e.readied = false
 	e.handleEvents()
-	worked = e.transmit() || worked || n > 0
-	if worked {
-		e.idle = 0
-		e.stats.Turns++
-	}
-	return worked
+	return e.transmit() || worked
 }
 
 // complete takes back the frames whose flight ended.
@@ -60,12 +77,12 @@ func (e *Engine) complete() {
 	}
 }
 
-// transmit hands what is to be sent to the link, with one kick at the end.
+// transmit hands what is to be sent to the link, with one kick a burst. Frames that are free go back to it when nothing is left to send.
 func (e *Engine) transmit() (sent bool) {
 	for {
 		fs := e.core.PollTransmit(e.now)
 		if len(fs) == 0 {
-			break
+			return sent
 		}
 		n, err := e.link.Send(fs[:min(len(fs), len(e.tx))])
 		e.core.Sent(n)
@@ -74,16 +91,14 @@ func (e *Engine) transmit() (sent bool) {
 		if err != nil {
 			e.stats.LinkErrors++
 			e.core.Unsendable()
-		} else if n == 0 {
-			break // the device is full: in the next turn
+		}
+		if ferr := e.link.Flush(); ferr != nil {
+			e.linkError(ferr)
+		}
+		if n == 0 && err == nil {
+			return sent // the device is full: in the next turn
 		}
 	}
-	if sent || e.core.Unsent() {
-		if err := e.link.Flush(); err != nil {
-			e.linkError(err)
-		}
-	}
-	return sent
 }
 
 // handleEvents passes on what the sessions have to tell.

@@ -17,6 +17,10 @@ type buffer struct {
 func (e *Endpoint) alloc() (id int32, data []byte) {
 	f, ok := e.frames.Alloc()
 	if !ok {
+		e.freeGarbage()
+		f, ok = e.frames.Alloc()
+	}
+	if !ok {
 		e.stats.NoFrame++
 		return noFrame, nil
 	}
@@ -78,11 +82,17 @@ func (e *Endpoint) PollTransmit(now transport.Time) []transport.Frame {
 			}
 		}
 	}
-	if len(e.garbage) > 0 && len(e.pending) == 0 { // packets go first
+	if len(e.pending) == 0 { // packets go first
+		e.freeGarbage()
+	}
+	return e.pending[e.taken:]
+}
+
+func (e *Endpoint) freeGarbage() {
+	if len(e.garbage) > 0 {
 		e.frames.Free(e.garbage)
 		e.garbage = e.garbage[:0]
 	}
-	return e.pending[e.taken:]
 }
 
 // Sent tells that the link took the first n of the packets that PollTransmit returned.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 
+	"github.com/fastrpc/fastrpc/internal/engine"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -23,7 +25,7 @@ func openPort(t transport.Target, open opener) (p transport.Port, why string, er
 	if t.Scheme != "auto" {
 		d, err := transport.Open(t.Scheme)
 		if err != nil {
-			return nil, "", err
+			return nil, "", invalid(err)
 		}
 		p, err = open(d, t)
 		return p, "", err
@@ -51,16 +53,34 @@ func openPort(t transport.Target, open opener) (p transport.Port, why string, er
 	return nil, "", failed
 }
 
+// parseTarget parses an address.
+func parseTarget(s string) (transport.Target, error) {
+	t, err := transport.ParseTarget(s)
+	var malformed *url.Error // speaks of URLs, and does not say what one looks like here
+	switch {
+	case errors.As(err, &malformed):
+		err = fmt.Errorf("%q is not of the form scheme://host:port, such as xdp://eth0:9000: %w", s, malformed.Err)
+	case err == nil:
+		return t, nil
+	}
+	return t, invalid(err)
+}
+
+// invalid says that an address is wrong wherever it is used.
+func invalid(err error) error {
+	return &engine.CallError{Code: engine.Code(InvalidArgument), Outcome: NotExecuted, Reason: err.Error()}
+}
+
 // resolveHost finds the remote address that a target names.
 func resolveHost(ctx context.Context, t transport.Target) (netip.AddrPort, error) {
 	if t.Port == 0 {
-		return netip.AddrPort{}, fmt.Errorf("%v names no port", t)
+		return netip.AddrPort{}, invalid(fmt.Errorf("%v names no port", t))
 	}
 	if a, err := netip.ParseAddr(t.Host); err == nil {
 		return netip.AddrPortFrom(a.Unmap(), t.Port), nil
 	}
 	if t.Host == "" {
-		return netip.AddrPort{}, fmt.Errorf("%v names no host", t)
+		return netip.AddrPort{}, invalid(fmt.Errorf("%v names no host", t))
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", t.Host)
 	if err != nil {

@@ -43,9 +43,9 @@ func dial(ctx context.Context, target string, cfg config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, &engine.CallError{Code: engine.Code(Unauthenticated), Outcome: NotExecuted, Reason: err.Error()}
 	}
-	t, err := transport.ParseTarget(target)
+	t, err := parseTarget(target)
 	if err != nil {
-		return nil, &engine.CallError{Code: engine.Code(InvalidArgument), Outcome: NotExecuted, Reason: err.Error()}
+		return nil, err
 	}
 	ctx, cancel := boundDial(ctx)
 	defer cancel()

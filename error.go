@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/fastrpc/fastrpc/internal/engine"
 )
@@ -103,6 +104,8 @@ func wrap(op string, code Code, outcome Outcome, err error) error {
 		code = DeadlineExceeded
 	case errors.Is(err, context.Canceled):
 		code = Canceled
+	case errors.Is(err, fs.ErrPermission):
+		code = PermissionDenied
 	}
 	return &Error{Op: op, Code: code, Outcome: outcome, Err: err}
 }

@@ -114,9 +114,9 @@ func (s *Server) listen(ctx context.Context, target string) (netip.AddrPort, err
 	if err := s.cfg.check(); err != nil {
 		return netip.AddrPort{}, &engine.CallError{Code: engine.Code(Unauthenticated), Outcome: NotExecuted, Reason: err.Error()}
 	}
-	t, err := transport.ParseTarget(target)
+	t, err := parseTarget(target)
 	if err != nil {
-		return netip.AddrPort{}, &engine.CallError{Code: engine.Code(InvalidArgument), Outcome: NotExecuted, Reason: err.Error()}
+		return netip.AddrPort{}, err
 	}
 	p, why, err := openPort(t, func(d transport.Driver, t transport.Target) (transport.Port, error) { return d.Listen(ctx, t) })
 	if err != nil {

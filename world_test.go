@@ -15,7 +15,6 @@ import (
 	"github.com/fastrpc/fastrpc"
 	"github.com/fastrpc/fastrpc/internal/lab"
 	"github.com/fastrpc/fastrpc/internal/lab/labtest"
-	_ "github.com/fastrpc/fastrpc/transport/xdp"
 )
 
 // patience bounds every wait for something that must happen.

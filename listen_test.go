@@ -1,0 +1,139 @@
+package fastrpc_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc"
+	"github.com/fastrpc/fastrpc/afxdp"
+	"github.com/fastrpc/fastrpc/bpf"
+	"github.com/fastrpc/fastrpc/internal/lab"
+	"github.com/fastrpc/fastrpc/internal/lab/labtest"
+	"github.com/fastrpc/fastrpc/transport/xdp"
+)
+
+// What Listen can be refused for: the interface, its queues, the port, and what others have taken.
+func TestListenErrors(t *testing.T) {
+	nothingLeft(t)
+	w := cabled(t, 2)
+	h := w.lab.Server()
+	listen := func(target string) error {
+		return h.Do(func() error {
+			_, err := fastrpc.NewServer(insecure).Listen(t.Context(), target)
+			return err
+		})
+	}
+	_, port := silence(t, w) // somebody else's
+	for target, want := range map[string]struct {
+		code fastrpc.Code
+		is   error
+		says string
+	}{
+		"xdp://nowhere0:9000":                       {fastrpc.Unavailable, xdp.ErrNoInterface, "ip -brief link"},
+		"udp://nowhere0:9000":                       {fastrpc.Unavailable, unix.ENODEV, "ip -br link"},
+		"auto://nowhere0:9000":                      {fastrpc.Unavailable, unix.ENODEV, "nowhere0"},
+		"xdp://192.0.2.1:9000":                      {fastrpc.Unavailable, xdp.ErrNoInterface, "ip -brief address"},
+		"udp://192.0.2.1:9000":                      {fastrpc.Unavailable, unix.EADDRNOTAVAIL, "ip -br address"},
+		"xdp://veth0:9000?queues=2":                 {fastrpc.Unavailable, xdp.ErrQueue, "ethtool -l veth0"},
+		"xdp://veth0:9000?queues=x":                 {fastrpc.Unavailable, xdp.ErrSettings, "0-3"},
+		"xdp://veth0:9000?mode=fast":                {fastrpc.Unavailable, xdp.ErrSettings, "native"},
+		"xdp://veth0:9000?frames=64&frames=128":     {fastrpc.Unavailable, xdp.ErrSettings, "2 times"},
+		"xdp://veth0:9000?zerocopy=on":              {fastrpc.Unavailable, afxdp.ErrNoZeroCopy, "the driver of veth0"},
+		fmt.Sprintf("xdp://veth0:%d", port):         {fastrpc.Unavailable, xdp.ErrPortTaken, "ss -ulpn"},
+		fmt.Sprintf("udp://%v:%d", w.remote, port):  {fastrpc.Unavailable, unix.EADDRINUSE, "ss -ulpn"},
+		fmt.Sprintf("auto://%v:%d", w.remote, port): {fastrpc.Unavailable, unix.EADDRINUSE, "ss -ulpn"},
+		"xdp://lo:9000":                             {fastrpc.Unavailable, xdp.ErrLocalAddress, "udp://"},
+		"rdma://veth0:9000":                         {fastrpc.InvalidArgument, nil, "transport/rdma"},
+		"veth0:9000":                                {fastrpc.InvalidArgument, nil, "scheme://host:port"},
+	} {
+		t.Run(target, func(t *testing.T) {
+			err := listen(target)
+			checkError(t, err, want.code, fastrpc.NotExecuted, want.says)
+			if want.is != nil && !errors.Is(err, want.is) {
+				t.Errorf("%v\nis not %v", err, want.is)
+			}
+			bare(t, h)
+		})
+	}
+	t.Run("the process itself has the port", func(t *testing.T) {
+		port := w.serve(t, echoServer())
+		checkError(t, listen(w.listenTarget(port)), fastrpc.Unavailable, fastrpc.NotExecuted, "this process listens there already")
+	})
+	bare(t, h)
+	t.Run("a queue is taken", func(t *testing.T) {
+		umem, err := afxdp.NewUmem(afxdp.UmemConfig{Chunks: 64, ChunkBytes: 2048})
+		must(t, err)
+		defer umem.Close()
+		must(t, h.Do(func() error {
+			s, err := afxdp.Open(umem, afxdp.SocketConfig{Ifindex: h.Ifindex, Queue: 1, RxEntries: 64})
+			if err == nil {
+				defer s.Close()
+				checkError(t, listen("xdp://veth0:9000"), fastrpc.Unavailable, fastrpc.NotExecuted, "queue 1 of veth0 is bound by another socket; see 'fastrpc doctor veth0'")
+				bare(t, h)
+			}
+			return err
+		}))
+	})
+	t.Run("another program is attached", func(t *testing.T) {
+		must(t, h.Do(func() error {
+			other, err := bpf.Attach(h.Ifindex, bpf.Options{})
+			if err != nil {
+				return err
+			}
+			defer other.Close()
+			err = listen("xdp://veth0:9000")
+			checkError(t, err, fastrpc.Unavailable, fastrpc.NotExecuted, "bpftool link detach id")
+			var attached *bpf.AttachedError
+			if !errors.As(err, &attached) || attached.Interface != "veth0" {
+				t.Errorf("%v does not name the program", err)
+			}
+			if now, there, err := bpf.Attached(h.Ifindex); err != nil || !there || now.ProgramID != attached.ProgramID {
+				t.Errorf("afterwards %+v is attached, %v", now, err)
+			}
+			return nil
+		}))
+	})
+	bare(t, h)
+	w.dial(t, w.serve(t, echoServer())) // nothing was left in the way
+}
+
+func TestListenMTUTooLarge(t *testing.T) {
+	nothingLeft(t)
+	l := labtest.New(t, lab.Config{Queues: 1, MTU: 9000})
+	must(t, l.Server().Do(func() error {
+		s := fastrpc.NewServer(insecure)
+		_, err := s.Listen(t.Context(), "xdp://veth0:9000")
+		checkError(t, err, fastrpc.Unavailable, fastrpc.NotExecuted, "ip link set dev veth0 mtu 3498")
+		if _, err := s.Listen(t.Context(), "auto://veth0:9000"); err != nil {
+			return err
+		}
+		if names := s.Transports(); len(names) != 1 || !strings.HasPrefix(names[0], "udp ") || !strings.Contains(names[0], "mtu 3498") {
+			t.Errorf("auto:// took %q", names)
+		}
+		shutDown(t, s)
+		return nil
+	}))
+	bare(t, l.Server())
+}
+
+// Without its capabilities a process is told which, and how to get them; auto:// goes on without AF_XDP.
+func TestMissingCapability(t *testing.T) {
+	nothingLeft(t)
+	w := cabled(t, 1)
+	child := w.startChild(t, "unprivileged", w.listenTarget(9000))
+	says := child.line(t)
+	code, text, _ := strings.Cut(says, " ")
+	if code != "PermissionDenied" || !strings.Contains(text, "setcap cap_bpf,") || !strings.Contains(text, "CAP_NET_ADMIN") {
+		t.Errorf("xdp:// without capabilities: %s", says)
+	}
+	says = child.line(t)
+	code, text, _ = strings.Cut(says, " ")
+	if code != "OK" || !strings.HasPrefix(text, "udp ") || !strings.Contains(text, "CAP_BPF") {
+		t.Errorf("auto:// without capabilities: %s", says)
+	}
+	bare(t, w.lab.Server())
+}

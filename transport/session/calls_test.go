@@ -360,8 +360,15 @@ func TestFewFrames(t *testing.T) {
 	w := newWorldOn(t, 1, lan, session.Config{}, session.Config{}, sim.LinkOptions{Frames: 16, CompleteAfter: 20 * time.Microsecond})
 	w.establish()
 	for i := range 30 {
-		w.call(i, 1, pattern(3000+i, byte(i)), 0)
-		w.client.core.PollTransmit(w.net.Now()) // the frame that a large request does not need goes home
+		var k *session.Call
+		w.run(time.Second, func() (ok bool) {
+			k, _ = w.conn.NewCall()
+			return k != nil
+		})
+		k.Tag = i
+		if err := k.StartBytes(w.net.Now(), 1, pattern(3000+i, byte(i)), 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for i := range 30 {
 		k := w.wait(i, 10*time.Second)

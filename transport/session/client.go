@@ -63,10 +63,6 @@ func (k *Call) begin(now transport.Time, method uint32, deadline transport.Time)
 		c.endCall(k, err.Code, err)
 		return
 	}
-	if c.state == closed {
-		c.endCall(k, c.err.Code, c.closedError())
-		return
-	}
 	if deadline != 0 {
 		if deadline <= now {
 			c.endCall(k, DeadlineExceeded, errDeadlineUnsent)

@@ -21,6 +21,7 @@ type node struct {
 	rx          [64]transport.Frame
 	events      [8]transport.Event
 	pausedUntil transport.Time // it does nothing before
+	dead        bool
 }
 
 func newNode(link transport.Link, cfg session.Config) *node {
@@ -29,7 +30,7 @@ func newNode(link transport.Link, cfg session.Config) *node {
 
 // turn does what one turn of an engine does; it returns whether packets moved.
 func (n *node) turn(now transport.Time) bool {
-	if now < n.pausedUntil {
+	if n.dead || now < n.pausedUntil {
 		return false
 	}
 	n.pausedUntil = 0
@@ -143,6 +144,7 @@ func (w *world) crash(n *node) {
 	if err := n.link.Close(); err != nil {
 		w.t.Fatal(err)
 	}
+	n.dead = true
 	if n == w.server {
 		w.server = nil
 		clear(w.sessions)
@@ -327,6 +329,9 @@ func (n *node) home(t testing.TB, name string) {
 
 // next is when n wants to be run again, 0 for never.
 func (n *node) next() transport.Time {
+	if n.dead {
+		return 0
+	}
 	at := n.core.NextTimeout()
 	if n.pausedUntil != 0 {
 		return max(at, n.pausedUntil)

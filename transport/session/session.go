@@ -94,7 +94,8 @@ func New(frames Frames, cfg Config) *Endpoint {
 	return e
 }
 
-// Listen accepts sessions that clients open to a local port, 0 for every port that has no Listener of its own. A later call for the same port replaces the Listener.
+// Listen accepts sessions that clients open to a local port, 0 for every port that has no Listener of its own. A later call for the same
+// port replaces the Listener.
 func (e *Endpoint) Listen(port uint16, l Listener) { e.listening[port] = l }
 
 // Unlisten refuses new sessions to a port. Those that are open stay.

@@ -143,13 +143,13 @@ func (m *Method) bind(ctx context.Context, deadline transport.Time) (*binding, e
 	e := conn.Engine()
 	defer e.Release(k)
 	if err := k.Err(); err != nil {
-		return nil, &engine.CallError{Code: err.Code, Outcome: NotExecuted, Reason: err.Reason, Err: err.Err} // looking up executes nothing
+		return nil, &engine.CallError{Code: err.Code, Outcome: engine.NotExecuted, Reason: err.Reason, Err: err.Err} // looking up executes nothing
 	}
 	if Code(k.Code()) != OK {
-		return nil, &engine.CallError{Code: k.Code(), Outcome: NotExecuted, Reason: string(k.Body())}
+		return nil, &engine.CallError{Code: k.Code(), Outcome: engine.NotExecuted, Reason: string(k.Body())}
 	}
 	if len(k.Body()) != 4 {
-		return nil, &engine.CallError{Code: engine.Code(Internal), Outcome: NotExecuted, Reason: fmt.Sprintf("the server's number for method %q has %d bytes, not 4", m.name, len(k.Body()))}
+		return nil, &engine.CallError{Code: engine.Code(Internal), Outcome: engine.NotExecuted, Reason: fmt.Sprintf("the server's number for method %q has %d bytes, not 4", m.name, len(k.Body()))}
 	}
 	b := &binding{conn: conn, number: binary.LittleEndian.Uint32(k.Body())}
 	m.bound.Store(b)
@@ -172,7 +172,7 @@ func endOf(op string, e *engine.Engine, k *engine.Call) (Reply, error) {
 // callError says why an ended call failed.
 func callError(op string, k *engine.Call) *Error {
 	if err := k.Err(); err != nil {
-		return &Error{Op: op, Code: Code(err.Code), Outcome: err.Outcome, Msg: err.Reason, Err: err.Err}
+		return &Error{Op: op, Code: Code(err.Code), Outcome: Outcome(err.Outcome), Msg: err.Reason, Err: err.Err}
 	}
 	e := &Error{Op: op, Code: Code(k.Code()), Outcome: Executed, Msg: string(k.Body())}
 	if k.Refused() {

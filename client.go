@@ -41,7 +41,7 @@ func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 
 func dial(ctx context.Context, target string, cfg config) (*Client, error) {
 	if err := cfg.check(); err != nil {
-		return nil, &engine.CallError{Code: engine.Code(Unauthenticated), Outcome: NotExecuted, Reason: err.Error()}
+		return nil, &engine.CallError{Code: engine.Code(Unauthenticated), Outcome: engine.NotExecuted, Reason: err.Error()}
 	}
 	t, err := parseTarget(target)
 	if err != nil {
@@ -133,7 +133,7 @@ func (c *Client) session(ctx context.Context) (*engine.Conn, error) {
 	return conn, nil
 }
 
-var errClientClosed = &engine.CallError{Code: engine.Code(Canceled), Outcome: NotExecuted, Reason: "the client is closed"}
+var errClientClosed = &engine.CallError{Code: engine.Code(Canceled), Outcome: engine.NotExecuted, Reason: "the client is closed"}
 
 // Close ends the session. Calls in progress end as Canceled. Replies that are not yet released must not be read any more.
 func (c *Client) Close() error {

@@ -40,12 +40,12 @@ func (d *dispatch) Serve(now transport.Time, k *engine.Call) {
 		d.r = Request{server: s, call: k, method: m}
 		d.w.reset(k.Buffer())
 		d.engine.EnterInline()
-		code, outcome := run(m, &d.w, &d.r)
+		code := run(m, &d.w, &d.r)
 		d.engine.LeaveInline(m.name)
 		if n, body := d.w.message(); n >= 0 {
-			k.Reply(now, engine.Code(code), outcome, n)
+			k.Reply(now, engine.Code(code), engine.Executed, n)
 		} else {
-			k.ReplyBytes(now, engine.Code(code), outcome, body)
+			k.ReplyBytes(now, engine.Code(code), engine.Executed, body)
 		}
 		return
 	}
@@ -76,13 +76,13 @@ func refuse(now transport.Time, k *engine.Call, code Code, msg string) {
 }
 
 // run calls the handler and turns its error into a status.
-func run(m *method, w *Response, r *Request) (Code, Outcome) {
+func run(m *method, w *Response, r *Request) Code {
 	err := m.handler(w, r)
 	if r.cancel != nil {
 		r.cancel()
 	}
 	if err == nil {
-		return OK, Executed
+		return OK
 	}
 	code, msg := Unknown, ""
 	var e *Error
@@ -98,5 +98,5 @@ func run(m *method, w *Response, r *Request) (Code, Outcome) {
 		msg = err.Error()
 	}
 	w.fail(msg)
-	return code, Executed
+	return code
 }

@@ -10,17 +10,19 @@ import (
 )
 
 // Outcome says what a failed call did at the server. It decides whether making it again is safe.
-type Outcome = engine.Outcome
+type Outcome uint8
 
 // The outcomes.
 const (
 	// OutcomeUnknown: the request may have run, and nobody can tell. Only an idempotent call is safe to make again.
-	OutcomeUnknown Outcome = engine.MaybeExecuted
+	OutcomeUnknown = Outcome(engine.MaybeExecuted)
 	// NotExecuted: the handler did not run and will not. The call is safe to make again.
-	NotExecuted Outcome = engine.NotExecuted
+	NotExecuted = Outcome(engine.NotExecuted)
 	// Executed: the handler ran, and the error is its answer.
-	Executed Outcome = engine.Executed
+	Executed = Outcome(engine.Executed)
 )
+
+func (o Outcome) String() string { return engine.Outcome(o).String() }
 
 // Error is why something failed.
 //
@@ -99,7 +101,7 @@ func wrap(op string, code Code, outcome Outcome, err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &ce):
-		return &Error{Op: op, Code: Code(ce.Code), Outcome: ce.Outcome, Msg: ce.Reason, Err: ce.Err}
+		return &Error{Op: op, Code: Code(ce.Code), Outcome: Outcome(ce.Outcome), Msg: ce.Reason, Err: ce.Err}
 	case errors.Is(err, context.DeadlineExceeded):
 		code = DeadlineExceeded
 	case errors.Is(err, context.Canceled):

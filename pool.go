@@ -90,9 +90,9 @@ func (j *job) do() {
 	if d := k.Deadline(); d != 0 && d <= transport.Now() {
 		e.Reply(k, engine.Code(DeadlineExceeded), engine.NotExecuted, copy(k.Buffer(), "the deadline passed while the request waited for a worker"), nil)
 	} else {
-		code, outcome := run(j.r.method, &j.w, &j.r)
+		code := run(j.r.method, &j.w, &j.r)
 		n, body := j.w.message()
-		e.Reply(k, engine.Code(code), outcome, n, body)
+		e.Reply(k, engine.Code(code), engine.Executed, n, body)
 	}
 	j.free()
 }

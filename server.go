@@ -112,7 +112,7 @@ func (s *Server) Listen(ctx context.Context, target string) (netip.AddrPort, err
 
 func (s *Server) listen(ctx context.Context, target string) (netip.AddrPort, error) {
 	if err := s.cfg.check(); err != nil {
-		return netip.AddrPort{}, &engine.CallError{Code: engine.Code(Unauthenticated), Outcome: NotExecuted, Reason: err.Error()}
+		return netip.AddrPort{}, &engine.CallError{Code: engine.Code(Unauthenticated), Outcome: engine.NotExecuted, Reason: err.Error()}
 	}
 	t, err := parseTarget(target)
 	if err != nil {
@@ -165,7 +165,7 @@ func (s *Server) serve(p transport.Port, local uint16, why string) error {
 	return nil
 }
 
-var errShutdown = &engine.CallError{Code: engine.Code(Unavailable), Outcome: NotExecuted, Reason: "the server is shut down"}
+var errShutdown = &engine.CallError{Code: engine.Code(Unavailable), Outcome: engine.NotExecuted, Reason: "the server is shut down"}
 
 // Shutdown drains: new sessions and requests are refused, as not executed, and those being handled may finish until ctx is over. Then it
 // closes every session, port and link. A second Shutdown waits for the first.

@@ -68,7 +68,7 @@ func parseTarget(s string) (transport.Target, error) {
 
 // invalid says that an address is wrong wherever it is used.
 func invalid(err error) error {
-	return &engine.CallError{Code: engine.Code(InvalidArgument), Outcome: NotExecuted, Reason: err.Error()}
+	return &engine.CallError{Code: engine.Code(InvalidArgument), Outcome: engine.NotExecuted, Reason: err.Error()}
 }
 
 // resolveHost finds the remote address that a target names.

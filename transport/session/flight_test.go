@@ -16,6 +16,8 @@ type watched struct {
 	t      testing.TB
 	flying map[uint32]flight
 	sent   []uint32 // the frames, in order
+	recent [16][]byte
+	refuse func(f *transport.Frame) error // or nil
 }
 
 type flight struct{ data, was []byte }
@@ -25,9 +27,23 @@ func watch(t testing.TB, l transport.Link) *watched {
 }
 
 func (l *watched) Send(fs []transport.Frame) (int, error) {
+	var refused error
+	for i := range fs {
+		if l.refuse != nil && refused == nil {
+			if refused = l.refuse(&fs[i]); refused != nil {
+				fs = fs[:i]
+				break
+			}
+		}
+	}
 	n, err := l.Link.Send(fs)
+	if err == nil && n == len(fs) {
+		err = refused
+	}
 	for _, f := range fs[:n] {
-		l.flying[f.ID] = flight{f.Data, bytes.Clone(f.Data)}
+		was := bytes.Clone(f.Data)
+		l.flying[f.ID] = flight{f.Data, was}
+		l.recent[len(l.sent)%len(l.recent)] = was
 		l.sent = append(l.sent, f.ID)
 	}
 	return n, err

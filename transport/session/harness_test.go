@@ -82,8 +82,9 @@ func (n *node) turn(now transport.Time) bool {
 }
 
 var (
-	clientAddr = netip.MustParseAddrPort("198.18.0.1:40000")
-	serverAddr = netip.MustParseAddrPort("198.18.0.2:9000")
+	clientAddr   = netip.MustParseAddrPort("198.18.0.1:40000")
+	serverAddr   = netip.MustParseAddrPort("198.18.0.2:9000")
+	strangerAddr = netip.MustParseAddrPort("198.18.0.3:7")
 )
 
 // world is a client and a server in a simulated network, in virtual time.
@@ -98,6 +99,7 @@ type world struct {
 	ended     map[any]*session.Call // the calls that ended and are not released, by Tag
 	closed    error                 // why the client's session closed
 	alarms    []alarm               // by time
+	wakes     int                   // how often time moved on
 
 	serve      func(k *session.Call) // answers a request; default: echo
 	executions map[string]int        // by request body, over all incarnations of the server
@@ -241,9 +243,10 @@ func (w *world) turns() {
 			moved = true
 		}
 		if !moved {
-			break
+			return
 		}
 	}
+	w.t.Fatalf("at %d the ends do not come to rest", now)
 }
 
 // advance moves time to whatever comes next, and not beyond end.
@@ -264,6 +267,7 @@ func (w *world) advance(end transport.Time) {
 	if len(w.alarms) > 0 {
 		sooner(w.alarms[0].at)
 	}
+	w.wakes++
 	w.net.Advance(max(next, w.net.Now()+1))
 }
 

@@ -1,0 +1,231 @@
+package session_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/session"
+	"github.com/fastrpc/fastrpc/transport/sim"
+	"github.com/fastrpc/fastrpc/transport/wire"
+)
+
+// TestManySessions: many sessions of one endpoint share its link; some close in the middle of everything, the others do not notice.
+func TestManySessions(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	path := w.conn.Path()
+	conns := []*session.Conn{w.conn}
+	for range 29 {
+		c, err := w.client.core.Dial(w.net.Now(), path, wire.Insecure)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	type tag struct{ conn, call int }
+	want := 0
+	for i, c := range conns {
+		for j := range 5 {
+			k, err := c.NewCall()
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.Tag = tag{i, j}
+			if err := k.StartBytes(w.net.Now(), 1, pattern(5000*j, byte(i)), 0); err != nil {
+				t.Fatal(err)
+			}
+			want++
+		}
+	}
+	for i := 0; i < len(conns); i += 3 {
+		w.in(time.Duration(20+i*10)*time.Microsecond, func() { conns[i].Close(w.net.Now(), session.Canceled, "enough") })
+	}
+	if !w.run(time.Second, func() bool { return len(w.ended) == want }) {
+		t.Fatalf("%d of %d calls have ended", len(w.ended), want)
+	}
+	for x, k := range w.ended {
+		x := x.(tag)
+		if closed := x.conn%3 == 0; k.Err() != nil && (!closed || k.Err().Code != session.Canceled) {
+			t.Errorf("call %v: %s", x, describe(k))
+		} else if k.Err() == nil && !bytes.Equal(k.Body(), pattern(5000*x.call, byte(x.conn))) {
+			t.Errorf("call %v: wrong bytes", x)
+		}
+		k.Release()
+		delete(w.ended, x)
+	}
+	n := 0
+	w.client.core.Conns(func(c *session.Conn) {
+		n++
+		c.Close(w.net.Now(), session.OK, "")
+	})
+	if n != 20 || w.client.core.Sessions() != 0 || w.client.core.Busy() && w.client.core.Outstanding() > 0 {
+		t.Errorf("%d sessions were open, %d are", n, w.client.core.Sessions())
+	}
+	w.settle()
+}
+
+// TestSessionLimit: Dial beyond Config.Sessions says so, and works again when one has closed.
+func TestSessionLimit(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{Sessions: 1})
+	path := w.conn.Path()
+	if _, err := w.client.core.Dial(w.net.Now(), path, wire.Insecure); err != session.ErrTooManySessions {
+		t.Errorf("the second: %v", err)
+	}
+	w.settle()
+	w.dial()
+	w.establish()
+	w.settle()
+}
+
+func TestDialRefusesWhatCannotWork(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	path := w.conn.Path()
+	if _, err := w.client.core.Dial(w.net.Now(), path, wire.TLS); err == nil || err.Code != session.FailedPrecondition {
+		t.Errorf("a security that is not there: %v", err)
+	}
+	path.MTU = 500
+	if _, err := w.client.core.Dial(w.net.Now(), path, wire.Insecure); err == nil || err.Code != session.FailedPrecondition {
+		t.Errorf("an MTU of 500: %v", err)
+	}
+	w.settle()
+}
+
+// TestUnsendable: packets that the link refuses count as lost on the way, and their frames come home.
+func TestUnsendable(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	n := 0
+	refuse := func(*transport.Frame) error {
+		if n++; n%3 == 0 {
+			return errors.New("no")
+		}
+		return nil
+	}
+	w.client.link.(*watched).refuse, w.server.link.(*watched).refuse = refuse, refuse
+	for i := range 20 {
+		w.call(i, 1, pattern(1000*i, byte(i)), 0)
+	}
+	for i := range 20 {
+		k := w.wait(i, time.Second)
+		if k.Err() != nil || len(k.Body()) != 1000*i {
+			t.Errorf("call %d: %s", i, describe(k))
+		}
+		k.Release()
+	}
+	if w.client.core.Stats().Unsendable == 0 || w.server.core.Stats().Unsendable == 0 {
+		t.Error("nothing was refused: the test shows nothing")
+	}
+	w.settle()
+}
+
+// TestUnequalPackets: the ends differ in the largest packet. A request built in place for a large one, before that is known, goes in parts.
+func TestUnequalPackets(t *testing.T) {
+	w := newWorldOn(t, 1, lan, session.Config{}, session.Config{}, sim.LinkOptions{MTU: 1000})
+	w.crash(w.client)
+	w.options.MTU = 2048
+	w.startClient(9, session.Config{})
+	w.dial()
+	k, err := w.conn.NewCall()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Tag = "a"
+	body := pattern(1900, 1)
+	k.Start(w.net.Now(), 1, copy(k.Buffer(), body), 0)
+	w.wait("a", time.Second)
+	if k.Err() != nil || !bytes.Equal(k.Body(), body) || w.conn.SmallMessage() != 1000-wire.Overhead-wire.TagBytes {
+		t.Errorf("%s; small messages have %d bytes", describe(k), w.conn.SmallMessage())
+	}
+	k.Release()
+	w.settle()
+}
+
+// TestIdleSessionsSleep counts how often an idle pair wants to be woken, and one that waits for a slow handler.
+func TestIdleSessionsSleep(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	w.call("a", 1, []byte("x"), 0)
+	w.wait("a", time.Second).Release()
+	w.run(time.Second, nil)
+	w.wakes = 0
+	w.run(time.Minute, nil)
+	if w.wakes > 100 {
+		t.Errorf("woken %d times in an idle minute", w.wakes)
+	}
+	idle := w.wakes
+	w.serve = func(k *session.Call) { w.in(10*time.Second, func() { w.echo(k) }) }
+	w.call("b", 1, []byte("y"), 0)
+	w.wakes = 0
+	w.wait("b", time.Minute).Release()
+	if w.wakes > 4000 {
+		t.Errorf("woken %d times in 10 s of waiting for a reply", w.wakes)
+	}
+	t.Logf("woken %d times in an idle minute, %d times in 10 s of waiting", idle, w.wakes)
+	w.settle()
+}
+
+// TestMisdirected: a packet of another endpoint of the process stays the caller's, who hears whose it is.
+func TestMisdirected(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	hd := wire.DataHeader{Session: 7 << 56}
+	b := make([]byte, wire.DataHeaderBytes+wire.ChecksumBytes)
+	hd.Put(b)
+	wire.Sum(b)
+	for _, p := range [][]byte{b, func() []byte {
+		b := make([]byte, 256)
+		h := wire.Handshake{Kind: wire.Accept, Session: 7 << 56}
+		return b[:h.Put(b)]
+	}()} {
+		w.net.Inject(serverAddr, clientAddr, p)
+		w.net.Advance(w.net.Now().Add(time.Millisecond))
+		var fs [4]transport.Frame
+		n, _ := w.client.link.Recv(fs[:])
+		found := false
+		for i := range n {
+			owner, ours := w.client.core.HandlePacket(w.net.Now(), &fs[i])
+			if !ours {
+				found = true
+				w.client.link.Free(fs[i : i+1])
+				if owner != 7 {
+					t.Errorf("owner %d, want 7", owner)
+				}
+			}
+		}
+		if !found {
+			t.Error("it was taken")
+		}
+	}
+	w.settle()
+}
+
+// TestResetsAreFew: packets of unknown sessions are answered so many times a second, and garbage never is.
+func TestResetsAreFew(t *testing.T) {
+	w := newWorldOn(t, 1, lan, session.Config{}, session.Config{ResetsPerSecond: 10}, sim.LinkOptions{})
+	w.establish()
+	s := w.stranger("198.18.0.9:1")
+	hd := wire.DataHeader{Session: 1<<56 | 5<<32 | 77}
+	b := make([]byte, wire.DataHeaderBytes+wire.ChecksumBytes)
+	hd.Put(b)
+	for range 50 {
+		w.net.Inject(s.addr, serverAddr, b) // without a checksum
+	}
+	w.run(time.Millisecond, nil)
+	if got := s.listen(); len(got) != 0 {
+		t.Errorf("garbage was answered: %s", kinds(got))
+	}
+	wire.Sum(b)
+	for second := range 3 {
+		for range 50 {
+			w.net.Inject(s.addr, serverAddr, b)
+		}
+		w.run(time.Second, nil)
+		got := s.listen()
+		if len(got) != 10 || got[0].Kind != wire.Reset || got[0].Source != hd.Session {
+			t.Errorf("second %d: %d answers", second, len(got))
+		}
+	}
+	w.settle()
+}

@@ -285,6 +285,7 @@ func (e *Engine) stop() {
 	e.handleEvents()
 	e.transmit()
 	e.drainFlight()
+	e.transmit() // gives the frames that have come back to the link
 	close(e.dead)
 }
 

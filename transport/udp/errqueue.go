@@ -12,7 +12,7 @@ import (
 
 const (
 	maxEvents = 64 // kept for Events; a flood of ICMP messages fills no memory
-	maxDrain  = 64 // messages taken from the error queue at a time; poll says when there are more
+	maxDrain  = 64 // messages taken from the error queue at a time; the next Recv or Wait sees the rest
 )
 
 // faults is what the network and the kernel said about earlier packets: the batch of one to read the error queue with (IP_RECVERR, ip(7)),
@@ -84,7 +84,6 @@ func (l *Link) drain() (localMTU int) {
 			}
 		}
 	}
-	l.pollErr.Store(true) // there may be more
 	return localMTU
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -195,8 +196,31 @@ func TestMTU(t *testing.T) {
 				if p := resolve(t, client, path.Remote()); p.MTU != c.then {
 					t.Errorf("resolved MTU %d, want %d", p.MTU, c.then)
 				}
+				leaveError(t, client, path)
 			})
 		})
+	}
+}
+
+// leaveError puts a message into the error queue that no failing call tells of. It ends a Wait; the next ones must not return for it again.
+func leaveError(t *testing.T, l *Link, path transport.Path) {
+	t.Helper()
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(path.RemotePort), Addr: [4]byte(path.RemoteIP[12:])}
+	if l.v6 && !is4(&path.RemoteIP) {
+		sa = &unix.SockaddrInet6{Port: int(path.RemotePort), Addr: path.RemoteIP}
+	}
+	if err := unix.Sendto(l.fd, make([]byte, 2000), unix.MSG_DONTWAIT, sa); !errors.Is(err, unix.EMSGSIZE) {
+		t.Fatalf("sendto of 2000 bytes: %v, want EMSGSIZE", err)
+	}
+	if err := l.Wait(transport.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.Recv(make([]transport.Frame, 1)); n != 0 || err != nil {
+		t.Errorf("Recv = %d, %v", n, err)
+	}
+	fds := []unix.PollFd{{Fd: int32(l.fd)}}
+	if n, err := unix.Poll(fds, 0); n != 0 || err != nil {
+		t.Errorf("after Recv poll says %d, %v, %#x; want nothing", n, err, fds[0].Revents)
 	}
 }
 
@@ -251,5 +275,34 @@ func TestLinkLocal(t *testing.T) {
 		if !errors.Is(err, unix.EINVAL) {
 			t.Errorf("Dial of a link-local address without a zone: %v, want EINVAL", err)
 		}
+	})
+}
+
+// Each destination gets the source address and MTU of its own route, whatever was asked before, from any number of goroutines.
+func TestResolveFollowsRoutes(t *testing.T) {
+	inNamespace(t, 1500, func(lo netlink.Link) {
+		addr, err := netlink.ParseAddr("198.18.0.1/32")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.AddrAdd(lo, addr); err != nil {
+			t.Fatal(err)
+		}
+		l, _ := listen(t, "udp://:0")
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 50 {
+					for ip, mtu := range map[string]uint16{"127.0.0.1": 1472, "198.18.0.1": 1472, "::1": 1452} {
+						p, err := l.Resolve(t.Context(), netip.AddrPortFrom(netip.IPv6Unspecified(), l.port), netip.AddrPortFrom(netip.MustParseAddr(ip), 9))
+						if err != nil || p.Local().Addr().String() != ip || p.MTU != mtu {
+							t.Errorf("Resolve(%s) from %v, MTU %d, %v", ip, p.Local(), p.MTU, err)
+							return
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
 	})
 }

@@ -36,6 +36,7 @@ func (s *sender) prepare(v6 bool) {
 		h.Namelen = sockaddrLen(v6)
 		h.Iov = &slot.iov
 		h.SetIovlen(1)
+		h.Control = (*byte)(unsafe.Pointer(&slot.control))
 	}
 }
 
@@ -94,10 +95,6 @@ func (l *Link) enqueue(f *transport.Frame) {
 			level, kind = unix.SOL_IP, unix.IP_TOS
 		}
 		*(*int32)(putCmsg(control, &used, level, kind, 4)) = int32(f.ECN & 3)
-	}
-	h.Control, h.Flags = nil, 0
-	if used > 0 {
-		h.Control = (*byte)(control)
 	}
 	h.SetControllen(used)
 }

@@ -11,7 +11,7 @@ type owner uint8
 
 const (
 	ownedFree     owner = iota // in frames.spare
-	ownedReceive               // in the fill ring, the RX ring, or on its way between them
+	ownedReceive               // in the fill ring, the RX ring, on its way between them, or in frames.reserve
 	ownedCaller                // borrowed
 	ownedInFlight              // in the TX ring, the completion ring, or on its way between them
 	owners
@@ -28,21 +28,21 @@ type frames struct {
 	shift uint   // log2 of the chunk size
 	half  uint32 // frames below it receive
 
-	owner []owner
-	count [owners]int
-	spare []uint32 // frames ready for Alloc, the last used on top, because its bytes are still in the cache
+	owner   []owner
+	spare   []uint32 // frames ready for Alloc, the last used on top, because its bytes are still in the cache
+	reserve []uint32 // receiving frames that the kernel does not have, likewise
 }
 
-func newFrames(base uint64, shift uint, n int) *frames {
-	f := &frames{base: base, shift: shift, half: uint32(n / 2), owner: make([]owner, n), spare: make([]uint32, 0, n-n/2)}
-	for id := range uint32(n) {
-		if id < f.half {
+func newFrames(base uint64, shift uint, n int) frames {
+	f := frames{base: base, shift: shift, half: uint32(n / 2)}
+	f.owner, f.spare, f.reserve = make([]owner, n), make([]uint32, 0, n-n/2), make([]uint32, 0, n/2)
+	for id := uint32(n); id > 0; { // the lowest on top
+		if id--; id >= f.half {
+			f.spare = append(f.spare, id)
+		} else {
 			f.owner[id] = ownedReceive
-			f.count[ownedReceive]++
-			continue
+			f.reserve = append(f.reserve, id)
 		}
-		f.spare = append(f.spare, uint32(n)-1-(id-f.half)) // the lowest on top
-		f.count[ownedFree]++
 	}
 	return f
 }
@@ -79,14 +79,29 @@ func (f *frames) release(id uint32) {
 	f.spare = append(f.spare, id) // never grows: a frame of this half is there once
 }
 
+// takeReserve fills addrs with receiving frames for the kernel and returns how many.
+func (f *frames) takeReserve(addrs []uint64) int {
+	n := min(len(addrs), len(f.reserve))
+	left := len(f.reserve) - n
+	for i, id := range f.reserve[left:] {
+		addrs[n-1-i] = f.addr(id)
+	}
+	f.reserve = f.reserve[:left]
+	return n
+}
+
+// giveReserve takes a borrowed receiving frame back.
+func (f *frames) giveReserve(id uint32) {
+	f.move(id, ownedCaller, ownedReceive)
+	f.reserve = append(f.reserve, id) // never grows: a frame of this half is there once
+}
+
 // move hands a frame over, and panics when it is not where the caller of the Link believes it to be: two packets would share its memory.
 func (f *frames) move(id uint32, from, to owner) {
 	if f.owner[id] != from {
 		f.misplaced(id, from)
 	}
 	f.owner[id] = to
-	f.count[from]--
-	f.count[to]++
 }
 
 //go:noinline
@@ -94,11 +109,11 @@ func (f *frames) misplaced(id uint32, want owner) {
 	panic(fmt.Sprintf("xdp: frame %d is %v, not %v: it was given back or sent twice", id, f.owner[id], want))
 }
 
+// counts counts the frames where they are: slower than to keep the sums up to date, but on nobody's way, and it cannot be wrong.
 func (f *frames) counts() transport.FrameCounts {
-	return transport.FrameCounts{
-		Free:     f.count[ownedFree],
-		Receive:  f.count[ownedReceive],
-		Borrowed: f.count[ownedCaller],
-		InFlight: f.count[ownedInFlight],
+	var n [owners]int
+	for _, o := range f.owner {
+		n[o]++
 	}
+	return transport.FrameCounts{Free: n[ownedFree], Receive: n[ownedReceive], Borrowed: n[ownedCaller], InFlight: n[ownedInFlight]}
 }

@@ -23,6 +23,7 @@ const (
 func putNextHop(opaque *[10]byte, mac [6]byte, vlan uint16) {
 	*(*[6]byte)(opaque[:6]) = mac
 	binary.BigEndian.PutUint16(opaque[opaqueVLAN:], vlan)
+	opaque[opaqueFlags], opaque[opaqueFlags+1] = 0, 0
 }
 
 func kernelPath(p *transport.Path, ifindex uint32) {

@@ -39,15 +39,15 @@ func readFrom(t testing.TB, c *net.UDPConn) ([]byte, netip.AddrPort) {
 // A kernel socket and a Link talk to each other, whoever begins.
 func TestKernelPeer(t *testing.T) {
 	cable := labtest.New(t, lab.Config{Queues: 1})
-	for _, mode := range []string{"native", "generic"} {
+	for _, settings := range []string{"mode=native", "mode=generic", "zerocopy=off&chunk=4096&busypoll=20&frames=64"} {
 		for family, ip := range families(cable) {
-			t.Run(mode+"/"+family, func(t *testing.T) {
+			t.Run(settings+"/"+family, func(t *testing.T) {
 				kernel := addrPort(ip.client, 9001)
 				c := listenKernel(t, cable.Client(), kernel)
 
 				t.Run("kernel begins", func(t *testing.T) {
 					at := addrPort(ip.server, 9002)
-					l := listen(t, cable.Server(), "xdp://"+at.String()+"?mode="+mode).Links()[0]
+					l := listen(t, cable.Server(), "xdp://"+at.String()+"?"+settings).Links()[0]
 					for _, size := range []int{0, 1, 17, 64, 1400} {
 						sent := random(size)
 						_, err := c.WriteToUDPAddrPort(sent, at)
@@ -71,7 +71,7 @@ func TestKernelPeer(t *testing.T) {
 					}
 				})
 				t.Run("Link begins", func(t *testing.T) {
-					p := dial(t, cable.Server(), kernel, "?mode="+mode)
+					p := dial(t, cable.Server(), kernel, "?"+settings)
 					l := p.Links()[0]
 					path := resolve(t, l, p.Local(), kernel)
 					for _, size := range []int{0, 1, 64, int(path.MTU)} {

@@ -58,6 +58,12 @@ func TestPortsShareLinks(t *testing.T) {
 	}
 	closePort(t, first)
 	works(second)
+	freed := listenKernel(t, h, addrPort(h.IPv4, 9000)) // its packets are no longer taken
+	_, err = peer.WriteToUDPAddrPort([]byte("not ours"), addrPort(h.IPv4, 9000))
+	must(t, err)
+	if got, _ := readFrom(t, freed); string(got) != "not ours" {
+		t.Errorf("received %q", got)
+	}
 	closePort(t, third)
 	works(second)
 	closePort(t, second)

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/bits"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/bpf"
 	"github.com/fastrpc/fastrpc/transport"
@@ -36,14 +34,18 @@ func (d *device) openLink(i int) error {
 	if i > 0 {
 		c.Shared = d.links[0].socket
 	}
-	for id := range l.frames.half {
-		c.Fill = append(c.Fill, l.frames.addr(id))
-	}
+	l.depth = min(startDepth, int(l.frames.half))
+	c.Fill = make([]uint64, l.depth)
+	l.filled = l.frames.takeReserve(c.Fill)
 	var err error
 	if l.socket, err = afxdp.Open(d.umem, c); err != nil {
 		return err
 	}
 	l.fd, l.zeroCopy = l.socket.FD(), l.socket.ZeroCopy()
+	if l.zeroCopy {
+		l.depth = int(l.frames.half)
+		l.fill()
+	}
 	if err := d.prog.SetSocket(l.queue, l.fd); err != nil {
 		return err
 	}
@@ -80,22 +82,4 @@ func (l *Link) shut() error {
 		err = errors.Join(err, l.socket.Close())
 	}
 	return err
-}
-
-// kickFailed sorts out what Flush met. Packets stay in the TX ring while the device is busy or down, and go with a later Flush; protocols
-// above take them for lost meanwhile.
-func (l *Link) kickFailed(err error) error {
-	switch {
-	case errors.Is(err, afxdp.ErrRetry):
-		l.stats.KickRetries++
-		return nil
-	case errors.Is(err, afxdp.ErrDeviceGone):
-		return l.dev.goneErr
-	case errors.Is(err, afxdp.ErrClosed):
-		return transport.ErrClosed
-	case errors.Is(err, unix.EMSGSIZE), errors.Is(err, unix.EINVAL):
-		l.stats.KickRetries++
-		return nil
-	}
-	return fmt.Errorf("xdp: %w", err)
 }

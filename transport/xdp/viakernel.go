@@ -3,11 +3,20 @@ package xdp
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/internal/netpath"
 	"github.com/fastrpc/fastrpc/transport"
+)
+
+const (
+	// The kernel's sockets are looked at this often, by a clock that is read once in clockTurns turns that found nothing; and for hotTurns
+	// turns in a row after they delivered.
+	kernelInterval = time.Millisecond
+	clockTurns     = 256
+	hotTurns       = 1024
 )
 
 // idle decides, in a turn that received nothing, whether to look at the kernel's sockets.

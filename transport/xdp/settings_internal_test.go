@@ -1,0 +1,50 @@
+package xdp
+
+import (
+	"errors"
+	"net/url"
+	"reflect"
+	"testing"
+)
+
+func TestParseQueues(t *testing.T) {
+	for in, want := range map[string][]uint32{
+		"0": {0}, "0-3": {0, 1, 2, 3}, "2,0": {0, 2}, "1,0-2,1": {0, 1, 2}, "7-7": {7},
+		"": nil, "-1": nil, "3-1": nil, "a": nil, "0-": nil, "1,,2": nil, "0-256": nil, "70000": nil, "0-200,300-400": nil,
+	} {
+		got, err := parseQueues(in)
+		if (err != nil) != (want == nil) || err == nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, %v", in, got, err)
+		}
+	}
+}
+
+func TestSettingsConflict(t *testing.T) {
+	parse := func(query string) settings {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := parseSettings(values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const first = "mode=native&zerocopy=off&queues=0-1&frames=128&chunk=4096&prefixes=10.0.0.0/8,192.0.2.1&busypoll=20"
+	have := parse(first)
+	for _, same := range []string{"", first, "queues=1,0", "prefixes=192.0.2.1/32,10.1.2.3/8,10.0.0.0/8"} {
+		later := parse(same)
+		if err := have.conflict(&later); err != nil {
+			t.Errorf("%q: %v", same, err)
+		}
+	}
+	for _, other := range []string{
+		"mode=auto", "zerocopy=auto", "queues=0", "frames=256", "chunk=2048", "prefixes=10.0.0.0/8", "busypoll=0",
+	} {
+		later := parse(other)
+		if err := have.conflict(&later); !errors.Is(err, ErrSettings) {
+			t.Errorf("%q: %v", other, err)
+		}
+	}
+}

@@ -199,3 +199,81 @@ func TestRefusedReplyIsCalledOff(t *testing.T) {
 	}
 	w.settle()
 }
+
+// TestLostRequestOfAnEndedCall: a request is lost, its call ends at its deadline and is not released for a while. Nothing of it is sent again.
+func TestLostRequestOfAnEndedCall(t *testing.T) {
+	for _, size := range []int{10, 5000} {
+		w := newWorld(t, 1, lan, session.Config{})
+		w.establish()
+		w.net.Partition(clientAddr, serverAddr, true)
+		w.call("a", 1, pattern(size, 1), 500*time.Microsecond)
+		w.in(600*time.Microsecond, func() { w.net.Partition(clientAddr, serverAddr, false) })
+		k := w.wait("a", time.Second)
+		w.run(200*time.Millisecond, nil)
+		if n := w.server.core.Stats().Requests; n != 0 || w.server.core.Audit().Records != 0 {
+			t.Errorf("%d bytes: %d requests arrived, %d are being received", size, n, w.server.core.Audit().Records)
+		}
+		k.Release()
+		w.settle()
+	}
+}
+
+// TestMalformedRequestLeavesNothing: the first part of a request contradicts itself. It counts as not received, holds no record, and the request
+// may still come.
+func TestMalformedRequestLeavesNothing(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	w.run(time.Millisecond, nil)
+	number := uint32(100)
+	say := func(f wire.Frame) {
+		for c := range w.sessions {
+			b := make([]byte, wire.Overhead+len(f.Payload)+wire.ChecksumBytes)
+			number++
+			(&wire.DataHeader{Session: c.ID(), Number: number, Stamp: uint32(w.net.Now() / 1000)}).Put(b)
+			f.Put(b[wire.DataHeaderBytes:], len(f.Payload))
+			copy(b[wire.Overhead:], f.Payload)
+			wire.Sum(b)
+			w.net.Inject(clientAddr, serverAddr, b)
+		}
+		w.run(100*time.Microsecond, nil)
+	}
+	id := wire.CallID(3, 1)
+	for i, f := range []wire.Frame{
+		{Type: wire.Request, Flags: wire.FlagMore, Payload: []byte{1, 2, 3}},         // no room for the total
+		{Type: wire.Request, Flags: wire.FlagMore, Payload: []byte{1, 0, 0, 0, 'x'}}, // not in parts at all
+		{Type: wire.Request, Flags: wire.FlagMore, Payload: []byte{9, 0, 0, 0, 'x'}}, // parts of one byte
+		{Type: wire.Fragment, A: 300, B: 200, Payload: []byte("x")},                  // behind the end
+		{Type: wire.Fragment, A: 1<<32 - 1, B: 1<<32 - 1, Payload: []byte("x")},      //
+		{Type: wire.Fragment, A: 256, B: 257 + 256, Payload: make([]byte, 258)},      // over the end
+		{Type: wire.Fragment, A: 100, B: 1000, Payload: make([]byte, 300)},           // not at a multiple of its length
+		{Type: wire.Fragment, A: 512, B: 1000, Payload: nil},                         // empty
+	} {
+		f.Call = id
+		malformed := w.server.core.Stats().Malformed
+		say(f)
+		if a := w.server.core.Audit(); a.Records != 0 || a.Held != 0 || a.Reassembly != 0 {
+			t.Errorf("%d: it left %+v", i, a)
+		}
+		if w.server.core.Stats().Malformed != malformed+1 {
+			t.Errorf("%d: it was not counted", i)
+		}
+	}
+	say(wire.Frame{Type: wire.Request, Call: id, Payload: []byte("hello")})
+	if w.executions["hello"] != 1 {
+		t.Error("the request that came after was not run")
+	}
+}
+
+// TestDuplicatedPackets: a packet that the network delivers twice is taken once; it makes nobody send anything again.
+func TestDuplicatedPackets(t *testing.T) {
+	w := newWorld(t, 1, sim.Faults{Delay: 10 * time.Microsecond, Duplicate: 1, ReorderDelay: 5 * time.Microsecond}, session.Config{})
+	w.establish()
+	for i := range 100 {
+		w.call(i, 1, pattern(100*i, byte(i)), 0)
+		w.wait(i, time.Second).Release()
+	}
+	if c, s := w.client.core.Stats(), w.server.core.Stats(); c.Retransmitted+s.Retransmitted != 0 || c.Duplicates < 100 || s.Duplicates < 100 || s.Requests != 100 {
+		t.Errorf("sent again %d and %d, duplicates %d and %d, requests %d", c.Retransmitted, s.Retransmitted, c.Duplicates, s.Duplicates, s.Requests)
+	}
+	w.settle()
+}

@@ -156,7 +156,8 @@ func (b *buffers) mustOwn(f *transport.Frame, op string) {
 	if f.Data == nil { // named by its ID alone
 		return
 	}
-	if off := uintptr(unsafe.Pointer(unsafe.SliceData(f.Data))) - uintptr(unsafe.Pointer(&b.mem[int(f.ID)*b.frameBytes])); off >= uintptr(b.frameBytes) {
+	start := uintptr(unsafe.Pointer(&b.mem[int(f.ID)*b.frameBytes]))
+	if uintptr(unsafe.Pointer(unsafe.SliceData(f.Data)))-start >= uintptr(b.frameBytes) {
 		panic(fmt.Sprintf("sim: %s of frame %d of another Link", op, f.ID))
 	}
 }

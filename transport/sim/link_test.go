@@ -12,12 +12,13 @@ func TestLinkConformance(t *testing.T) {
 		faults  Faults
 		options LinkOptions
 	}{
-		"Perfect":   {Faults{Delay: 10 * time.Microsecond}, LinkOptions{}},
-		"Instant":   {Faults{}, LinkOptions{MTU: 200, Burst: 3}},
-		"SlowTx":    {Faults{Delay: time.Microsecond}, LinkOptions{CompleteAfter: 50 * time.Microsecond, MTU: 600}},
-		"Tiny":      {Faults{Delay: time.Microsecond}, LinkOptions{Frames: 8, FrameBytes: 300, Burst: 2}},
-		"Reliable":  {Faults{Delay: time.Microsecond, Jitter: time.Microsecond, Loss: 1, Corrupt: 1}, LinkOptions{Reliable: true, MTU: 600}},
-		"Nightmare": {Faults{Delay: time.Millisecond, Jitter: time.Millisecond, Loss: .3, Duplicate: .2, Reorder: .2, Spike: .01, SpikeDelay: 9 * time.Millisecond}, LinkOptions{MTU: 900}},
+		"Perfect":  {Faults{Delay: 10 * time.Microsecond}, LinkOptions{}},
+		"Instant":  {Faults{}, LinkOptions{MTU: 200, Burst: 3}},
+		"SlowTx":   {Faults{Delay: time.Microsecond}, LinkOptions{CompleteAfter: 50 * time.Microsecond, MTU: 600}},
+		"Tiny":     {Faults{Delay: time.Microsecond}, LinkOptions{Frames: 8, FrameBytes: 300, Burst: 2}},
+		"Reliable": {Faults{Delay: time.Microsecond, Jitter: time.Microsecond, Loss: 1, Corrupt: 1}, LinkOptions{Reliable: true, MTU: 600}},
+		"Nightmare": {Faults{Delay: time.Millisecond, Jitter: time.Millisecond, Loss: .3, Duplicate: .2, Reorder: .2,
+			Spike: .01, SpikeDelay: 9 * time.Millisecond}, LinkOptions{MTU: 900}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			linktest.Run(t, func(t *testing.T) linktest.Pair {

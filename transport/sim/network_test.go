@@ -97,7 +97,8 @@ func (c Counters) check(t *testing.T) {
 }
 
 var nasty = Faults{
-	Delay: time.Millisecond, Jitter: 200 * time.Microsecond, Loss: .1, Duplicate: .1, Reorder: .1, Corrupt: .1, Spike: .01, SpikeDelay: 5 * time.Millisecond,
+	Delay: time.Millisecond, Jitter: 200 * time.Microsecond, Spike: .01, SpikeDelay: 5 * time.Millisecond,
+	Loss: .1, Duplicate: .1, Reorder: .1, Corrupt: .1,
 }
 
 // The same seed gives the same packets at the same instants; another seed does not.

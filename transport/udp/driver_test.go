@@ -73,7 +73,8 @@ func TestPlainDatagrams(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := awaitPacket(t, l)
-		if string(f.Data) != "ping from the kernel" || f.Path.Remote() != c.LocalAddr().(*net.UDPAddr).AddrPort() || f.Path.Local().Addr().String() != ip {
+		if string(f.Data) != "ping from the kernel" ||
+			f.Path.Remote() != c.LocalAddr().(*net.UDPAddr).AddrPort() || f.Path.Local().Addr().String() != ip {
 			t.Errorf("%s: received %q from %v at %v", ip, f.Data, f.Path.Remote(), f.Path.Local())
 		}
 		answer, ok := l.Alloc()

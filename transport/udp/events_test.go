@@ -57,6 +57,26 @@ func awaitPacket(t testing.TB, l *Link) transport.Frame {
 	panic("unreachable")
 }
 
+// deliver sends n bytes until to has them. It is for addresses just added: the kernel completes them in the background (addrconf_dad_work in
+// net/ipv6/addrconf.c), and may lose packets before.
+func deliver(t testing.TB, from *Link, path transport.Path, n int, to *Link) transport.Frame {
+	t.Helper()
+	fs := make([]transport.Frame, 1)
+	for range 100 {
+		sendTo(t, from, path, n)
+		if err := to.Wait(transport.Now().Add(100 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := to.Recv(fs); err != nil {
+			t.Fatal(err)
+		} else if n == 1 {
+			return fs[0]
+		}
+	}
+	t.Fatal("no packet came")
+	panic("unreachable")
+}
+
 // awaitEvent polls as an engine does until there is an event.
 func awaitEvent(t testing.TB, l *Link) transport.Event {
 	t.Helper()
@@ -258,8 +278,7 @@ func TestLinkLocal(t *testing.T) {
 			remote := netip.AddrPortFrom(netip.MustParseAddr("fe80::1%lo"), server.port)
 			client, _ := dial(t, remote)
 			path := resolve(t, client, remote)
-			sendTo(t, client, path, 33)
-			f := awaitPacket(t, server)
+			f := deliver(t, client, path, 33, server)
 			if f.Path.Remote().Addr() != remote.Addr().WithZone("") {
 				t.Errorf("%s: received from %v", at, f.Path.Remote())
 			}

@@ -235,9 +235,11 @@ func (l *Link) Events(es []transport.Event) int {
 }
 
 func (l *Link) report(e transport.Event) {
-	if len(l.events) < maxEvents {
-		l.events = append(l.events, e)
+	if len(l.events) == maxEvents {
+		l.net.counters.EventsDropped++
+		return
 	}
+	l.events = append(l.events, e)
 }
 
 // Wait implements transport.Link in virtual time: unless there is a reason to return at once, it advances the Network to the next thing

@@ -53,6 +53,8 @@ type Counters struct {
 	Reordered   uint64
 	Corrupted   uint64
 	Spiked      uint64
+
+	EventsDropped uint64 // because Events was not asked in time
 }
 
 // Network joins Links in virtual time. It and all its Links belong to one goroutine at a time; only Wake may be called from others.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,9 +21,9 @@ func TestCallErrors(t *testing.T) {
 	inUDPAndXDP(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := echoServer(fastrpc.WithMaxMessage(100_000))
-		ran := 0
+		var ran atomic.Int32
 		s.HandleInline("much", func(w *fastrpc.Response, r *fastrpc.Request) error {
-			ran++
+			ran.Add(1)
 			w.Extend(100_001)
 			return nil
 		})
@@ -40,8 +41,8 @@ func TestCallErrors(t *testing.T) {
 		fails("none", nil, fastrpc.Unimplemented, fastrpc.NotExecuted, `no method "none"`)
 		fails("echo", make([]byte, 100_001), fastrpc.ResourceExhausted, fastrpc.NotExecuted, "MaxMessage")
 		fails("much", nil, fastrpc.ResourceExhausted, fastrpc.Executed, "MaxMessage")
-		if ran != 1 {
-			t.Errorf("the handler ran %d times", ran)
+		if n := ran.Load(); n != 1 {
+			t.Errorf("the handler ran %d times", n)
 		}
 		fails("own", nil, fastrpc.NotFound, fastrpc.Executed, `no key "k"`)
 		fails("plain", nil, fastrpc.Unknown, fastrpc.Executed, "disk on fire")

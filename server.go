@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fastrpc/fastrpc/internal/engine"
 	"github.com/fastrpc/fastrpc/transport"
@@ -217,7 +218,33 @@ func (s *Server) drain(ctx context.Context, ports []*served) error {
 			_ = e.Drain(p.local)
 		}
 	}
-	return s.pool.wait(ctx)
+	if err := s.pool.wait(ctx); err != nil {
+		return err
+	}
+	s.settle(ctx, ports)
+	return nil
+}
+
+// settleFor bounds the wait for clients that do not acknowledge their replies: as long as it takes them to count a server as dead.
+const settleFor = 250 * time.Millisecond
+
+// settle waits until the clients have their replies: a session that closed before would take them along.
+func (s *Server) settle(ctx context.Context, ports []*served) {
+	ctx, cancel := context.WithTimeout(ctx, settleFor)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for _, p := range ports {
+		for _, e := range p.engines {
+			for e.Replying(p.local) > 0 {
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}
 }
 
 // Transports says, for each port, what its packets travel over, and why nothing better where auto:// chose.

@@ -123,6 +123,19 @@ func (e *Engine) Drain(port uint16) error {
 	return asError(e.do(func(transport.Time) { e.core.Listen(port, session.Listener{Draining: true}) }))
 }
 
+// Replying counts the replies from a local port that their clients have not acknowledged.
+func (e *Engine) Replying(port uint16) (n int) {
+	_ = e.do(func(transport.Time) {
+		h := e.handlers[port]
+		e.core.Conns(func(c *session.Conn) {
+			if !c.Client() && h != nil && e.handlerOf(c) == h {
+				n += c.Replying()
+			}
+		})
+	})
+	return n
+}
+
 // Unlisten closes the sessions to a local port and refuses new ones.
 func (e *Engine) Unlisten(port uint16, reason string) error {
 	return asError(e.do(func(now transport.Time) {

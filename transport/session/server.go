@@ -184,6 +184,16 @@ func (c *Conn) resend(k *Call) {
 	c.enqueue()
 }
 
+// Replying counts the replies that this session keeps because the client has not acknowledged them.
+func (c *Conn) Replying() (n int) {
+	for i := range c.slots {
+		if k := c.slots[i].call; !c.client && k != nil && k.state == callReplied {
+			n++
+		}
+	}
+	return n
+}
+
 // abandon ends a request that the client has finished with: its reply arrived, or nobody waits for it.
 func (c *Conn) abandon(k *Call) {
 	c.slots[wire.SlotOf(k.id)].call = nil

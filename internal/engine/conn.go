@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -109,7 +110,7 @@ func (c *Conn) leadFor(ctx context.Context, k *session.Call) (*session.Call, *se
 	e.quiet = 0
 	switch e.pollFor(ctx, func() bool { return k.Ended() }) {
 	case pollCanceled:
-		k.Cancel(e.now)
+		giveUp(k, e.now, reason(ctx))
 		e.handleEvents()
 		e.transmit()
 	case pollQuiet:
@@ -198,9 +199,25 @@ func (w *waiter) start(now transport.Time) {
 }
 
 // cancel ends the call, in the poll.
-func (w *waiter) cancel(now transport.Time) {
+func (w *waiter) cancel(now transport.Time, why session.Code) {
 	if w.call != nil && !w.call.Ended() {
-		w.call.Cancel(now)
+		giveUp(w.call, now, why)
+	}
+}
+
+// reason is why a context that is over has ended. Its timer and the call's are two; whichever strikes first, the caller is told the same.
+func reason(ctx context.Context) session.Code {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return session.DeadlineExceeded
+	}
+	return session.Canceled
+}
+
+func giveUp(k *session.Call, now transport.Time, why session.Code) {
+	if why == session.DeadlineExceeded {
+		k.Expire(now)
+	} else {
+		k.Cancel(now)
 	}
 }
 
@@ -231,7 +248,8 @@ func (w *waiter) wait(ctx context.Context) (*session.Call, *session.Error) {
 	select {
 	case <-w.signal:
 	case <-ctx.Done():
-		for !w.ended.Load() && !e.stopped.Load() && !e.push(operation{kind: opCancel, waiter: w}) {
+		why := reason(ctx)
+		for !w.ended.Load() && !e.stopped.Load() && !e.push(operation{kind: opCancel, waiter: w, code: why}) {
 			e.lead()
 		}
 		e.lead()

@@ -79,7 +79,7 @@ func (e *Engine) drain() (worked bool) {
 		case opStart:
 			op.waiter.start(e.now)
 		case opCancel:
-			op.waiter.cancel(e.now)
+			op.waiter.cancel(e.now, op.code)
 		case opReply:
 			if op.n >= 0 {
 				op.call.Reply(e.now, op.code, op.outcome, op.n)

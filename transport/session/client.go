@@ -119,13 +119,24 @@ func (c *Conn) openWaiting() {
 	}
 }
 
+// Expire ends a call as its deadline does, whose caller's own clock says that it has passed.
+func (k *Call) Expire(transport.Time) {
+	if k.underWay() {
+		k.conn.expire(k)
+	}
+}
+
+// underWay tells whether the call has been started and not ended.
+func (k *Call) underWay() bool {
+	return k.conn != nil && k.role == clientCall && k.state != callEnded && k.state != callNew
+}
+
 // Cancel ends a call whose caller no longer waits. The server is told.
 func (k *Call) Cancel(now transport.Time) {
-	c := k.conn
-	if c == nil || k.role != clientCall || k.state == callEnded || k.state == callNew {
+	if !k.underWay() {
 		return
 	}
-	err := errCanceled
+	c, err := k.conn, errCanceled
 	if !k.out.sentOnce {
 		err = errCanceledUnsent
 	}

@@ -3,6 +3,7 @@ package session_test
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -228,4 +229,29 @@ func TestResetsAreFew(t *testing.T) {
 		}
 	}
 	w.settle()
+}
+
+// TestWrongPath: sound packets of a session that come from another address than its peer's are counted and change nothing.
+func TestWrongPath(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	w.run(time.Millisecond, nil)
+	b := make([]byte, wire.Overhead+wire.ChecksumBytes)
+	(&wire.Frame{Type: wire.Close, A: uint32(session.Unavailable)}).Put(b[wire.DataHeaderBytes:], 0)
+	for c := range w.sessions {
+		(&wire.DataHeader{Session: c.ID(), Number: 50}).Put(b)
+	}
+	wire.Sum(b)
+	for _, from := range []string{"198.18.0.1:40001", "198.18.0.9:40000"} {
+		w.net.Inject(netip.MustParseAddrPort(from), serverAddr, b)
+	}
+	w.run(time.Millisecond, nil)
+	if n := w.server.core.Stats().WrongPath; n != 2 || len(w.sessions) != 1 {
+		t.Errorf("%d were counted, %d sessions are left", n, len(w.sessions))
+	}
+	w.net.Inject(clientAddr, serverAddr, b)
+	w.run(time.Millisecond, nil)
+	if len(w.sessions) != 0 {
+		t.Error("the same packet from the right address does nothing: the test shows nothing")
+	}
 }

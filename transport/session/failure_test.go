@@ -114,3 +114,32 @@ func TestOverloadedServer(t *testing.T) {
 	}
 	w.settle()
 }
+
+// TestResponseLostAfterAcknowledgement: the request was acknowledged before its reply was lost. One probe brings it, from where it is kept.
+func TestResponseLostAfterAcknowledgement(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	var lost time.Duration
+	start := w.net.Now()
+	w.serve = func(k *session.Call) {
+		w.in(10*time.Millisecond, func() {
+			w.net.Partition(serverAddr, clientAddr, true)
+			w.in(50*time.Microsecond, func() { w.net.Partition(serverAddr, clientAddr, false) })
+			lost = w.net.Now().Sub(start)
+			w.echo(k)
+		})
+	}
+	w.call("a", 1, []byte("x"), 0)
+	w.run(9*time.Millisecond, nil)
+	probes := w.client.core.Stats().Probes
+	k := w.wait("a", time.Second)
+	if k.Err() != nil || w.executions["x"] != 1 || w.server.core.Stats().Retransmitted != 1 {
+		t.Errorf("%s, executions %d, sent again %d", describe(k), w.executions["x"], w.server.core.Stats().Retransmitted)
+	}
+	if n := w.client.core.Stats().Probes - probes; n != 1 {
+		t.Errorf("%d probes, want one", n)
+	}
+	t.Logf("lost at %v, there at %v", lost, w.net.Now().Sub(start))
+	k.Release()
+	w.settle()
+}

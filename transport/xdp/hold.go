@@ -119,7 +119,7 @@ func openHolding(ifi iface, ip netip.Addr, number uint16) (_ *holding, err error
 			err = errors.Join(err, h.close())
 		}
 	}()
-	s, err := openKernelSocket(ip, uint32(ifi.index), number)
+	s, err := openKernelSocket(ip, ifi.scope(ip), number)
 	if errors.Is(err, unix.EADDRINUSE) {
 		return nil, portTaken(ip, number, err)
 	}

@@ -117,6 +117,16 @@ func addressesOf(index int) ([]ifaceAddr, error) {
 	return list, nil
 }
 
+// scope is the index of the interface that has an address of i: i itself, or a VLAN on it.
+func (i *iface) scope(ip netip.Addr) uint32 {
+	for _, a := range i.addrs {
+		if a.ip == ip {
+			return uint32(a.ifindex)
+		}
+	}
+	return uint32(i.index)
+}
+
 // queues is the number of receive queues in use. Drivers without ethtool's channels use all that they have.
 func (i *iface) queues() int {
 	e, err := ethtool.NewEthtool()

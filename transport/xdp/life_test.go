@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -136,6 +137,65 @@ func TestPortOfSingleAddresses(t *testing.T) {
 	_, err = c4.WriteToUDPAddrPort([]byte("four"), four)
 	must(t, err)
 	if _, got := receive(t, l); string(got) != "four" {
+		t.Errorf("received %q", got)
+	}
+}
+
+// An interface can be opened again as soon as the last Link is closed, also by someone who asks while the last ones still close.
+func TestReopenWhileClosing(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 2})
+	h := cable.Server()
+	p := listen2(t, h, "xdp://veth0:9000")
+	links := p.Links()
+	must(t, p.Close())
+	must(t, links[0].Close())
+	opened := make(chan error)
+	go func() {
+		again, err := tryListen(t, h, "xdp://veth0:9000")
+		if err == nil {
+			closePort(t, again)
+		}
+		opened <- err
+	}()
+	must(t, links[1].Close())
+	must(t, <-opened)
+}
+
+// A receiver that keeps what it gets can have every receiving frame filled, not only those that the kernel had at first.
+func TestHeldFrames(t *testing.T) {
+	cable := labtest.New(t, lab.Config{Queues: 1})
+	const frames = 1024
+	at := addrPort(cable.Server().IPv4, 9000)
+	server := listen(t, cable.Server(), "xdp://"+at.String()+"?frames=1024").Links()[0]
+	p := dial(t, cable.Client(), at, "")
+	client := p.Links()[0]
+	path := resolve(t, client, p.Local(), at)
+	var held []transport.Frame
+	var fs [8]transport.Frame
+	for i := range frames / 2 {
+		send(t, client, path, []byte{byte(i), byte(i >> 8)})
+		for until := transport.Now().Add(patience); len(held) <= i; must(t, server.Wait(until)) {
+			n, err := server.Recv(fs[:])
+			must(t, err)
+			if held = append(held, fs[:n]...); transport.Now() > until {
+				t.Fatalf("packet %d did not come: %+v", i, server.Counts())
+			}
+			if len(held) > i {
+				break
+			}
+		}
+	}
+	for i, f := range held {
+		if !bytes.Equal(f.Data, []byte{byte(i), byte(i >> 8)}) {
+			t.Fatalf("frame %d holds % x", i, f.Data)
+		}
+	}
+	if c := server.Counts(); c.Borrowed != frames/2 || c.Receive != 0 || c.Free != frames/2 {
+		t.Errorf("%+v", c)
+	}
+	server.Free(held)
+	send(t, client, path, []byte("more"))
+	if _, got := receive(t, server); string(got) != "more" {
 		t.Errorf("received %q", got)
 	}
 }
@@ -330,12 +390,15 @@ func TestNothingLeaks(t *testing.T) {
 		}
 	}
 	cycle()
-	fds, maps := descriptors(t), mappings(t)
+	fds, maps, goroutines := descriptors(t), mappings(t), runtime.NumGoroutine()
 	for range 50 {
 		cycle()
 	}
 	if now := descriptors(t); now > fds {
 		t.Errorf("%d descriptors before, %d after", fds, now)
+	}
+	if now := runtime.NumGoroutine(); now > goroutines {
+		t.Errorf("%d goroutines before, %d after", goroutines, now)
 	}
 	if now := mappings(t); now > maps {
 		t.Errorf("%d mappings of sockets before, %d after", maps, now)

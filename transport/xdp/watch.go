@@ -3,12 +3,16 @@ package xdp
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/fastrpc/fastrpc/internal/netpath"
 	"github.com/fastrpc/fastrpc/transport"
 )
+
+// refreshPause keeps a host whose routes change all the time from looking its peers up all the time.
+const refreshPause = 100 * time.Millisecond
 
 // watch follows the interface, its neighbours and the routes.
 func (d *device) watch() (err error) {
@@ -25,6 +29,11 @@ func (d *device) watch() (err error) {
 			select {
 			case <-d.stale:
 				d.refresh(ctx)
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-time.After(refreshPause):
 			case <-ctx.Done():
 				return
 			}

@@ -78,7 +78,7 @@ func (n *node) turn(now transport.Time) bool {
 	if err := n.link.Flush(); err != nil {
 		panic(err)
 	}
-	return got > 0 || sent
+	return got > 0 || done > 0 || sent
 }
 
 var (

@@ -127,7 +127,7 @@ func TestMissingCapability(t *testing.T) {
 	child := w.startChild(t, "unprivileged", w.listenTarget(9000))
 	says := child.line(t)
 	code, text, _ := strings.Cut(says, " ")
-	if code != "PermissionDenied" || !strings.Contains(text, "setcap cap_bpf,") || !strings.Contains(text, "CAP_NET_ADMIN") {
+	if code != "PermissionDenied" || !strings.Contains(text, "setcap cap_net_raw,") || !strings.Contains(text, "CAP_NET_ADMIN") {
 		t.Errorf("xdp:// without capabilities: %s", says)
 	}
 	says = child.line(t)

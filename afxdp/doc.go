@@ -35,8 +35,8 @@
 //
 //   - Linux 5.11: need_wakeup is from 5.4, a UMEM shared over queues from 5.10, the recvfrom of WakeFill from 5.11. On 6.17 and later a
 //     kick in copy mode takes the whole TX ring, before that 32 descriptors a system call, which Kick repeats.
-//   - CAP_NET_RAW to open a socket; CAP_NET_ADMIN for busy polling, and CAP_BPF with CAP_NET_ADMIN for the XDP program that feeds the
-//     socket. CAP_IPC_LOCK, or an RLIMIT_MEMLOCK that covers the UMEM.
+//   - CAP_NET_RAW to open a socket; CAP_NET_ADMIN for busy polling, and for the XDP program that feeds the socket CAP_NET_ADMIN, CAP_BPF
+//     and CAP_PERFMON (its arithmetic on packet pointers). CAP_IPC_LOCK, or an RLIMIT_MEMLOCK that covers the UMEM.
 //   - a device with native XDP for speed; with the generic hook any device works. Zero-copy is up to the driver: veth has none.
 //
 // System calls: socket, setsockopt, getsockopt, mmap, munmap, bind and close at set-up and end (and, while a queue stays busy, reading

@@ -90,8 +90,8 @@ func setupError(c *SocketConfig, umemBytes uint64, step string, err error) error
 	kind, hint := error(nil), ""
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		kind, hint = ErrPermission, "AF_XDP sockets need CAP_NET_RAW, and CAP_NET_ADMIN for busy polling; grant them with "+
-			"'setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM' or run as root"
+		kind, hint = ErrPermission, "AF_XDP sockets need CAP_NET_RAW, and CAP_NET_ADMIN for busy polling; run as root, or grant them and "+
+			"what the XDP program needs with 'setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock=ep PROGRAM'"
 	case errors.Is(err, unix.EAFNOSUPPORT):
 		hint = "this kernel has no AF_XDP sockets; it needs CONFIG_XDP_SOCKETS"
 	case step == "XDP_UMEM_REG" && (errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)):

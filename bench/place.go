@@ -147,14 +147,16 @@ func startPinned(cmd *exec.Cmd, cpus ...int) error {
 
 // needed are the capabilities that a lab and AF_XDP take, and for what.
 var needed = []struct {
-	bit  int
-	name string
+	bit     int
+	name    string
+	byAdmin bool // CAP_SYS_ADMIN stands in for it
 }{
-	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"},       // network namespaces
-	{unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"}, // their names, in root's /run/netns
-	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"},       // veth, addresses, attaching XDP
-	{unix.CAP_NET_RAW, "CAP_NET_RAW"},           // AF_XDP sockets
-	{unix.CAP_BPF, "CAP_BPF"},                   // loading the program
+	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", false},       // network namespaces
+	{unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", false}, // their names, in root's /run/netns
+	{unix.CAP_NET_RAW, "CAP_NET_RAW", false},           // AF_XDP sockets
+	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", false},       // veth, addresses, attaching XDP
+	{unix.CAP_BPF, "CAP_BPF", true},                    // loading the program
+	{unix.CAP_PERFMON, "CAP_PERFMON", true},            // its arithmetic on packet pointers
 }
 
 // missingCapabilities explains why this process cannot make a lab and use AF_XDP in it, and what to do about it; empty when it can.
@@ -169,16 +171,21 @@ func missingCapabilities() string {
 
 func explainMissing(effective uint64) string {
 	var names []string
+	has := func(bit int) bool { return effective&(1<<bit) != 0 }
 	for _, c := range needed {
-		if effective&(1<<c.bit) == 0 {
+		if !has(c.bit) && !(c.byAdmin && has(unix.CAP_SYS_ADMIN)) {
 			names = append(names, c.name)
 		}
 	}
 	if len(names) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("missing %s; run as root, or grant them once: sudo setcap %s=ep $(command -v fastrpc)", strings.Join(names, ", "), grant)
+	program, err := os.Executable()
+	if err != nil {
+		program = "PROGRAM"
+	}
+	return fmt.Sprintf("missing %s; run as root, or grant them once: sudo setcap %s=ep %q", strings.Join(names, ", "), grant, program)
 }
 
 // grant lists them all for setcap(8), with what lifts RLIMIT_MEMLOCK from packet memory, which may be high enough as it is.
-const grant = "cap_sys_admin,cap_dac_override,cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock"
+const grant = "cap_sys_admin,cap_dac_override,cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock"

@@ -28,7 +28,8 @@ func loadPrivileged(spec *ebpf.CollectionSpec, objs *steerObjects) error {
 	switch {
 	case errors.Is(err, os.ErrPermission) && len(missing) > 0:
 		return fmt.Errorf("bpf: loading the steering program: this process lacks %s; run it as root, or grant what it needs, its AF_XDP sockets "+
-			"included, with 'setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw+ep PROGRAM': %w", strings.Join(missing, ", "), err)
+			"and their locked memory included, with 'setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock=ep PROGRAM': %w",
+			strings.Join(missing, ", "), err)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("bpf: loading the steering program: refused in spite of all capabilities; in a container they must be those of the "+
 			"host's user namespace, and its seccomp profile and the kernel's lockdown must allow bpf(2): %w", err)

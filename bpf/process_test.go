@@ -117,7 +117,7 @@ func TestCapabilities(t *testing.T) {
 	}{
 		{"enough", caps(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN), []string{"attached native"}},
 		{"CAP_SYS_ADMIN for two", caps(unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN), []string{"attached native"}},
-		{"no CAP_BPF", caps(unix.CAP_PERFMON, unix.CAP_NET_ADMIN), []string{"not permitted", "lacks CAP_BPF;", "setcap"}},
+		{"no CAP_BPF", caps(unix.CAP_PERFMON, unix.CAP_NET_ADMIN), []string{"not permitted", "lacks CAP_BPF;", "setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock=ep"}},
 		{"no CAP_PERFMON", caps(unix.CAP_BPF, unix.CAP_NET_ADMIN), []string{"not permitted", "lacks CAP_PERFMON;", "setcap"}},
 		{"no CAP_NET_ADMIN", caps(unix.CAP_BPF, unix.CAP_PERFMON), []string{"not permitted", "lacks CAP_NET_ADMIN;", "setcap"}},
 		{"none", caps(), []string{"not permitted", "lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN;"}},

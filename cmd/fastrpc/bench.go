@@ -41,8 +41,8 @@ median to net-tcp's and to the ring's. Every byte that comes back is checked.
   net-tcp     Go's net.Conn over TCP, as programs write it
   spin-tcp    TCP at its best: raw non-blocking sockets, spinning
 
-A lab and AF_XDP need root, or CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and,
-under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that need none run over loopback.`,
+A lab and AF_XDP need root, or CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON
+and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that need none run over loopback.`,
 		Example: `  fastrpc bench compare
   fastrpc bench compare --systems ring,xdp,net-tcp --size 256 --duration 2s --rounds 3 --json result.json
   fastrpc lab up && fastrpc bench compare --lab fastrpc`,

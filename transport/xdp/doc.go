@@ -29,5 +29,6 @@
 // # Requirements
 //
 // Linux 5.11 or later (shared UMEM over queues: 5.10; detaching as a bpf_link: 5.9; preferred busy polling: 5.11), and the capabilities
-// CAP_NET_RAW (the socket), CAP_NET_ADMIN and CAP_BPF (the program and its attachment); root has them all.
+// CAP_NET_RAW (the socket), CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON (the program, its arithmetic on packet pointers, and its attachment) and,
+// where RLIMIT_MEMLOCK is lower than the packet buffers, CAP_IPC_LOCK; root has them all.
 package xdp

@@ -40,15 +40,17 @@ func TestPrivileges(t *testing.T) {
 	}
 	const (
 		lacksBPF  = "0000000000003000" // NET_ADMIN, NET_RAW
-		threeCaps = "0000008000003000" // and BPF
-		oldStyle  = "0000000000203000" // SYS_ADMIN stands in for BPF
+		lacksPerf = "0000008000003000" // and BPF
+		fourCaps  = "000000c000003000" // and PERFMON
+		oldStyle  = "0000000000203000" // SYS_ADMIN stands in for BPF and PERFMON
 	)
 	want(t, checkPrivileges(statusRoot, 0, 2), OK)
-	want(t, checkPrivileges(status(threeCaps), 16<<20, 2), OK)
+	want(t, checkPrivileges(status(fourCaps), 16<<20, 2), OK)
 	want(t, checkPrivileges(status(oldStyle), 16<<20, 2), OK)
-	want(t, checkPrivileges(status(threeCaps), 8<<20, 2), Wrong, "CAP_IPC_LOCK", "16 MiB", "setcap")
-	want(t, checkPrivileges(status(lacksBPF), 1<<30, 1), Wrong, "missing CAP_BPF", "setcap")
-	want(t, checkPrivileges(status("0"), 1<<30, 1), Wrong, "CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF")
+	want(t, checkPrivileges(status(fourCaps), 8<<20, 2), Wrong, "missing CAP_IPC_LOCK", "16 MiB", "setcap")
+	want(t, checkPrivileges(status(lacksBPF), 1<<30, 1), Wrong, "missing CAP_BPF, CAP_PERFMON", "setcap")
+	want(t, checkPrivileges(status(lacksPerf), 1<<30, 1), Wrong, "missing CAP_PERFMON", "cap_perfmon")
+	want(t, checkPrivileges(status("0"), 1<<30, 1), Wrong, "CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON")
 	want(t, checkPrivileges("", 0, 1), Note)
 	if f := checkPrivileges(status(lacksBPF), 1<<30, 1); strings.Contains(f.Text, "CAP_NET_RAW") {
 		t.Errorf("%q names a capability that is there", f.Text)

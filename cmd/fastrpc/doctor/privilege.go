@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -23,10 +24,11 @@ func memlockLimit() uint64 {
 // checkPrivileges reads /proc/self/status.
 func checkPrivileges(status string, memlock uint64, queues int) Finding {
 	memory := uint64(queues) * queueBytes
-	f := Finding{Check: "capabilities", Level: OK, Text: "CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF are there"}
+	f := Finding{Check: "capabilities", Level: OK, Text: "all that are needed are there"}
 	caps, ok := effective(status)
 	if !ok {
-		f.Level, f.Text = Note, "cannot read this process's capabilities from /proc/self/status; CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF are needed"
+		f.Level, f.Text = Note, "cannot read this process's capabilities from /proc/self/status; "+
+			"CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON are needed"
 		return f
 	}
 	has := func(bit int) bool { return caps&(1<<bit) != 0 }
@@ -35,10 +37,11 @@ func checkPrivileges(status string, memlock uint64, queues int) Finding {
 		name string
 		ok   bool
 	}{
-		{"CAP_NET_RAW", has(unix.CAP_NET_RAW)},                        // to open AF_XDP sockets
-		{"CAP_NET_ADMIN", has(unix.CAP_NET_ADMIN)},                    // to attach to an interface
-		{"CAP_BPF", has(unix.CAP_BPF) || has(unix.CAP_SYS_ADMIN)},     // to load the program
-		{"CAP_IPC_LOCK", has(unix.CAP_IPC_LOCK) || memlock >= memory}, // to lock packet memory beyond RLIMIT_MEMLOCK
+		{"CAP_NET_RAW", has(unix.CAP_NET_RAW)},                            // to open AF_XDP sockets
+		{"CAP_NET_ADMIN", has(unix.CAP_NET_ADMIN)},                        // to attach to an interface
+		{"CAP_BPF", has(unix.CAP_BPF) || has(unix.CAP_SYS_ADMIN)},         // to load the program
+		{"CAP_PERFMON", has(unix.CAP_PERFMON) || has(unix.CAP_SYS_ADMIN)}, // for its arithmetic on packet pointers
+		{"CAP_IPC_LOCK", has(unix.CAP_IPC_LOCK) || memlock >= memory},     // to lock packet memory beyond RLIMIT_MEMLOCK
 	} {
 		if !c.ok {
 			missing = append(missing, c.name)
@@ -52,7 +55,11 @@ func checkPrivileges(status string, memlock uint64, queues int) Finding {
 	if !has(unix.CAP_IPC_LOCK) && memlock < memory {
 		f.Text += fmt.Sprintf(" (in place of CAP_IPC_LOCK, RLIMIT_MEMLOCK of %d MiB will do; it is %d KiB)", memory>>20, memlock>>10)
 	}
-	f.Fix = "sudo setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock=ep $(command -v fastrpc)   # or run as root"
+	program, err := os.Executable()
+	if err != nil {
+		program = "PROGRAM"
+	}
+	f.Fix = fmt.Sprintf("sudo setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock=ep %q   # or run as root", program)
 	return f
 }
 

@@ -255,3 +255,20 @@ func TestWrongPath(t *testing.T) {
 		t.Error("the same packet from the right address does nothing: the test shows nothing")
 	}
 }
+
+// TestPacketInSeveralBuffers: a packet that goes on in the next frame is none of ours, whatever its first part looks like.
+func TestPacketInSeveralBuffers(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	b := make([]byte, 512)
+	w.net.Inject(clientAddr, serverAddr, b[:hello(1).Put(b)])
+	w.net.Advance(w.net.Now().Add(time.Millisecond))
+	var fs [1]transport.Frame
+	if n, _ := w.server.link.Recv(fs[:]); n != 1 {
+		t.Fatal("nothing came")
+	}
+	fs[0].More = true
+	if _, ours := w.server.core.HandlePacket(w.net.Now(), &fs[0]); !ours || w.server.core.Stats().Malformed != 1 || w.server.core.Sessions() != 0 {
+		t.Errorf("ours %v, %d malformed, %d sessions", ours, w.server.core.Stats().Malformed, w.server.core.Sessions())
+	}
+	w.settle()
+}

@@ -67,7 +67,7 @@ func reason(err error, dev device) string {
 	case errors.Is(err, unix.EOPNOTSUPP) && tooLarge:
 		return "the driver has no native XDP, or " + mtu
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return "the driver has no native XDP, or not beside its offloads (try 'ethtool -K " + dev.name + " lro off gro-hw off')"
+		return "the driver has no native XDP, or not beside its offloads (try 'ethtool -K " + dev.name + " lro off rx-gro-hw off')"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
 		return fmt.Sprintf("the device has too few queues or too little memory to add XDP's: see 'ethtool -l %s', and set fewer with -L (a veth "+
 			"device needs as many receive queues as its peer has transmit queues)", dev.name)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/fastrpc/fastrpc/bpf"
 )
 
 const (
@@ -16,7 +18,6 @@ const (
 	maxFrames     = 65536 // bounds a queue's memory to 256 MiB
 	maxBusyPoll   = 10000 // µs; SO_BUSY_POLL beyond that would stall every system call
 	maxQueues     = 256   // as many as an engine's number in a session ID can tell apart
-	maxPrefixes   = 256
 )
 
 // Values of the settings mode and zerocopy.
@@ -185,8 +186,8 @@ func parsePrefixes(v string) ([]netip.Prefix, error) {
 		return a.Bits() - b.Bits()
 	})
 	prefixes = slices.Compact(prefixes)
-	if len(prefixes) > maxPrefixes {
-		return nil, fmt.Errorf("more than %d prefixes", maxPrefixes)
+	if len(prefixes) > bpf.MaxPrefixes {
+		return nil, fmt.Errorf("more than %d prefixes", bpf.MaxPrefixes)
 	}
 	return prefixes, nil
 }

@@ -2,9 +2,13 @@ package xdp
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"reflect"
+	"strings"
 	"testing"
+
+	"github.com/fastrpc/fastrpc/bpf"
 )
 
 func TestParseQueues(t *testing.T) {
@@ -46,5 +50,19 @@ func TestSettingsConflict(t *testing.T) {
 		if err := have.conflict(&later); !errors.Is(err, ErrSettings) {
 			t.Errorf("%q: %v", other, err)
 		}
+	}
+}
+
+// As many prefixes can be named as the steering program takes; equal ones count once.
+func TestMostPrefixes(t *testing.T) {
+	var list []string
+	for i := range bpf.MaxPrefixes {
+		list = append(list, fmt.Sprintf("10.%d.%d.0/24", i/256, i%256))
+	}
+	if got, err := parsePrefixes(strings.Join(append(list, list[0]), ",")); err != nil || len(got) != bpf.MaxPrefixes {
+		t.Errorf("%d prefixes, %v", len(got), err)
+	}
+	if _, err := parsePrefixes(strings.Join(append(list, "192.0.2.1"), ",")); err == nil {
+		t.Error("one more is taken")
 	}
 }

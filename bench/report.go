@@ -22,7 +22,7 @@ type Result struct {
 	Workload string `json:"workload"` // "latency": closed loop, one call outstanding
 	Size     int    `json:"size"`     // payload, bytes
 
-	// AllocsPerOp counts the heap allocations of client and server in the measured loops , by call, the mean of
+	// AllocsPerOp counts the heap allocations of client and server in the measured loops, by call, the mean of
 	// all rounds to three decimals; nil where they were not measured.
 	AllocsPerOp *float64 `json:"allocs_per_op"`
 

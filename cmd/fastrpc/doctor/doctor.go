@@ -72,7 +72,7 @@ func Examine(name string, o Options) Report {
 	} else {
 		r.add(notProbed(r.Fit()))
 	}
-	r.add(checkBusyPoll(root, name), checkHugePages(readFile(root, "proc/meminfo")), checkGovernor(root), checkFirewall())
+	r.add(checkBusyPoll(root, name), checkHugePages(readFile(root, "sys/kernel/mm/transparent_hugepage/enabled")), checkGovernor(root), checkFirewall())
 	return r
 }
 

@@ -3,7 +3,6 @@ package doctor
 import (
 	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -33,30 +32,21 @@ func checkKernel(release string) Finding {
 	return f
 }
 
-// checkHugePages reads /proc/meminfo. Packet memory on huge pages saves TLB misses.
-func checkHugePages(meminfo string) Finding {
-	f := Finding{Check: "hugepages", Level: Note}
-	free, size := meminfoField(meminfo, "HugePages_Free"), meminfoField(meminfo, "Hugepagesize")
-	if free == "" {
-		f.Text = "the kernel has no huge pages; packet memory stands on small ones"
-		return f
+// checkHugePages reads /sys/kernel/mm/transparent_hugepage/enabled, as in "always [madvise] never". Packet memory on transparent huge pages
+// saves TLB misses.
+func checkHugePages(enabled string) Finding {
+	f := Finding{Check: "hugepages", Level: OK}
+	switch {
+	case enabled == "":
+		f.Level, f.Text = Note, "the kernel tells of no transparent huge pages; packet memory stands on small ones"
+	case strings.Contains(enabled, "[never]"):
+		f.Level = Note
+		f.Text = "transparent ones are off; packet memory stands on small pages, at the price of some TLB misses"
+		f.Fix = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
+	default:
+		f.Text = "transparent ones: " + enabled
 	}
-	if n, err := strconv.Atoi(free); err == nil && n > 0 {
-		f.Level, f.Text = OK, fmt.Sprintf("%d free, of %s", n, size)
-		return f
-	}
-	f.Text = "none free; packet memory stands on small pages, at the price of some TLB misses"
-	f.Fix = "sysctl -w vm.nr_hugepages=16"
 	return f
-}
-
-func meminfoField(meminfo, key string) string {
-	for line := range strings.Lines(meminfo) {
-		if v, ok := strings.CutPrefix(line, key+":"); ok {
-			return strings.TrimSpace(v)
-		}
-	}
-	return ""
 }
 
 // checkGovernor looks at how the CPUs choose their frequency.

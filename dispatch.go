@@ -66,13 +66,12 @@ func (d *dispatch) lookUp(now transport.Time, k *engine.Call, t *methodTable) {
 		refuse(now, k, Unimplemented, fmt.Sprintf("the server has no method %q", k.Body()[:min(len(k.Body()), maxMethodName)]))
 		return
 	}
-	binary.LittleEndian.PutUint32(k.Buffer(), number)
-	k.Reply(now, 0, engine.Executed, 4)
+	k.ReplyBytes(now, 0, engine.Executed, binary.LittleEndian.AppendUint32(nil, number))
 }
 
 // refuse answers a request that no handler will see.
 func refuse(now transport.Time, k *engine.Call, code Code, msg string) {
-	k.Reply(now, engine.Code(code), engine.NotExecuted, copy(k.Buffer(), msg))
+	k.Refuse(now, engine.Code(code), msg)
 }
 
 // run calls the handler and turns its error into a status.

@@ -88,7 +88,7 @@ func (p *pool) work(j *job) {
 func (j *job) do() {
 	e, k := j.engine, j.r.call
 	if d := k.Deadline(); d != 0 && d <= transport.Now() {
-		e.Reply(k, engine.Code(DeadlineExceeded), engine.NotExecuted, copy(k.Buffer(), "the deadline passed while the request waited for a worker"), nil)
+		e.Reply(k, engine.Code(DeadlineExceeded), engine.NotExecuted, -1, []byte("the deadline passed while the request waited for a worker"))
 	} else {
 		code := run(j.r.method, &j.w, &j.r)
 		n, body := j.w.message()

@@ -57,7 +57,7 @@ func (c *Conn) Call(ctx context.Context, now transport.Time, method uint32, body
 	}
 	e.keeper.leads.Add(1)
 	e.now = max(e.now, now)
-	k, err := c.s.NewCall()
+	k, err := c.newCall()
 	if err == nil {
 		if err = k.StartBytes(e.now, method, body, deadline); err != nil {
 			k.Discard()
@@ -73,12 +73,22 @@ func (c *Conn) Call(ctx context.Context, now transport.Time, method uint32, body
 // NewCall takes a call whose request is to be built in place, in its Buffer. CallBuilt or Discard follows.
 func (c *Conn) NewCall() (k *session.Call, err *session.Error) {
 	if c.e.token.acquire() {
-		k, err = c.s.NewCall()
+		k, err = c.newCall()
 		c.e.release()
 		return k, err
 	}
-	if doErr := c.e.do(func(transport.Time) { k, err = c.s.NewCall() }); doErr != nil {
+	if doErr := c.e.do(func(transport.Time) { k, err = c.newCall() }); doErr != nil {
 		return nil, doErr
+	}
+	return k, err
+}
+
+// newCall takes a call, in the poll. Where there is none, what was released meanwhile may be in its way.
+func (c *Conn) newCall() (*session.Call, *session.Error) {
+	k, err := c.s.NewCall()
+	if (err == session.ErrTooManyCalls || err == session.ErrNoFrame) && c.e.takeReturns() {
+		c.e.transmit() // gives the frames to the link
+		k, err = c.s.NewCall()
 	}
 	return k, err
 }
@@ -184,7 +194,7 @@ func (w *waiter) start(now transport.Time) {
 		k.Start(now, w.method, w.built, w.deadline)
 		return
 	}
-	k, err := w.conn.s.NewCall()
+	k, err := w.conn.newCall()
 	if err == nil {
 		k.Tag = w
 		w.call = k

@@ -90,13 +90,7 @@ func (e *Engine) drain() (worked bool) {
 			op.do(e.now)
 		}
 	}
-	for {
-		k, ok := e.returns.Pop()
-		if !ok {
-			break
-		}
-		k.Release()
-	}
+	e.takeReturns()
 	for range inboxPackets {
 		p, ok := e.inbox.Pop()
 		if !ok {
@@ -106,6 +100,18 @@ func (e *Engine) drain() (worked bool) {
 		e.receiveForeign(&p)
 	}
 	return worked
+}
+
+// takeReturns gives released calls back to the session core; it returns whether there was any.
+func (e *Engine) takeReturns() (any bool) {
+	for {
+		k, ok := e.returns.Pop()
+		if !ok {
+			return any
+		}
+		k.Release()
+		any = true
+	}
 }
 
 // foreign is a packet that another queue's engine received.

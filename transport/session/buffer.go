@@ -29,6 +29,40 @@ func (e *Endpoint) alloc() (id int32, data []byte) {
 	return int32(f.ID), f.Data
 }
 
+// outReserve is how many frames to send are left for acknowledgements, heartbeats and fragments: a burst of every session that may have them.
+const outReserve = 64
+
+// limitHolds sets how many frames calls may hold, so that those who keep their replies, or are slow to answer, cannot make the link deaf
+// and dumb. Half of the frames are to send, half to receive.
+func (e *Endpoint) limitHolds() {
+	half := e.caps.Frames / 2
+	e.outLimit = half - min(outReserve, half/4)
+	e.inLimit = half / 2
+}
+
+// allocOut takes a frame for a call's own message; false when there is none to be had.
+func (e *Endpoint) allocOut(o *outMessage) bool {
+	if e.outHeld >= e.outLimit {
+		e.stats.NoFrame++
+		return false
+	}
+	o.frame, _ = e.alloc()
+	if o.frame == noFrame {
+		return false
+	}
+	e.outHeld++
+	return true
+}
+
+// dropOut gives it up.
+func (e *Endpoint) dropOut(o *outMessage) {
+	if o.frame != noFrame {
+		e.drop(o.frame)
+		o.frame = noFrame
+		e.outHeld--
+	}
+}
+
 // drop gives up one hold on a frame.
 func (e *Endpoint) drop(id int32) {
 	if id == noFrame {

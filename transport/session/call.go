@@ -86,7 +86,8 @@ func (k *Call) Lease() uint32 { return k.lease.Load() }
 // EndLease is false when the lease has ended before.
 func (k *Call) EndLease(lease uint32) bool { return k.lease.CompareAndSwap(lease, lease+1) }
 
-// Buffer is where a request (client, before Start) or a reply (server, before Reply) of one packet is built in place.
+// Buffer is where a request (client, before Start) or a reply (server, before Reply) of one packet is built in place. At a server it is nil
+// while too many calls hold a frame; Reply then carries nothing, and ReplyBytes any message.
 func (k *Call) Buffer() []byte {
 	if k.out.frame == noFrame {
 		return nil
@@ -136,7 +137,7 @@ func (e *Endpoint) recycle(k *Call) {
 	if k.queued {
 		k.conn.sendq.remove(k)
 	}
-	e.drop(k.out.frame)
+	e.dropOut(&k.out)
 	k.out = outMessage{frame: noFrame}
 	e.releaseIn(k)
 	e.calls.put(k)
@@ -144,7 +145,10 @@ func (e *Endpoint) recycle(k *Call) {
 
 // releaseIn gives back the received message.
 func (e *Endpoint) releaseIn(k *Call) {
-	e.drop(k.in.frame)
+	if k.in.frame != noFrame {
+		e.drop(k.in.frame)
+		e.inHeld--
+	}
 	e.reasm -= int64(len(k.in.buf))
 	k.in = inMessage{frame: noFrame}
 }

@@ -19,7 +19,7 @@ func (c *Conn) NewCall() (*Call, *Error) {
 		return nil, ErrTooManyCalls
 	}
 	k.conn, k.role = c, clientCall
-	if k.out.frame, _ = c.e.alloc(); k.out.frame == noFrame {
+	if !c.e.allocOut(&k.out) {
 		c.e.calls.put(k)
 		return nil, ErrNoFrame
 	}
@@ -45,8 +45,8 @@ func (k *Call) StartBytes(now transport.Time, method uint32, body []byte, deadli
 	if len(body) <= k.conn.SmallMessage() && k.conn.state == established {
 		copy(k.Buffer(), body)
 	} else {
-		k.conn.e.drop(k.out.frame)
-		k.out.frame, k.out.data = noFrame, body
+		k.conn.e.dropOut(&k.out)
+		k.out.data = body
 	}
 	k.begin(now, method, deadline)
 	return nil
@@ -169,7 +169,7 @@ func (c *Conn) endCall(k *Call, code Code, err *Error) {
 		c.sendq.remove(k)
 	}
 	k.state, k.code, k.err = callEnded, code, err
-	e.drop(k.out.frame)
+	e.dropOut(&k.out)
 	k.out = outMessage{frame: noFrame, sentOnce: k.out.sentOnce}
 	k.epoch++ // packets of the request that are acknowledged or lost from now on mean nothing
 	if err != nil {

@@ -29,8 +29,7 @@ func (o *outMessage) prepare(c *Conn) {
 	o.unit = uint32(c.fragmentBytes())
 	if o.frame != noFrame { // built for a larger packet than the peer turned out to take
 		o.data = append([]byte(nil), c.e.bufs[o.frame].data[wire.Overhead:wire.Overhead+int(o.total)]...)
-		c.e.drop(o.frame)
-		o.frame = noFrame
+		c.e.dropOut(o)
 	}
 }
 
@@ -109,11 +108,38 @@ func (m *inMessage) receive(c *Conn, f *transport.Frame, fr *wire.Frame) (done b
 		if len(fr.Payload) > int(c.messageBytes) {
 			return false, pick(c.client, errReplySize, errRequestSize)
 		}
-		m.frame, m.body = int32(f.ID), fr.Payload
-		c.e.bufs[f.ID].refs++
-		return true, nil
+		return m.small(c, f, fr.Payload)
 	}
 	return m.part(c, fr.Payload, offset, total)
+}
+
+// small takes a message of one packet. It stays in its frame unless too many are held already: then it moves out, at the reassembly's cost.
+func (m *inMessage) small(c *Conn, f *transport.Frame, p []byte) (done bool, err *Error) {
+	e := c.e
+	if e.inHeld < e.inLimit {
+		m.frame, m.body = int32(f.ID), p
+		e.bufs[f.ID].refs++
+		e.inHeld++
+		return true, nil
+	}
+	if err := m.reserve(c, uint32(len(p))); err != nil {
+		return false, err
+	}
+	copy(m.buf, p)
+	m.body = m.buf
+	return true, nil
+}
+
+// reserve takes memory for a message outside the link's frames.
+func (m *inMessage) reserve(c *Conn, bytes uint32) *Error {
+	e := c.e
+	if e.reasm+int64(bytes) > e.cfg.Reassembly {
+		e.stats.ReassemblyRefused++
+		return pick(c.client, errReassembly, errRequestBudget)
+	}
+	e.reasm += int64(bytes)
+	m.buf = make([]byte, bytes)
+	return nil
 }
 
 // part takes the bytes at offset of a message of total bytes. All parts but the last are of one length, the unit, and begin at its
@@ -138,12 +164,9 @@ func (m *inMessage) part(c *Conn, p []byte, offset, total uint32) (done bool, er
 		if total > c.messageBytes {
 			return false, pick(c.client, errReplySize, errRequestSize)
 		}
-		if e.reasm+int64(total) > e.cfg.Reassembly {
-			e.stats.ReassemblyRefused++
-			return false, pick(c.client, errReassembly, errRequestBudget)
+		if err := m.reserve(c, total); err != nil {
+			return false, err
 		}
-		e.reasm += int64(total)
-		m.buf = make([]byte, total)
 	}
 	if m.unit == 0 && unit != 0 {
 		m.unit = unit

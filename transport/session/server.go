@@ -72,10 +72,7 @@ func (c *Conn) serverCall(now transport.Time, id uint32) (k *Call, fresh, ok boo
 		e.stats.CallsRefused++
 		return nil, false, false
 	}
-	if k.out.frame, _ = e.alloc(); k.out.frame == noFrame {
-		e.calls.put(k)
-		return nil, false, false
-	}
+	e.allocOut(&k.out) // without a frame, the reply is built elsewhere
 	if s.call != nil {
 		c.abandon(s.call) // the client has finished with it
 	}
@@ -96,7 +93,7 @@ func (c *Conn) receiveRequest(now transport.Time, k *Call, f *transport.Frame, f
 	case err != nil:
 		k.state = callAnswering
 		e.answering++
-		k.refuse(now, ResourceExhausted, err.Reason)
+		k.Refuse(now, ResourceExhausted, err.Reason)
 		return true
 	case !done:
 		return true
@@ -106,7 +103,7 @@ func (c *Conn) receiveRequest(now transport.Time, k *Call, f *transport.Frame, f
 	e.stats.Requests++
 	if k.deadline != 0 && k.deadline <= now {
 		e.stats.Expired++
-		k.refuse(now, DeadlineExceeded, "the deadline passed before the request was taken up")
+		k.Refuse(now, DeadlineExceeded, "the deadline passed before the request was taken up")
 		return true
 	}
 	e.emit(Event{Kind: RequestArrived, Conn: c, Call: k})
@@ -128,8 +125,8 @@ func (k *Call) Reply(now transport.Time, code Code, outcome Outcome, n int) {
 	k.reply(now, code, outcome)
 }
 
-// ReplyBytes answers with body. One that fits into a packet is copied; a larger one is read until the client has it and must not be
-// written any more. One over the largest message becomes ResourceExhausted.
+// ReplyBytes answers with body. It may be read until the client has it and must not be written any more; only one that fits into the
+// Buffer is copied. One over the largest message becomes ResourceExhausted.
 func (k *Call) ReplyBytes(now transport.Time, code Code, outcome Outcome, body []byte) {
 	c := k.conn
 	if uint64(len(body)) > uint64(c.maxMessage()) {
@@ -137,19 +134,22 @@ func (k *Call) ReplyBytes(now transport.Time, code Code, outcome Outcome, body [
 		body = body[:min(len(body), int(c.maxMessage()))]
 	}
 	k.out.total = uint32(len(body))
-	if len(body) <= c.SmallMessage() {
+	if len(body) <= c.SmallMessage() && k.out.frame != noFrame {
 		copy(k.Buffer(), body)
 	} else {
-		c.e.drop(k.out.frame)
-		k.out.frame, k.out.data = noFrame, body
+		c.e.dropOut(&k.out)
+		k.out.data = body
 	}
 	k.reply(now, code, outcome)
 }
 
-// refuse answers a request that no handler will see.
-func (k *Call) refuse(now transport.Time, code Code, reason string) {
-	n := copy(k.Buffer(), reason)
-	k.Reply(now, code, NotExecuted, n)
+// Refuse answers a request that no handler will see.
+func (k *Call) Refuse(now transport.Time, code Code, reason string) {
+	if b := k.Buffer(); b != nil {
+		k.Reply(now, code, NotExecuted, copy(b, reason))
+	} else {
+		k.ReplyBytes(now, code, NotExecuted, []byte(reason))
+	}
 }
 
 func (k *Call) reply(now transport.Time, code Code, outcome Outcome) {

@@ -51,6 +51,10 @@ type Endpoint struct {
 	halfOpen  int
 	answering int // requests handed out and not yet answered
 	reasm     int64
+	outHeld   int // frames that calls hold for their own message
+	inHeld    int // frames that received messages are held in
+	outLimit  int
+	inLimit   int
 	resets    bucket
 
 	events    []Event
@@ -91,6 +95,7 @@ func New(frames Frames, cfg Config) *Endpoint {
 		e.secret[i] = byte(e.random.Uint32())
 	}
 	e.calls.limit = cfg.Calls
+	e.limitHolds()
 	return e
 }
 

@@ -1,0 +1,134 @@
+package fastrpc_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/fastrpc/fastrpc"
+)
+
+// Replies that are kept hold what they lie in. Whoever keeps too many is told so, by name, while the session lives on; what he keeps stays
+// as it is; and after he has released it all is well.
+func TestUnreleasedReplies(t *testing.T) {
+	t.Run("udp", func(t *testing.T) {
+		nothingLeft(t)
+		framesReturn(t, 2)
+		w := loopback()
+		w.scheme, w.listen = audited, audited+"://127.0.0.1"
+		keepReplies(t, w, "?frames=64")
+	})
+	t.Run("xdp", func(t *testing.T) {
+		nothingLeft(t)
+		keepReplies(t, cabled(t, 1), "")
+	})
+}
+
+func keepReplies(t *testing.T, w world, query string) {
+	t.Helper()
+	port := w.serve(t, echoServer())
+	w.query = query // the client's alone
+	c := w.dial(t, port)
+	for round := range 2 {
+		var kept []fastrpc.Reply
+		var err error
+		for len(kept) < 10_000 {
+			var rep fastrpc.Reply
+			body := fmt.Appendf(nil, "%d/%d", round, len(kept))
+			if rep, err = c.Method("echo").Call(t.Context(), body, fastrpc.Timeout(2*time.Second)); err != nil {
+				break
+			}
+			kept = append(kept, rep)
+		}
+		if len(kept) < 16 {
+			t.Errorf("only %d replies could be kept", len(kept))
+		}
+		checkError(t, err, fastrpc.ResourceExhausted, fastrpc.NotExecuted, "release")
+		for i, rep := range kept {
+			if want := fmt.Appendf(nil, "%d/%d", round, i); !bytes.Equal(rep.Body(), want) {
+				t.Fatalf("a kept reply became %q, and was %q", rep.Body(), want)
+			}
+		}
+		t.Logf("%d replies were kept", len(kept))
+		for i, rep := range kept {
+			rep.Release()
+			if i == 0 {
+				checkEcho(t, c, "echo", []byte("room for one")) // that is enough to go on
+			}
+		}
+		for range 100 {
+			checkEcho(t, c, "echo", pattern(1000))
+			checkEcho(t, c, "worker", pattern(20_000))
+		}
+	}
+}
+
+// More requests are being answered than the server's link has frames. Others are served meanwhile, and every reply arrives at last.
+func TestMoreHandlersThanFrames(t *testing.T) {
+	inUDPAndXDP(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		const calls = 500
+		s := newHoldServer(fastrpc.WithWorkers(calls+1, 0))
+		server := w
+		server.query = "?frames=64"
+		c := w.dial(t, server.serve(t, s.Server))
+		q := fastrpc.NewQueue(calls)
+		m := c.Method("hold")
+		body := map[uint64][]byte{}
+		for i := range calls {
+			b := pattern(100 + 5*i) // of one packet, and of several
+			id, err := m.Go(t.Context(), b, q, fastrpc.Timeout(patience))
+			must(t, err)
+			body[id] = b
+			receive(t, s.running, "the handler")
+		}
+		for range 100 {
+			checkEcho(t, c, "echo", pattern(1000))
+			checkEcho(t, c, "worker", pattern(5000))
+		}
+		_, err := c.Method("none").Call(t.Context(), nil) // refused with a text
+		checkError(t, err, fastrpc.Unimplemented, fastrpc.NotExecuted, `no method "none"`)
+		close(s.release)
+		collect(t, q, calls, func(r fastrpc.Result) {
+			must(t, r.Err)
+			if !bytes.Equal(r.Reply.Body(), body[r.ID]) {
+				t.Errorf("call %d came back as %d bytes", r.ID, len(r.Reply.Body()))
+			}
+			r.Reply.Release()
+		})
+	})
+}
+
+// A client with more calls under way than its link has frames is told so, and can go on when some have ended.
+func TestMoreCallsThanFrames(t *testing.T) {
+	inUDPAndXDP(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		s := newHoldServer()
+		port := w.serve(t, s.Server)
+		w.query = "?frames=64"
+		c := w.dial(t, port)
+		q := fastrpc.NewQueue(100)
+		m := c.Method("hold")
+		checkEcho(t, c, "echo", nil)
+		for range 32 {
+			_, err := m.Go(t.Context(), []byte("x"), q, fastrpc.Timeout(patience))
+			must(t, err)
+		}
+		refused := 0
+		collect(t, q, 8, func(r fastrpc.Result) {
+			refused++
+			checkError(t, r.Err, fastrpc.ResourceExhausted, fastrpc.NotExecuted, "the link has no free frame")
+		})
+		for range 24 {
+			receive(t, s.running, "the handler")
+		}
+		_, err := c.Method("echo").Call(t.Context(), nil)
+		checkError(t, err, fastrpc.ResourceExhausted, fastrpc.NotExecuted, "the link has no free frame")
+		_, err = c.Method("echo").Alloc(t.Context())
+		checkError(t, err, fastrpc.ResourceExhausted, fastrpc.NotExecuted, "the link has no free frame")
+		close(s.release)
+		collect(t, q, 24, func(r fastrpc.Result) { must(t, r.Err); r.Reply.Release() })
+		checkEcho(t, c, "echo", pattern(20_000))
+	})
+}

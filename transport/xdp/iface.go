@@ -80,7 +80,11 @@ func toIface(l netlink.Link) (iface, error) {
 		l = lower
 	}
 	a := l.Attrs()
+	_, bond := l.(*netlink.Bond)
 	switch {
+	case bond: // an AF_XDP socket takes the packets of its own device only (net/xdp/xsk.c, xsk_rcv_check), and the ports receive
+		return iface{}, fmt.Errorf("xdp: %s is a bond, whose packets come in on its ports and never on AF_XDP sockets of its own: %w; use udp:// "+
+			"or auto://", a.Name, ErrNoInterface)
 	case a.Flags&net.FlagLoopback != 0:
 		return iface{}, fmt.Errorf("xdp: %s carries packets to an %w only and has no native XDP; use udp:// or auto://", a.Name, ErrLocalAddress)
 	case a.EncapType != "ether" || len(a.HardwareAddr) != 6:

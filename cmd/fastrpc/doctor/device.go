@@ -22,6 +22,9 @@ func checkInterface(link netlink.Link) Finding {
 	case a.Flags&net.FlagLoopback != 0:
 		f.Level = Wrong
 		f.Text += "; xdp:// does not work over loopback, use udp:// or auto:// for local addresses"
+	case link.Type() == "bond":
+		f.Level = Wrong
+		f.Text += "; packets of a bond come in on its ports and never on AF_XDP sockets of its own, use udp:// or auto://"
 	case a.Flags&net.FlagUp == 0:
 		f.Level = Wrong
 		f.Text += "; it is down"

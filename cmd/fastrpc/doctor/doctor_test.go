@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/fastrpc/fastrpc/bpf"
 )
@@ -87,6 +90,10 @@ func TestBusyPoll(t *testing.T) {
 }
 
 func TestDeviceJudgements(t *testing.T) {
+	up := netlink.LinkAttrs{Name: "eth7", Flags: net.FlagUp, OperState: netlink.OperUp}
+	want(t, checkInterface(&netlink.Veth{LinkAttrs: up}), OK, "eth7")
+	want(t, checkInterface(&netlink.Bond{LinkAttrs: up}), Wrong, "bond", "udp://")
+
 	want(t, checkMTU("eth7", 1500, 4096), OK, "1500", "3498")
 	want(t, checkMTU("eth7", 3498, 4096), OK)
 	want(t, checkMTU("eth7", 9000, 4096), Note, "ip link set dev eth7 mtu 3498")

@@ -39,9 +39,8 @@ func (d *dispatch) Serve(now transport.Time, k *engine.Call) {
 	if m.inline {
 		d.r = Request{server: s, call: k, method: m}
 		d.w.reset(k.Buffer())
-		d.engine.EnterInline()
+		d.engine.EnterInline(m.name)
 		code := run(m, &d.w, &d.r)
-		d.engine.LeaveInline(m.name)
 		if n, body := d.w.message(); n >= 0 {
 			k.Reply(now, engine.Code(code), engine.Executed, n)
 		} else {

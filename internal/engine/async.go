@@ -48,7 +48,6 @@ func (c *Conn) Go(now transport.Time, q *Completions, method uint32, body []byte
 	id = q.next.Add(1)
 	w.id, w.method, w.body, w.deadline = id, method, body, deadline
 	if e.token.acquire() {
-		e.keeper.leads.Add(1)
 		e.now = max(e.now, now)
 		w.start(e.now)
 		e.handleEvents()
@@ -87,7 +86,6 @@ func (q *Completions) Wait(ctx context.Context, out []Completion) (int, error) {
 		}
 		e := q.engine.Load()
 		if e != nil && e.token.acquire() {
-			e.keeper.leads.Add(1)
 			e.now = max(e.now, transport.Now())
 			e.quiet = 0
 			e.pollFor(ctx, func() bool { return !q.ring.Empty() })

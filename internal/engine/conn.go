@@ -55,7 +55,6 @@ func (c *Conn) Call(ctx context.Context, now transport.Time, method uint32, body
 		w.method, w.body, w.deadline = method, body, deadline
 		return w.follow(ctx)
 	}
-	e.keeper.leads.Add(1)
 	e.now = max(e.now, now)
 	k, err := c.newCall()
 	if err == nil {
@@ -101,7 +100,6 @@ func (c *Conn) CallBuilt(ctx context.Context, now transport.Time, k *session.Cal
 		w.call, w.method, w.built, w.deadline = k, method, n, deadline
 		return w.follow(ctx)
 	}
-	e.keeper.leads.Add(1)
 	e.now = max(e.now, now)
 	k.Start(e.now, method, n, deadline)
 	return c.leadFor(ctx, k)

@@ -40,7 +40,7 @@ const (
 	defaultSpinFor = 100 * time.Microsecond
 	submissions    = 4096 // operations that wait for the poller; more are refused
 	inboxPackets   = 256  // packets from other queues that wait; more are dropped and counted
-	yieldEvery     = 64   // empty turns between two yields of the processor: some 2 µs
+	yieldEvery     = 256  // empty turns between two yields of the processor: some 8 µs
 	clockEvery     = 16   // empty turns between two looks at the clock, and at all but the receive ring and submissions
 )
 
@@ -83,10 +83,14 @@ type Engine struct {
 	readied  bool     // this turn ended calls that others wait for
 	handlers handlers // by local port
 	fault    error    // why the link stopped working
+	followed bool     // a call was handed over since the keeper took the token
 	slow     map[string]uint64
 	holder   int64 // the goroutine that holds the token; 0: not asked yet
 
-	inline atomic.Int64 // the goroutine that runs an inline handler, 0: none
+	inlineAt   transport.Time // when the first inline handler began that watch has not judged; 0: none
+	inlineName string         // of the last one
+
+	poller atomic.Int64 // holder, for others to see; 0: not asked, so it has run no inline handler
 
 	listening atomic.Int32
 	stopped   atomic.Bool   // set first: nothing is taken on any more

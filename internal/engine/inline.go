@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
-	"github.com/fastrpc/fastrpc/transport"
 	"github.com/fastrpc/fastrpc/transport/session"
 )
 
@@ -16,37 +16,47 @@ const SlowHandler = time.Millisecond
 var errInside = &session.Error{Code: session.FailedPrecondition, Outcome: session.NotExecuted,
 	Reason: "an inline handler called out over the very queue that it holds up: use Handle instead of HandleInline for handlers that call others"}
 
-// EnterInline is called by whoever polls before an inline handler runs, LeaveInline after it.
-func (e *Engine) EnterInline() {
+// EnterInline is called by whoever polls before an inline handler runs.
+func (e *Engine) EnterInline(method string) {
 	if e.holder == 0 {
 		e.holder = goroutineID()
+		e.poller.Store(e.holder)
 	}
-	e.inline.Store(e.holder)
+	if e.inlineAt == 0 {
+		e.inlineAt = e.now
+	}
+	e.inlineName = method
 }
 
-// LeaveInline counts a handler that held the poll for too long.
-func (e *Engine) LeaveInline(method string) {
-	e.inline.Store(0)
-	now := transport.Now()
-	if now.Sub(e.now) > SlowHandler {
+// watch judges the inline handlers that ran since the clock was last read: a handler on its own, by name; of a burst that was slow
+// together, the last one. It waits for a reading that is made anyway, so that the handlers' replies do not wait for one. Time in which the
+// process was not running counts too.
+func (e *Engine) watch() {
+	if e.now.Sub(e.inlineAt) > SlowHandler {
 		if e.slow == nil {
 			e.slow = map[string]uint64{}
 		}
-		e.slow[method]++
+		e.slow[e.inlineName]++
 	}
-	e.now = now
+	e.inlineAt = 0
 }
 
-// insideHandler tells whether the calling goroutine runs an inline handler of this engine.
+// insideHandler tells whether the calling goroutine runs an inline handler of this engine: a poller runs no other code of the user's.
 func (e *Engine) insideHandler() bool {
-	id := e.inline.Load()
+	if e.listening.Load() == 0 {
+		return false
+	}
+	id := e.poller.Load()
 	return id != 0 && id == goroutineID()
 }
+
+var stackBuffers = sync.Pool{New: func() any { return new([64]byte) }}
 
 // goroutineID reads the calling goroutine's number off its stack trace, the only place where the runtime tells it. It takes about a
 // microsecond, so it is asked once by the keeper, and by others only in the rare cases above.
 func goroutineID() int64 {
-	var buf [64]byte
+	buf := stackBuffers.Get().(*[64]byte)
+	defer stackBuffers.Put(buf)
 	b := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
 	if i := bytes.IndexByte(b, ' '); i > 0 {
 		id, _ := strconv.ParseInt(string(b[:i]), 10, 64)

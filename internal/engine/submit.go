@@ -77,6 +77,7 @@ func (e *Engine) drain() (worked bool) {
 		worked = true
 		switch op.kind {
 		case opStart:
+			e.followed = true
 			op.waiter.start(e.now)
 		case opCancel:
 			op.waiter.cancel(e.now, op.code)

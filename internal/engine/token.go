@@ -86,7 +86,7 @@ func (k *keeper) doze(timer *time.Timer) bool {
 	}
 }
 
-// keep is the keeper's life: poll while there is something to do, then wait for packets; stand by while somebody else polls.
+// keep is the keeper's life: poll while there is something to do, then wait for packets; stand by while callers poll.
 func (e *Engine) keep() {
 	defer close(e.keeper.gone)
 	id := goroutineID()
@@ -98,8 +98,14 @@ func (e *Engine) keep() {
 		if e.token.acquire() {
 			e.keeper.state.Store(running)
 			e.holder = id
-			e.pollAndPark()
-			continue
+			e.poller.Store(id)
+			if !e.poll() {
+				e.park()
+				continue
+			}
+			if !e.stepAside() {
+				continue
+			}
 		}
 		for {
 			leads := e.keeper.leads.Load()
@@ -110,10 +116,11 @@ func (e *Engine) keep() {
 	}
 }
 
-// pollAndPark polls as the token's holder until nothing happens for a while, then frees the token and waits for a packet, a wake-up or the
-// next timer.
-func (e *Engine) pollAndPark() {
+// poll polls as the token's holder until nothing happens for a while. It returns true, and at once, when all that was to do was a call that
+// another goroutine had handed over: the next such call is faster when its caller polls, so the keeper gets out of the way.
+func (e *Engine) poll() (aside bool) {
 	since := transport.Now()
+	e.followed = false
 	for empty := uint(1); !e.stopped.Load(); empty++ {
 		if e.turn() {
 			since, empty = e.now, 0
@@ -121,6 +128,9 @@ func (e *Engine) pollAndPark() {
 				runtime.Gosched() // to those whose calls ended, or to the workers
 			}
 			continue
+		}
+		if e.followed && e.listening.Load() == 0 && !e.core.Busy() {
+			return true
 		}
 		if e.core.Answering() > 0 || empty%yieldEvery == 0 {
 			runtime.Gosched()
@@ -130,7 +140,17 @@ func (e *Engine) pollAndPark() {
 		}
 		break
 	}
-	e.park()
+	return false
+}
+
+// stepAside frees the token without waiting for packets; it is false when something was submitted meanwhile.
+func (e *Engine) stepAside() bool {
+	e.forgetHolder()
+	step("publish standing by")
+	e.keeper.state.Store(standby)
+	e.token.free()
+	step("look at queue")
+	return e.submit.Empty() && e.inbox.Empty()
 }
 
 // How pollFor ended.
@@ -176,7 +196,7 @@ func (e *Engine) park() {
 	k := &e.keeper
 	until := e.core.NextTimeout()
 	k.until.Store(int64(until))
-	e.holder = 0
+	e.forgetHolder()
 	e.stats.Parks++
 	step("publish waiting")
 	k.state.Store(waiting)
@@ -194,13 +214,21 @@ func (e *Engine) park() {
 	}
 }
 
+// forgetHolder goes before the token is freed.
+func (e *Engine) forgetHolder() {
+	if e.holder != 0 {
+		e.holder = 0
+		e.poller.Store(0)
+	}
+}
+
 // release frees the token at a caller's hands, and sees to it that somebody goes on where something is left to do.
 func (e *Engine) release() {
 	k := &e.keeper
 	next := e.core.NextTimeout()
 	busy := e.listening.Load() > 0 || e.core.Busy()
 	unsent := e.core.Unsent()
-	e.holder = 0
+	e.forgetHolder()
 	k.leads.Add(1)
 	e.token.free()
 	step("look again")

@@ -164,13 +164,15 @@ func TestNoWakeUpIsLost(t *testing.T) {
 		each       int // operations of each submitter
 		packets    int
 		bound      int // preemptions; large: all interleavings
+		follow     bool
 	}{
-		{"one submitter", 1, 1, 0, 1000},
-		{"one submitter, two operations", 1, 2, 0, 4},
-		{"a packet beside a submitter", 1, 1, 1, 4},
-		{"two submitters", 2, 1, 0, 3},
-		{"three submitters", 3, 1, 0, 2},
-		{"two submitters and a packet", 2, 1, 1, 2},
+		{"one submitter", 1, 1, 0, 1000, false},
+		{"one submitter, two operations", 1, 2, 0, 4, false},
+		{"a packet beside a submitter", 1, 1, 1, 4, false},
+		{"two submitters", 2, 1, 0, 3, false},
+		{"three submitters", 3, 1, 0, 2, false},
+		{"two submitters and a packet", 2, 1, 1, 2, false},
+		{"two submitters that follow", 2, 1, 0, 3, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			x := &explorer{yielded: make(chan struct{})}
@@ -181,7 +183,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 			schedules := 0
 			for {
 				schedules++
-				if !explore(x, e, link, test.submitters, test.each, test.packets, test.bound) {
+				if !explore(x, e, link, test.submitters, test.each, test.packets, test.bound, test.follow) {
 					t.Fatalf("a wake-up is lost in schedule %d:\n%s", schedules, strings.Join(x.trace, "\n"))
 				}
 				if !x.next() {
@@ -194,7 +196,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 }
 
 // explore runs the schedule that x.choices stands for.
-func explore(x *explorer, e *Engine, link *fakeLink, submitters, each, packets, bound int) bool {
+func explore(x *explorer, e *Engine, link *fakeLink, submitters, each, packets, bound int, follow bool) bool {
 	x.threads, x.current, x.depth, x.preempts, x.trace, x.stopping = nil, nil, 0, 0, nil, false
 	*link = fakeLink{x: x}
 	e.keeper = keeper{}
@@ -216,7 +218,7 @@ func explore(x *explorer, e *Engine, link *fakeLink, submitters, each, packets, 
 		x.spawn(fmt.Sprintf("submitter %d", i), func() {
 			for range each {
 				mine := false
-				e.push(operation{kind: opFunc, do: func(transport.Time) { mine = true; executed++ }})
+				e.push(operation{kind: opFunc, do: func(transport.Time) { mine = true; executed++; e.followed = follow }})
 				e.lead()
 				x.block("waits for its operation", func() bool { return mine })
 			}

@@ -32,6 +32,9 @@ func (e *Engine) turn() bool {
 // receive handles the n packets in rx.
 func (e *Engine) receive(n int) {
 	e.now = e.rx[0].Stamp // one clock reading a turn: the link's
+	if e.inlineAt != 0 {
+		e.watch()
+	}
 	e.quiet = 0
 	e.busy++
 	e.readied = false
@@ -50,6 +53,9 @@ func (e *Engine) receive(n int) {
 func (e *Engine) keepHouse(readClock bool) (worked bool) {
 	if readClock {
 		e.now = transport.Now()
+		if e.inlineAt != 0 {
+			e.watch()
+		}
 		e.readied = false
 		e.linkEvents()
 	}

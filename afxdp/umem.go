@@ -48,11 +48,13 @@ func NewUmem(c UmemConfig) (*Umem, error) {
 	u := &Umem{cfg: c, size: uint64(c.Chunks) * uint64(c.ChunkBytes), chunkMask: ^uint64(c.ChunkBytes - 1)}
 	var err error
 	if c.HugePages {
-		u.mem, err = mapMemory(int((u.size+hugePageBytes-1)&^(hugePageBytes-1)), unix.MAP_HUGETLB)
+		u.mem, err = mapMemory(int((u.size+hugePageBytes-1)&^(hugePageBytes-1)), unix.MAP_HUGETLB|unix.MAP_POPULATE)
 	}
 	if !c.HugePages || err != nil {
 		u.cfg.HugePages = false
-		u.mem, err = mapMemory(int(u.size), 0)
+		if u.mem, err = mapMemory(int(u.size), 0); err == nil {
+			touch(u.mem)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("afxdp: mapping a UMEM of %d bytes: %w", u.size, err)
@@ -61,7 +63,19 @@ func NewUmem(c UmemConfig) (*Umem, error) {
 }
 
 func mapMemory(bytes, flags int) ([]byte, error) {
-	return unix.Mmap(-1, 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE|flags)
+	return unix.Mmap(-1, 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|flags)
+}
+
+// touch brings the memory in, on transparent huge pages where the kernel gives them (/sys/kernel/mm/transparent_hugepage/enabled: madvise or
+// always): packets come to frames all over it, and a few entries of the TLB then cover them.
+func touch(mem []byte) {
+	_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
+	if unix.Madvise(mem, unix.MADV_POPULATE_WRITE) == nil { // Linux 5.14
+		return
+	}
+	for i := 0; i < len(mem); i += 4096 {
+		mem[i] = 0
+	}
 }
 
 // HugePages says whether the memory really stands on huge pages.

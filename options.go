@@ -74,7 +74,7 @@ func WithReassembly(bytes int64) Option {
 }
 
 // WithHeartbeat sets how a client watches its server while calls are outstanding: a heartbeat every interval, and after so many in a row
-// without any packet from it the server counts as dead. The default is 5 at 50 ms.
+// without any packet from it the server counts as dead. The default is 8 at 50 ms: 450 ms.
 func WithHeartbeat(interval time.Duration, misses int) Option {
 	return func(c *config) { c.engine.Session.Heartbeat, c.engine.Session.Misses = interval, misses }
 }

@@ -45,7 +45,7 @@ const (
 	defaultLazyAckDelay    = 20 * time.Millisecond
 	defaultHeartbeat       = 50 * time.Millisecond
 	defaultKeepAlive       = 10 * time.Second // below the usual 30 s of a NAT's or firewall's UDP state
-	defaultMisses          = 5                // 250 ms at the default heartbeat: longer than a collection's or a container quota's pause
+	defaultMisses          = 8                // 450 ms at the default heartbeat: longer than a collection, or a pause by a quota or a busy host
 	defaultIdleTimeout     = time.Minute      // six keep-alives
 	defaultHelloTimeout    = 10 * time.Millisecond
 	defaultWindow          = 256 // packets: well below the 2,048 of a receive ring

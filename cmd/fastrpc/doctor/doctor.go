@@ -66,6 +66,11 @@ func Examine(name string, o Options) Report {
 	r.add(checkQueues(name, queues, most, runtime.NumCPU()))
 	r.add(checkFeatures(link.Attrs().Index))
 	r.add(checkMTU(name, link.Attrs().MTU, os.Getpagesize()))
+	if links, err := netlink.LinkList(); err != nil {
+		r.add(Finding{"vlan", Note, fmt.Sprintf("listing interfaces: %v", err), ""})
+	} else if vlans := vlansOn(link.Attrs().Index, links); len(vlans) > 0 {
+		r.add(checkVLANs(name, vlans))
+	}
 	r.add(checkAttached(link.Attrs().Index))
 	if r.Fit() && !o.NoProbe {
 		r.add(probe(link.Attrs().Index, queues)...)

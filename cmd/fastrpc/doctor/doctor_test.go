@@ -106,6 +106,16 @@ func TestDeviceJudgements(t *testing.T) {
 	want(t, judgeFeatures(0x23), Note, "rx-sg", "no zero-copy")
 	want(t, judgeFeatures(0), Note, "no native XDP")
 
+	links := []netlink.Link{
+		&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "eth7.1", ParentIndex: 7}},
+		&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "eth8.1", ParentIndex: 8}},
+		&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "other", ParentIndex: 7}},
+		&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "eth7.2", ParentIndex: 7}},
+	}
+	want(t, judgeVLANs("eth7", vlansOn(7, links), true, nil), Note, "eth7.1, eth7.2", "ethtool -K eth7 rxvlan off")
+	want(t, judgeVLANs("eth7", []string{"eth7.1"}, false, nil), OK, "eth7.1")
+	want(t, judgeVLANs("eth7", []string{"eth7.1"}, false, errors.New("not there")), Note, "eth7.1", "not there")
+
 	want(t, judgeFirewall(0, nil), Note, "before nftables")
 	want(t, judgeFirewall(7, nil), Note, "7 such rules", "prefixes")
 	want(t, judgeFirewall(0, errors.New("not there")), Note, "before nftables")

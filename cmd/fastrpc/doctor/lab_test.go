@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 
 	"github.com/fastrpc/fastrpc/afxdp"
@@ -94,6 +95,29 @@ func TestExamineTakenQueue(t *testing.T) {
 		want(t, find(t, r, "queue"), Wrong, "queue 1", "ss --xdp")
 		want(t, find(t, r, "zero-copy"), Note, "0 of 1 queues")
 		return errors.Join(s.Close(), umem.Close())
+	})
+}
+
+// Tags count only where there is a VLAN, and then the printed command mends it.
+func TestVLANTags(t *testing.T) {
+	inLab(t, lab.Config{}, func(h lab.Host) error {
+		for _, f := range Examine(h.Interface, Options{NoProbe: true}).Findings {
+			if f.Check == "vlan" {
+				t.Errorf("without a VLAN: %+v", f)
+			}
+		}
+		f := checkVLANs(h.Interface, []string{"veth0.7"}) // a veth device strips tags until it is told not to
+		want(t, f, Note, "veth0.7", "rxvlan off")
+		e, err := ethtool.NewEthtool()
+		if err != nil {
+			return err
+		}
+		defer e.Close()
+		if err := e.Change(h.Interface, map[string]bool{tagStripping: false}); err != nil {
+			return err
+		}
+		want(t, checkVLANs(h.Interface, []string{"veth0.7"}), OK, "veth0.7")
+		return nil
 	})
 }
 

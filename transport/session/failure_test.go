@@ -12,7 +12,7 @@ import (
 
 // detection is how long a client with calls may take to find that its peer is gone, at the defaults: a heartbeat until the first ping, and one
 // for each of the five that have to be missed; the last millisecond is the timers' grain.
-const detection = (1+5)*50*time.Millisecond + time.Millisecond
+const detection = (1+8)*50*time.Millisecond + time.Millisecond
 
 func TestRequestLost(t *testing.T) {
 	for _, size := range []int{100, 10000} {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -54,7 +55,7 @@ func onThread(f func() error) error {
 
 // inside runs f on such a thread in the network namespace ns.
 func inside(ns int, f func() error) error {
-	return onThread(func() error {
+	return onThread(func() (err error) {
 		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("the thread's own network namespace: %w", err)
@@ -64,7 +65,11 @@ func inside(ns int, f func() error) error {
 			return fmt.Errorf("enter network namespace: %w", privileged(err))
 		}
 		// The thread takes a moment to end; it shall not be seen inside any more when the caller goes on.
-		defer unix.Setns(home, unix.CLONE_NEWNET)
+		defer func() {
+			if e := unix.Setns(home, unix.CLONE_NEWNET); e != nil {
+				err = errors.Join(err, fmt.Errorf("leave network namespace: %w", e))
+			}
+		}()
 		return f()
 	})
 }

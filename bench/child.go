@@ -85,7 +85,6 @@ func Child(in io.Reader, out io.Writer) error {
 
 type child struct {
 	ctx     context.Context
-	size    int
 	serving bool
 	served  chan error // Serve's result
 	caller  Caller

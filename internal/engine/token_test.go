@@ -122,7 +122,6 @@ type fakeLink struct {
 	x       *explorer
 	arrived int // packets to be received
 	woken   bool
-	free    []uint32
 }
 
 func (l *fakeLink) Caps() transport.Caps {

@@ -33,8 +33,7 @@ func TestUpTwiceDownTwice(t *testing.T) {
 	if err := l.Client().Do(func() error { return nil }); !errors.Is(err, lab.ErrNotExist) {
 		t.Errorf("Do: %v, want ErrNotExist", err)
 	}
-	l, err := lab.Up(lab.Config{Name: l.Name()}) // the cleanup of the first takes it down
-	if err != nil {
+	if _, err := lab.Up(lab.Config{Name: l.Name()}); err != nil { // the cleanup of the first takes it down
 		t.Errorf("Up after Down: %v", err)
 	}
 }

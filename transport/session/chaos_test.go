@@ -55,7 +55,6 @@ type chaos struct {
 	calls     []*chaosCall
 	open      int // calls that have not ended, or were not started yet
 	server    uint64
-	dials     int
 	over      bool
 }
 

@@ -52,7 +52,6 @@ type Conn struct {
 	elicitAt  transport.Time // when the last packet that asks for an acknowledgement was sent
 	lossAt    transport.Time // when a packet counts as lost unless it is acknowledged, 0: none is suspected
 	topAcked  uint64         // the largest packet number that was acknowledged
-	controls  [8]byte        // room for as many frames of one kind in a control packet
 	probes    []uint32       // calls to ask for
 	cancels   []uint32
 	wantPing  bool

@@ -217,9 +217,7 @@ func (p *ringPlayer) serve() error { return p.send(1) }
 
 // send writes to the payload, as the Link's player does.
 func (p *ringPlayer) send(data byte) error {
-	for _, addr := range p.addrs[:p.Complete(p.addrs[:])] {
-		p.free = append(p.free, addr)
-	}
+	p.free = append(p.free, p.addrs[:p.Complete(p.addrs[:])]...)
 	last := len(p.free) - 1
 	p.packet[0].Addr = p.free[last]
 	p.free = p.free[:last]

@@ -136,12 +136,7 @@ func TestListenAndServeEnds(t *testing.T) {
 			s := echoServer()
 			done := make(chan error, 1)
 			go func() { done <- s.ListenAndServe(ctx, "udp://127.0.0.1:0") }()
-			eventually(t, func() string {
-				if len(s.Transports()) == 0 {
-					return "it does not serve"
-				}
-				return ""
-			})
+			serving(t, s)
 			end(s, cancel)
 			must(t, receive(t, done, "the end of ListenAndServe"))
 		})

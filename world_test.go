@@ -126,6 +126,17 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// serving waits until s serves.
+func serving(t testing.TB, s *fastrpc.Server) {
+	t.Helper()
+	eventually(t, func() string {
+		if len(s.Transports()) == 0 {
+			return "it does not serve"
+		}
+		return ""
+	})
+}
+
 // echoServer answers "echo" inline and "worker" by its pool.
 func echoServer(opts ...fastrpc.Option) *fastrpc.Server {
 	s := fastrpc.NewServer(append([]fastrpc.Option{insecure}, opts...)...)

@@ -63,7 +63,9 @@ func dial(ctx context.Context, target string, cfg config) (*Client, error) {
 	}
 	conn, err := c.engines[0].Dial(ctx, c.port.Local(), c.remote)
 	if err != nil {
-		releasePort(c.port, c.engines)
+		if e := releasePort(c.port, c.engines); e != nil {
+			err = errors.Join(err, e)
+		}
 		return nil, err
 	}
 	c.conn <- conn

@@ -101,7 +101,11 @@ func wrap(op string, code Code, outcome Outcome, err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &ce):
-		return &Error{Op: op, Code: Code(ce.Code), Outcome: Outcome(ce.Outcome), Msg: ce.Reason, Err: ce.Err}
+		e := &Error{Op: op, Code: Code(ce.Code), Outcome: Outcome(ce.Outcome), Msg: ce.Reason, Err: ce.Err}
+		if err != error(ce) { // others stand around it or beside it
+			e.Msg, e.Err = "", err
+		}
+		return e
 	case errors.Is(err, context.DeadlineExceeded):
 		code = DeadlineExceeded
 	case errors.Is(err, context.Canceled):

@@ -41,7 +41,7 @@ const (
 	submissions    = 4096 // operations that wait for the poller; more are refused
 	inboxPackets   = 256  // packets from other queues that wait; more are dropped and counted
 	yieldEvery     = 256  // empty turns between two yields of the processor: some 8 µs
-	clockEvery     = 16   // empty turns between two looks at the clock, and at all but the receive ring and submissions
+	clockEvery     = 64   // empty turns between two looks at the clock, and at all but the receive ring and submissions
 )
 
 // incarnation names this process to its peers.

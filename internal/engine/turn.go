@@ -110,8 +110,8 @@ func (e *Engine) transmit() (sent bool) {
 // handleEvents passes on what the sessions have to tell.
 func (e *Engine) handleEvents() {
 	for {
-		ev, ok := e.core.PollEvent()
-		if !ok {
+		ev := e.core.PollEvent()
+		if ev == nil {
 			return
 		}
 		switch ev.Kind {

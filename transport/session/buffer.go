@@ -71,7 +71,7 @@ func (e *Endpoint) drop(id int32) {
 	b := &e.bufs[id]
 	b.refs--
 	if b.refs == 0 && !b.flight {
-		e.garbage = append(e.garbage, transport.Frame{ID: uint32(id)})
+		e.discard(uint32(id))
 	}
 }
 
@@ -81,7 +81,7 @@ func (e *Endpoint) HandleCompleted(fs []transport.Frame) {
 		b := &e.bufs[fs[i].ID]
 		b.flight = false
 		if b.refs == 0 {
-			e.garbage = append(e.garbage, transport.Frame{ID: fs[i].ID})
+			e.discard(fs[i].ID)
 		}
 	}
 }
@@ -100,7 +100,8 @@ func (e *Endpoint) InFlight() bool {
 func (e *Endpoint) queue(id int32, n int, p *transport.Path) {
 	b := &e.bufs[id]
 	b.flight = true
-	e.pending = append(e.pending, transport.Frame{ID: uint32(id), Data: b.data[:n], Path: *p})
+	f := grow(&e.pending)
+	f.ID, f.Data, f.Path, f.ECN = uint32(id), b.data[:n], *p, 0
 }
 
 // PollTransmit builds packets until the link's burst is full, and returns all that are built and not yet sent, in order. When there are
@@ -120,6 +121,20 @@ func (e *Endpoint) PollTransmit(now transport.Time) []transport.Frame {
 		e.freeGarbage()
 	}
 	return e.pending[e.taken:]
+}
+
+// discard notes a frame that goes back to the link.
+func (e *Endpoint) discard(id uint32) { grow(&e.garbage).ID = id }
+
+// grow lengthens fs by one frame, to be filled in field by field: a whole frame that is built elsewhere and copied takes longer than all else
+// that is done with it.
+func grow(fs *[]transport.Frame) *transport.Frame {
+	n := len(*fs)
+	if n == cap(*fs) {
+		*fs = append(*fs, transport.Frame{})
+	}
+	*fs = (*fs)[:n+1]
+	return &(*fs)[n]
 }
 
 func (e *Endpoint) freeGarbage() {

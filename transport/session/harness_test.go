@@ -54,11 +54,11 @@ func (n *node) turn(now transport.Time) bool {
 		n.core.HandleTimeout(now)
 	}
 	for {
-		ev, ok := n.core.PollEvent()
-		if !ok {
+		ev := n.core.PollEvent()
+		if ev == nil {
 			break
 		}
-		n.onEvent(ev)
+		n.onEvent(*ev)
 	}
 	sent := false
 	for range 16 {

@@ -107,16 +107,14 @@ type Event struct {
 	Err  error
 }
 
-// PollEvent returns the next event.
-func (e *Endpoint) PollEvent() (Event, bool) {
+// PollEvent returns the next event, nil when there is none. It is valid until the endpoint's next method is called.
+func (e *Endpoint) PollEvent() *Event {
 	if e.eventHead == len(e.events) {
 		e.events, e.eventHead = e.events[:0], 0
-		return Event{}, false
+		return nil
 	}
-	ev := e.events[e.eventHead]
-	e.events[e.eventHead] = Event{}
 	e.eventHead++
-	return ev, true
+	return &e.events[e.eventHead-1]
 }
 
 func (e *Endpoint) emit(ev Event) { e.events = append(e.events, ev) }

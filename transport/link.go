@@ -112,8 +112,8 @@ type Link interface {
 	// address handle. It may block, until ctx ends at the latest; callable from any goroutine.
 	Resolve(ctx context.Context, local, remote netip.AddrPort) (Path, error)
 
-	// Alloc hands out a free frame to send; false when there is none.
-	Alloc() (Frame, bool)
+	// Alloc sets f's ID and Data to a free frame to send; false when there is none. Its other fields are left as they are.
+	Alloc(f *Frame) bool
 
 	// Send takes the first n frames into flight. n < len(fs) without an error means that the device is full for now: Flush, and try
 	// again later. An error concerns frame fs[n], which stays the caller's; the frames behind it were not looked at.

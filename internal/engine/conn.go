@@ -143,7 +143,7 @@ type waiter struct {
 	call     *session.Call
 	err      *session.Error
 	ended    atomic.Bool
-	signal   chan struct{}
+	signal   chan struct{} // holds two: of the call's end, and of a cancellation that was seen to
 }
 
 var waiters = sync.Pool{New: func() any { return &waiter{signal: make(chan struct{}, 1)} }}
@@ -206,11 +206,25 @@ func (w *waiter) start(now transport.Time) {
 	w.end()
 }
 
+// submitCancel asks the poller to end the call, unless it has ended. It returns how many signals that brings: one, so that w does not
+// become somebody else's while it stands in the submission queue.
+func (w *waiter) submitCancel(why session.Code) (signals int) {
+	e := w.conn.e
+	for signals == 0 && !w.ended.Load() && !e.stopped.Load() {
+		if e.push(operation{kind: opCancel, waiter: w, code: why}) {
+			signals = 1
+		}
+		e.lead()
+	}
+	return signals
+}
+
 // cancel ends the call, in the poll.
 func (w *waiter) cancel(now transport.Time, why session.Code) {
 	if w.call != nil && !w.call.Ended() {
 		giveUp(w.call, now, why)
 	}
+	w.signal <- struct{}{}
 }
 
 // reason is why a context that is over has ended. Its timer and the call's are two; whichever strikes first, the caller is told the same.
@@ -253,24 +267,23 @@ func (w *waiter) wait(ctx context.Context) (*session.Call, *session.Error) {
 		runtime.Gosched()
 	}
 	e := w.conn.e
+	due := 1 // signals that are still to come to w
 	select {
 	case <-w.signal:
+		due = 0
 	case <-ctx.Done():
-		why := reason(ctx)
-		for !w.ended.Load() && !e.stopped.Load() && !e.push(operation{kind: opCancel, waiter: w, code: why}) {
-			e.lead()
-		}
-		e.lead()
+		due += w.submitCancel(reason(ctx))
+	case <-e.dead:
+	}
+	for ; due > 0; due-- {
 		select {
 		case <-w.signal:
-		case <-e.dead:
-			return nil, errStopped
+		case <-e.dead: // nobody will look at w any more
+			if !w.ended.Load() { // submitted while the engine stopped
+				return nil, errStopped
+			}
+			return w.call, w.err
 		}
-	case <-e.dead:
-		if !w.ended.Load() { // submitted while the engine stopped: nobody will look at w any more
-			return nil, errStopped
-		}
-		<-w.signal
 	}
 	k, err := w.call, w.err
 	w.free()

@@ -144,7 +144,8 @@ func (e *Engine) forward(owner uint8, f *transport.Frame) {
 
 func (e *Engine) receiveForeign(p *foreign) {
 	defer foreignBuffers.Put(p.buf)
-	f, ok := e.link.Alloc()
+	var f transport.Frame
+	ok := e.link.Alloc(&f)
 	if !ok || len(*p.buf) > len(f.Data) {
 		e.stats.InboxDropped++
 		if ok {

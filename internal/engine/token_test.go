@@ -127,7 +127,7 @@ type fakeLink struct {
 func (l *fakeLink) Caps() transport.Caps {
 	return transport.Caps{Frames: 16, FrameBytes: 1500, Burst: 4}
 }
-func (l *fakeLink) Alloc() (transport.Frame, bool)      { return transport.Frame{}, false }
+func (l *fakeLink) Alloc(*transport.Frame) bool         { return false }
 func (l *fakeLink) Send([]transport.Frame) (int, error) { return 0, nil }
 func (l *fakeLink) Flush() error                        { return nil }
 func (l *fakeLink) Completed([]transport.Frame) int     { return 0 }

@@ -98,7 +98,8 @@ func testOverload(p *pair) {
 	for range 3 {
 		var fs []transport.Frame
 		for {
-			f, ok := s.Alloc()
+			var f transport.Frame
+			ok := s.Alloc(&f)
 			if !ok {
 				break
 			}

@@ -68,7 +68,8 @@ func testExhausted(p *pair) {
 		var fs []transport.Frame
 		seen := map[uint32]bool{}
 		for len(fs) <= s.caps.Frames {
-			f, ok := s.Alloc()
+			var f transport.Frame
+			ok := s.Alloc(&f)
 			if !ok {
 				break
 			}
@@ -79,7 +80,7 @@ func testExhausted(p *pair) {
 			copy(f.Data, pattern(uint64(f.ID), len(f.Data)))
 			fs = append(fs, f)
 		}
-		if _, ok := s.Alloc(); ok || len(fs) == 0 || len(fs) > s.caps.Frames {
+		if ok := s.Alloc(new(transport.Frame)); ok || len(fs) == 0 || len(fs) > s.caps.Frames {
 			p.Fatalf("Alloc gave %d frames of %d and then %v", len(fs), s.caps.Frames, ok)
 		}
 		for _, f := range fs {
@@ -141,7 +142,8 @@ func testCompletedOnce(p *pair) {
 // alloc1 returns a free frame; idle makes some.
 func (s *side) alloc1(idle func()) transport.Frame {
 	for range turns {
-		if f, ok := s.Alloc(); ok {
+		var f transport.Frame
+		if s.Alloc(&f) {
 			f.Path = s.path
 			return f
 		}
@@ -221,7 +223,8 @@ func testNoAllocation(p *pair) {
 	data := pattern(1, 128)
 	received := 0
 	step := func() {
-		f, ok := s.Alloc()
+		var f transport.Frame
+		ok := s.Alloc(&f)
 		if ok {
 			f.Data, f.Path = f.Data[:copy(f.Data, data)], s.path
 			fs[0] = f

@@ -108,7 +108,8 @@ func (s *side) counts() transport.FrameCounts {
 // alloc returns a frame to the other side that holds data. Reaping makes frames free.
 func (s *side) alloc(data []byte) transport.Frame {
 	for range turns {
-		if f, ok := s.Alloc(); ok {
+		var f transport.Frame
+		if s.Alloc(&f) {
 			f.Data = f.Data[:copy(f.Data, data)]
 			f.Path = s.path
 			return f

@@ -74,7 +74,8 @@ func (m *model) take(f transport.Frame) {
 
 func (m *model) allocSome(rng *rand.Rand) {
 	for range 1 + rng.IntN(m.caps.Burst) {
-		f, ok := m.Alloc()
+		var f transport.Frame
+		ok := m.Alloc(&f)
 		if !ok {
 			return
 		}

@@ -206,7 +206,7 @@ func testClose(p *pair) {
 	if n, err := p.A.Send([]transport.Frame{f}); n != 0 || !closedErr(err) {
 		p.Errorf("Send after Close = %d, %v; want ErrClosed", n, err)
 	}
-	if f, ok := p.A.Alloc(); ok {
+	if p.A.Alloc(&f) {
 		p.Errorf("Alloc after Close gave frame %d", f.ID)
 	}
 	p.A.Wake()

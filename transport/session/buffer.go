@@ -15,14 +15,13 @@ type buffer struct {
 
 // alloc takes a frame to send, held once.
 func (e *Endpoint) alloc() (id int32, data []byte) {
-	f, ok := e.frames.Alloc()
-	if !ok {
+	f := &e.scratch
+	if !e.frames.Alloc(f) {
 		e.freeGarbage()
-		f, ok = e.frames.Alloc()
-	}
-	if !ok {
-		e.stats.NoFrame++
-		return noFrame, nil
+		if !e.frames.Alloc(f) {
+			e.stats.NoFrame++
+			return noFrame, nil
+		}
 	}
 	b := &e.bufs[f.ID]
 	b.data, b.refs = f.Data, 1

@@ -51,9 +51,9 @@ func TestProbeTimeoutBounds(t *testing.T) {
 // noFrames is a link without buffers.
 type noFrames struct{}
 
-func (noFrames) Caps() transport.Caps           { return transport.Caps{Frames: 1, FrameBytes: 2048, Burst: 1} }
-func (noFrames) Alloc() (transport.Frame, bool) { return transport.Frame{}, false }
-func (noFrames) Free([]transport.Frame)         {}
+func (noFrames) Caps() transport.Caps        { return transport.Caps{Frames: 1, FrameBytes: 2048, Burst: 1} }
+func (noFrames) Alloc(*transport.Frame) bool { return false }
+func (noFrames) Free([]transport.Frame)      {}
 
 func testEndpoint() *Endpoint { return New(noFrames{}, Config{}) }
 

@@ -24,7 +24,7 @@ import (
 // Frames is the part of a transport.Link that an Endpoint uses: the packet buffers.
 type Frames interface {
 	Caps() transport.Caps
-	Alloc() (transport.Frame, bool)
+	Alloc(f *transport.Frame) bool
 	Free(fs []transport.Frame)
 }
 
@@ -37,6 +37,7 @@ type Endpoint struct {
 	secret [32]byte // keys the handshake's tokens
 
 	bufs      []buffer // by Frame.ID
+	scratch   transport.Frame
 	garbage   []transport.Frame
 	pending   []transport.Frame // built, not yet taken by the link; the first taken of them are
 	taken     int

@@ -51,7 +51,8 @@ var (
 func exchanger(x, y transport.Link, path transport.Path) func() bool {
 	out, in := make([]transport.Frame, 1), make([]transport.Frame, 8)
 	return func() bool {
-		f, ok := x.Alloc()
+		var f transport.Frame
+		ok := x.Alloc(&f)
 		if !ok {
 			return false
 		}

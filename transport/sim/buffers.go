@@ -72,7 +72,7 @@ func (b *buffers) alloc(f *transport.Frame) bool {
 	b.at[id] = borrowed
 	b.counts.Free--
 	b.counts.Borrowed++
-	*f = transport.Frame{Data: b.data(id, b.frameBytes), ID: id}
+	f.Data, f.ID = b.data(id, b.frameBytes), id
 	return true
 }
 

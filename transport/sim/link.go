@@ -101,13 +101,7 @@ func checkResolve(own, local, remote netip.AddrPort) error {
 }
 
 // Alloc implements transport.Link.
-func (l *Link) Alloc() (f transport.Frame, ok bool) {
-	if l.closed {
-		return f, false
-	}
-	ok = l.alloc(&f)
-	return f, ok
-}
+func (l *Link) Alloc(f *transport.Frame) bool { return !l.closed && l.alloc(f) }
 
 // Send implements transport.Link. Packets leave from the Link's own address, whatever Path.LocalIP says.
 func (l *Link) Send(fs []transport.Frame) (int, error) {

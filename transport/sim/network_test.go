@@ -39,7 +39,8 @@ func pairOf(t *testing.T, n *Network, o LinkOptions) (a, b link) {
 // send sends packet number key of n bytes; it must be taken.
 func (l link) send(key uint64, n int) {
 	l.t.Helper()
-	f, ok := l.Alloc()
+	var f transport.Frame
+	ok := l.Alloc(&f)
 	if !ok {
 		l.t.Fatal("no frame")
 	}

@@ -111,13 +111,7 @@ func (l *PipeEnd) Resolve(ctx context.Context, local, remote netip.AddrPort) (tr
 }
 
 // Alloc implements transport.Link.
-func (l *PipeEnd) Alloc() (f transport.Frame, ok bool) {
-	if l.closed.Load() {
-		return f, false
-	}
-	ok = l.alloc(&f)
-	return f, ok
-}
+func (l *PipeEnd) Alloc(f *transport.Frame) bool { return !l.closed.Load() && l.alloc(f) }
 
 // Send implements transport.Link.
 func (l *PipeEnd) Send(fs []transport.Frame) (n int, err error) {

@@ -31,7 +31,8 @@ func TestPipePeerClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 10 { // more than the receiver could have held
-		f, ok := a.Alloc()
+		var f transport.Frame
+		ok := a.Alloc(&f)
 		if !ok {
 			t.Fatal("no frame")
 		}
@@ -55,7 +56,8 @@ func TestPipePorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _ := a.Alloc()
+	var f transport.Frame
+	a.Alloc(&f)
 	f.Path = path
 	if n, err := a.Send([]transport.Frame{f}); n != 1 || err != nil {
 		t.Fatal(n, err)

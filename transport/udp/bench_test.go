@@ -29,7 +29,8 @@ func BenchmarkBurst(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; i < b.N; i += size {
 				for j := range fs[:size] {
-					f, ok := client.Alloc()
+					var f transport.Frame
+					ok := client.Alloc(&f)
 					if !ok {
 						b.Fatal("no frame")
 					}

@@ -77,7 +77,8 @@ func TestPlainDatagrams(t *testing.T) {
 			f.Path.Remote() != c.LocalAddr().(*net.UDPAddr).AddrPort() || f.Path.Local().Addr().String() != ip {
 			t.Errorf("%s: received %q from %v at %v", ip, f.Data, f.Path.Remote(), f.Path.Local())
 		}
-		answer, ok := l.Alloc()
+		var answer transport.Frame
+		ok := l.Alloc(&answer)
 		if !ok {
 			t.Fatal("no frame")
 		}
@@ -106,7 +107,8 @@ func TestBigBurst(t *testing.T) {
 	path := resolve(t, client, addr)
 	var fs []transport.Frame
 	for {
-		f, ok := client.Alloc()
+		var f transport.Frame
+		ok := client.Alloc(&f)
 		if !ok {
 			break
 		}

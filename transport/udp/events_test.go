@@ -19,7 +19,8 @@ import (
 // sendTo sends one packet of n bytes.
 func sendTo(t testing.TB, l *Link, path transport.Path, n int) {
 	t.Helper()
-	f, ok := l.Alloc()
+	var f transport.Frame
+	ok := l.Alloc(&f)
 	if !ok {
 		t.Fatal("no frame")
 	}

@@ -100,18 +100,19 @@ func (p *frames) land(id uint32) {
 }
 
 // Alloc implements transport.Link.
-func (l *Link) Alloc() (f transport.Frame, ok bool) {
+func (l *Link) Alloc(f *transport.Frame) bool {
 	p := &l.frames
 	last := len(p.toSend) - 1
 	if last < 0 || l.closed.Load() {
-		return f, false
+		return false
 	}
 	id := p.toSend[last]
 	p.toSend = p.toSend[:last]
 	p.at[id] = borrowed
 	p.counts.Free--
 	p.counts.Borrowed++
-	return transport.Frame{Data: p.data(id, frameBytes), ID: id}, true
+	f.Data, f.ID = p.data(id, frameBytes), id
+	return true
 }
 
 // Free implements transport.Link.

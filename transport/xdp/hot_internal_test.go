@@ -31,7 +31,8 @@ func barePath() transport.Path {
 // What the Link itself costs a packet, without rings, system calls and cache misses.
 func BenchmarkPack(b *testing.B) {
 	l := bareLink()
-	f, _ := l.Alloc()
+	var f transport.Frame
+	l.Alloc(&f)
 	f.Path, f.Data = barePath(), f.Data[:64]
 	for b.Loop() {
 		l.descs[0], _ = l.pack(&f)
@@ -42,14 +43,15 @@ func BenchmarkAllocFree(b *testing.B) {
 	l := bareLink()
 	var fs [1]transport.Frame
 	for b.Loop() {
-		fs[0], _ = l.Alloc()
+		l.Alloc(&fs[0])
 		l.Free(fs[:])
 	}
 }
 
 func BenchmarkUnpack(b *testing.B) {
 	l := bareLink()
-	f, _ := l.Alloc()
+	var f transport.Frame
+	l.Alloc(&f)
 	f.Path, f.Data = barePath(), f.Data[:64]
 	sent, err := l.pack(&f)
 	if err != nil {

@@ -72,7 +72,7 @@ func TestPortsShareLinks(t *testing.T) {
 		if _, err := l.Recv(make([]transport.Frame, 1)); !errors.Is(err, transport.ErrClosed) {
 			t.Errorf("Recv after the last Close: %v", err)
 		}
-		if _, ok := l.Alloc(); ok {
+		if l.Alloc(new(transport.Frame)) {
 			t.Error("Alloc after the last Close")
 		}
 		l.Wake()
@@ -296,7 +296,8 @@ func TestInterfaceDeleted(t *testing.T) {
 	}))
 	for !errors.Is(event(t, l, transport.LinkDown).Err, xdp.ErrInterfaceGone) { // the first says that it goes down
 	}
-	f, ok := l.Alloc()
+	var f transport.Frame
+	ok := l.Alloc(&f)
 	if !ok {
 		t.Fatal("no frame")
 	}

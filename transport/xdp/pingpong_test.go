@@ -141,7 +141,8 @@ func (p *linkPlayer) send(path *transport.Path, data byte) error {
 	if n := p.Completed(p.out[:]); n > 0 {
 		p.Free(p.out[:n])
 	}
-	f, ok := p.Alloc()
+	var f transport.Frame
+	ok := p.Alloc(&f)
 	if !ok {
 		return errors.New("no frame")
 	}

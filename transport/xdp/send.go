@@ -12,13 +12,14 @@ import (
 )
 
 // Alloc hands out a free frame to send.
-func (l *Link) Alloc() (transport.Frame, bool) {
+func (l *Link) Alloc(f *transport.Frame) bool {
 	id, ok := l.frames.alloc()
 	if !ok {
 		l.stats.NoFrame++
-		return transport.Frame{}, false
+		return false
 	}
-	return transport.Frame{ID: id, Data: l.room(id)}, true
+	f.ID, f.Data = id, l.room(id)
+	return true
 }
 
 // room is where a frame to send has its data.

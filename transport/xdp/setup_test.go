@@ -163,7 +163,8 @@ func send(t testing.TB, l transport.Link, path transport.Path, data []byte) {
 
 func sendECN(t testing.TB, l transport.Link, path transport.Path, data []byte, ecn uint8) {
 	t.Helper()
-	f, ok := l.Alloc()
+	var f transport.Frame
+	ok := l.Alloc(&f)
 	if !ok {
 		t.Fatalf("no free frame: %+v", l.Counts())
 	}

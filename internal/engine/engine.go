@@ -77,13 +77,14 @@ type Engine struct {
 	now      transport.Time
 	rx, tx   []transport.Frame
 	events   []transport.Event
-	quiet    uint     // empty turns in a row
-	busy     uint     // turns with packets
-	inFlight int      // frames sent and not completed
-	readied  bool     // this turn ended calls that others wait for
-	handlers handlers // by local port
-	fault    error    // why the link stopped working
-	followed bool     // a call was handed over since the keeper took the token
+	copied   transport.Frame // of a foreign packet
+	quiet    uint            // empty turns in a row
+	busy     uint            // turns with packets
+	inFlight int             // frames sent and not completed
+	readied  bool            // this turn ended calls that others wait for
+	handlers handlers        // by local port
+	fault    error           // why the link stopped working
+	followed bool            // a call was handed over since the keeper took the token
 	slow     map[string]uint64
 	holder   int64 // the goroutine that holds the token; 0: not asked yet
 

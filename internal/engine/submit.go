@@ -144,19 +144,19 @@ func (e *Engine) forward(owner uint8, f *transport.Frame) {
 
 func (e *Engine) receiveForeign(p *foreign) {
 	defer foreignBuffers.Put(p.buf)
-	var f transport.Frame
-	ok := e.link.Alloc(&f)
+	f := &e.copied
+	ok := e.link.Alloc(f)
 	if !ok || len(*p.buf) > len(f.Data) {
 		e.stats.InboxDropped++
 		if ok {
-			e.link.Free([]transport.Frame{f})
+			e.link.Free([]transport.Frame{*f})
 		}
 		return
 	}
 	f.Data = f.Data[:copy(f.Data, *p.buf)]
 	f.Path, f.Stamp, f.ECN, f.More = p.path, p.stamp, p.ecn, false
-	if _, ours := e.core.HandlePacket(e.now, &f); !ours {
-		e.link.Free([]transport.Frame{f})
+	if _, ours := e.core.HandlePacket(e.now, f); !ours {
+		e.link.Free([]transport.Frame{*f})
 	}
 }
 

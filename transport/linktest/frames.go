@@ -223,11 +223,8 @@ func testNoAllocation(p *pair) {
 	data := pattern(1, 128)
 	received := 0
 	step := func() {
-		var f transport.Frame
-		ok := s.Alloc(&f)
-		if ok {
+		if f := &fs[0]; s.Alloc(f) {
 			f.Data, f.Path = f.Data[:copy(f.Data, data)], s.path
-			fs[0] = f
 			if n, err := s.Send(fs); n != 1 || err != nil {
 				s.Free(fs)
 			}

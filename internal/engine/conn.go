@@ -146,7 +146,7 @@ type waiter struct {
 	signal   chan struct{} // holds two: of the call's end, and of a cancellation that was seen to
 }
 
-var waiters = sync.Pool{New: func() any { return &waiter{signal: make(chan struct{}, 1)} }}
+var waiters = sync.Pool{New: func() any { return &waiter{signal: make(chan struct{}, 2)} }}
 
 func newWaiter(c *Conn, q *Completions) *waiter {
 	w := waiters.Get().(*waiter)

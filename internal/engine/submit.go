@@ -32,7 +32,7 @@ type operation struct {
 
 var (
 	errBusy    = &session.Error{Code: session.ResourceExhausted, Outcome: session.NotExecuted, Reason: "too many operations wait for the engine: make fewer calls at once"}
-	errStopped = &session.Error{Code: session.Unavailable, Outcome: session.NotExecuted, Reason: "the engine has stopped"}
+	errStopped = &session.Error{Code: session.Canceled, Outcome: session.NotExecuted, Reason: "the client is closed"} // the last user of the engine
 )
 
 func (e *Engine) push(op operation) bool {

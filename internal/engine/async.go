@@ -87,7 +87,7 @@ func (q *Completions) Wait(ctx context.Context, out []Completion) (int, error) {
 		e := q.engine.Load()
 		if e != nil && e.token.acquire() {
 			e.now = max(e.now, transport.Now())
-			e.quiet = 0
+			e.patience = e.patient
 			e.pollFor(ctx, func() bool { return !q.ring.Empty() })
 			e.release()
 			if !q.ring.Empty() {

@@ -85,7 +85,9 @@ func (c *Conn) NewCall() (k *session.Call, err *session.Error) {
 // newCall takes a call, in the poll. Where there is none, what was released meanwhile may be in its way.
 func (c *Conn) newCall() (*session.Call, *session.Error) {
 	k, err := c.s.NewCall()
-	if (err == session.ErrTooManyCalls || err == session.ErrNoFrame) && c.e.takeReturns() {
+	if err == session.ErrTooManyCalls || err == session.ErrNoFrame { // what was given back may not have been seen to
+		c.e.takeReturns()
+		c.e.complete()
 		c.e.transmit() // gives the frames to the link
 		k, err = c.s.NewCall()
 	}
@@ -115,7 +117,7 @@ func (c *Conn) leadFor(ctx context.Context, k *session.Call) (*session.Call, *se
 	e := c.e
 	e.handleEvents() // it may have ended already: its deadline had passed
 	e.transmit()
-	e.quiet = 0
+	e.patience = e.patient
 	switch e.pollFor(ctx, func() bool { return k.Ended() }) {
 	case pollCanceled:
 		giveUp(k, e.now, reason(ctx))

@@ -38,10 +38,13 @@ type Config struct {
 
 const (
 	defaultSpinFor = 100 * time.Microsecond
-	submissions    = 4096 // operations that wait for the poller; more are refused
-	inboxPackets   = 256  // packets from other queues that wait; more are dropped and counted
-	yieldEvery     = 256  // empty turns between two yields of the processor: some 8 µs
-	clockEvery     = 64   // empty turns between two looks at the clock, and at all but the receive ring and submissions
+	submissions    = 4096                 // operations that wait for the poller; more are refused
+	inboxPackets   = 256                  // packets from other queues that wait; more are dropped and counted
+	yieldEvery     = 256                  // empty turns between two yields of the processor: some 8 µs
+	tidyAfter      = 8 * time.Microsecond // without packets: longer than a round trip, so that calls one after the other are not disturbed
+	maxPatience    = 256
+	minPatience    = 4
+	tidyPackets    = 32
 )
 
 // incarnation names this process to its peers.
@@ -78,8 +81,11 @@ type Engine struct {
 	rx, tx   []transport.Frame
 	events   []transport.Event
 	copied   transport.Frame // of a foreign packet
-	quiet    uint            // empty turns in a row
-	busy     uint            // turns with packets
+	patience int             // empty turns before keepHouse
+	patient  int             // what it is set to: see adapt
+	settled  bool            // the last keepHouse found nothing to do
+	untidied int             // packets since keepHouse
+	tidyAt   int             // so many at most
 	inFlight int             // frames sent and not completed
 	readied  bool            // this turn ended calls that others wait for
 	handlers handlers        // by local port
@@ -274,6 +280,8 @@ func newEngine(link transport.Link, id uint8, cfg Config) *Engine {
 		tx:       make([]transport.Frame, caps.Burst),
 		events:   make([]transport.Event, 16),
 		handlers: handlers{},
+		patient:  maxPatience,
+		tidyAt:   max(min(tidyPackets, caps.Frames/16), 1),
 		dead:     make(chan struct{}),
 	}
 	e.returns = ringbuf.NewQueue[*session.Call](powerOfTwo(e.core.CallLimit()))

@@ -103,15 +103,14 @@ func (e *Engine) drain() (worked bool) {
 	return worked
 }
 
-// takeReturns gives released calls back to the session core; it returns whether there was any.
-func (e *Engine) takeReturns() (any bool) {
+// takeReturns gives released calls back to the session core.
+func (e *Engine) takeReturns() {
 	for {
 		k, ok := e.returns.Pop()
 		if !ok {
-			return any
+			return
 		}
 		k.Release()
-		any = true
 	}
 }
 

@@ -138,7 +138,9 @@ func (e *Engine) poll() (aside bool) {
 		if e.cfg.Idle == Spin || e.core.Unsent() || e.cfg.Idle == SpinThenPark && e.now.Sub(since) < e.cfg.SpinFor {
 			continue
 		}
-		break
+		if !e.keepHouse(true) { // it may have been put off
+			break
+		}
 	}
 	return false
 }

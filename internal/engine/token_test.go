@@ -201,7 +201,7 @@ func explore(x *explorer, e *Engine, link *fakeLink, submitters, each, packets, 
 	e.keeper = keeper{}
 	e.keeper.init()
 	e.stopped.Store(false)
-	e.quiet = 0
+	e.patience = 1
 	executed := 0
 	atStep = x.step
 	atDoze = func(k *keeper) bool {

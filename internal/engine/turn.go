@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/fastrpc/fastrpc/transport"
 	"github.com/fastrpc/fastrpc/transport/session"
 )
@@ -9,8 +11,9 @@ type handlers map[uint16]Handler
 
 // turn is one round of the loop. Its caller holds the token. It returns whether there was anything to do.
 //
-// What others wait for comes first: received packets are handled, and what answers them is sent. The rest, taking back frames, submissions,
-// timers, the link's events, is seen to in the first empty turn after that, in every eighth busy one, and whenever something was submitted.
+// What others wait for comes first: received packets are handled, and what answers them is sent. The rest, taking back frames, timers, the
+// link's events, is seen to after some time without packets, after a number of packets, and whenever something was submitted: done for each
+// packet, it would push the code that matters out of the processor's caches.
 func (e *Engine) turn() bool {
 	n, err := e.link.Recv(e.rx)
 	if err != nil {
@@ -19,12 +22,10 @@ func (e *Engine) turn() bool {
 	if n > 0 {
 		e.receive(n)
 	} else {
-		e.quiet++
+		e.patience--
 	}
-	if n > 0 && e.busy%8 != 0 || n == 0 && e.quiet%clockEvery != 1 {
-		if e.submit.Empty() && e.inbox.Empty() {
-			return n > 0
-		}
+	if e.patience > 0 && e.submit.Empty() && e.inbox.Empty() {
+		return n > 0
 	}
 	return e.keepHouse(n == 0) || n > 0
 }
@@ -35,8 +36,6 @@ func (e *Engine) receive(n int) {
 	if e.inlineAt != 0 {
 		e.watch()
 	}
-	e.quiet = 0
-	e.busy++
 	e.readied = false
 	for i := range n {
 		if owner, ours := e.core.HandlePacket(e.now, &e.rx[i]); !ours {
@@ -47,18 +46,25 @@ func (e *Engine) receive(n int) {
 	if e.core.Unsent() {
 		e.transmit()
 	}
+	if e.untidied += n; e.untidied < e.tidyAt && !e.core.Unsent() {
+		e.patience = e.patient
+	} else {
+		e.patience = 0
+	}
 }
 
 // keepHouse does all that need not come first; it returns whether there was anything to do.
 func (e *Engine) keepHouse(readClock bool) (worked bool) {
 	if readClock {
+		before := e.now
 		e.now = transport.Now()
 		if e.inlineAt != 0 {
 			e.watch()
 		}
+		e.adapt(e.now.Sub(before))
 		e.readied = false
-		e.linkEvents()
 	}
+	e.linkEvents()
 	if e.inFlight > 0 {
 		e.complete()
 	}
@@ -68,7 +74,19 @@ func (e *Engine) keepHouse(readClock bool) (worked bool) {
 		worked = true
 	}
 	e.handleEvents()
-	return e.transmit() || worked
+	worked = e.transmit() || worked
+	e.untidied, e.patience = 0, e.patient
+	e.settled = !worked
+	return worked
+}
+
+// adapt finds how many empty turns make up tidyAfter: a turn costs some 25 ns where packets lie in memory, and a system call's time where a
+// socket has to be asked.
+func (e *Engine) adapt(took time.Duration) {
+	if !e.settled || took <= 0 { // there was more than empty turns since the clock was read
+		return
+	}
+	e.patient = min(max(int(tidyAfter*time.Duration(e.patient)/took), minPatience), maxPatience)
 }
 
 // complete takes back the frames whose flight ended.

@@ -18,8 +18,9 @@ type memory struct {
 }
 
 func newMemory(tb testing.TB) *memory {
-	a, b := sim.Pipe(sim.LinkOptions{})
-	m := &memory{client: newNode(a, session.Config{Seed: 1, Incarnation: 1}), server: newNode(b, session.Config{Engine: 1, Seed: 2, Incarnation: 2})}
+	m := &memory{}
+	a, b := sim.Pipe(sim.LinkOptions{Clock: func() transport.Time { return m.now }})
+	*m = memory{client: newNode(a, session.Config{Seed: 1, Incarnation: 1}), server: newNode(b, session.Config{Engine: 1, Seed: 2, Incarnation: 2})}
 	m.server.core.Listen(b.Addr().Port(), session.Listener{Security: wire.Insecure})
 	m.server.onEvent = func(ev session.Event) {
 		if ev.Kind == session.RequestArrived {
@@ -51,17 +52,18 @@ func newMemory(tb testing.TB) *memory {
 }
 
 func (m *memory) turn() {
-	m.client.turn(transport.Now())
-	m.server.turn(transport.Now())
+	m.now = transport.Now()
+	m.client.turn(m.now)
+	m.server.turn(m.now)
 }
 
-// lean is a turn as the engine has it while packets come: the link's stamp is the only clock, and what answers goes first.
+// lean is a turn as the engine has it while packets come: the link's stamp is the only clock, and what answers goes first. The clock itself
+// is read once a call.
 func (m *memory) lean(n *node) {
 	got, err := n.link.Recv(n.rx[:])
 	if got == 0 || err != nil {
 		return
 	}
-	m.now = n.rx[0].Stamp
 	for i := range got {
 		n.core.HandlePacket(m.now, &n.rx[i])
 	}
@@ -97,6 +99,7 @@ func (m *memory) call(tb testing.TB, body []byte) {
 	}
 	n := copy(k.Buffer(), body)
 	now := transport.Now()
+	m.now = now
 	k.Start(now, 1, n, now+1e9)
 	m.send(m.client, now)
 	for range 100 {

@@ -178,7 +178,7 @@ func (c *Conn) endCall(k *Call, code Code, err *Error) {
 	}
 	e.calls.outstanding--
 	c.outstanding--
-	e.emit(Event{Kind: CallEnded, Conn: c, Call: k})
+	e.emit(CallEnded, c, k, nil)
 	if c.waiting.head != nil && c.state == established {
 		c.openWaiting()
 	}

@@ -166,7 +166,7 @@ func (c *Conn) fail(now transport.Time, err *Error) {
 	c.e.forget(c)
 	c.e.stats.SessionsClosed++
 	if announced {
-		c.e.emit(Event{Kind: SessionClosed, Conn: c, Err: err})
+		c.e.emit(SessionClosed, c, nil, err)
 	}
 }
 

@@ -126,7 +126,7 @@ func (c *Conn) handleAnswer(now transport.Time, h *wire.Handshake) {
 		c.e.peers[c.key()] = c
 		c.wantPing = true // shows the server that this end receives
 		c.enqueue()
-		c.e.emit(Event{Kind: SessionOpened, Conn: c})
+		c.e.emit(SessionOpened, c, nil, nil)
 		c.openWaiting()
 		c.e.wheel.arm(c, c.heartbeatAt())
 	case wire.Retry:

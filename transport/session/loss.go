@@ -150,8 +150,11 @@ func (c *Conn) acknowledged(now transport.Time, p *sentPacket) {
 // detectLost applies the packet and the time threshold of RFC 9002, section 6.1, to the packets before the largest that was acknowledged.
 func (c *Conn) detectLost(now transport.Time) {
 	l, largest := &c.sent, c.topAcked
-	delay := c.rtt.lossDelay()
 	c.lossAt = 0
+	if l.base >= largest {
+		return // all before it are settled
+	}
+	delay := c.rtt.lossDelay()
 	for n := l.base; n < largest; n++ {
 		p := l.at(n)
 		if !p.elicits {

@@ -117,4 +117,12 @@ func (e *Endpoint) PollEvent() *Event {
 	return &e.events[e.eventHead-1]
 }
 
-func (e *Endpoint) emit(ev Event) { e.events = append(e.events, ev) }
+func (e *Endpoint) emit(kind EventKind, c *Conn, k *Call, err error) {
+	n := len(e.events)
+	if n == cap(e.events) {
+		e.events = append(e.events, Event{})
+	}
+	e.events = e.events[:n+1]
+	ev := &e.events[n] // filled in place, as grow has it
+	ev.Kind, ev.Conn, ev.Call, ev.Err = kind, c, k, err
+}

@@ -57,7 +57,7 @@ func (c *Conn) heard(now transport.Time) {
 		c.halfOpen = false
 		c.e.halfOpen--
 		c.closePredecessors(now)
-		c.e.emit(Event{Kind: SessionOpened, Conn: c})
+		c.e.emit(SessionOpened, c, nil, nil)
 	}
 }
 

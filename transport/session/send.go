@@ -92,7 +92,9 @@ func (c *Conn) finish(now transport.Time, id int32, n int, rec sentPacket) {
 	c.e.queue(id, len(data), &c.path)
 	if rec.elicits {
 		c.elicitAt = now
-		c.e.wheel.arm(c, now.Add(c.rtt.pto(c)<<c.ptoCount))
+		if c.client { // the server has no probe timeout
+			c.e.wheel.arm(c, now.Add(c.rtt.pto(c)<<c.ptoCount))
+		}
 	}
 }
 

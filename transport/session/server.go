@@ -106,7 +106,7 @@ func (c *Conn) receiveRequest(now transport.Time, k *Call, f *transport.Frame, f
 		k.Refuse(now, DeadlineExceeded, "the deadline passed before the request was taken up")
 		return true
 	}
-	e.emit(Event{Kind: RequestArrived, Conn: c, Call: k})
+	e.emit(RequestArrived, c, k, nil)
 	return true
 }
 
@@ -200,7 +200,7 @@ func (c *Conn) abandon(k *Call) {
 	switch k.state {
 	case callAnswering:
 		k.gone = true
-		c.e.emit(Event{Kind: RequestGone, Conn: c, Call: k})
+		c.e.emit(RequestGone, c, k, nil)
 	default:
 		c.e.recycle(k)
 	}

@@ -23,6 +23,9 @@ type LinkOptions struct {
 	// For a Network's Links only.
 	CompleteAfter time.Duration
 
+	// Clock stamps what a Pipe's end receives. Nil: transport.Now, of which the reading is a third of what the Pipe costs.
+	Clock func() transport.Time
+
 	// Unreachable makes packets to an address where nobody listens come back as Unreachable events, as ICMP would report them, and those
 	// beyond the receiver's MTU as MTUChanged. For a Network's Links only.
 	Unreachable bool
@@ -40,6 +43,9 @@ func (o LinkOptions) withDefaults() LinkOptions {
 	}
 	if o.Burst == 0 {
 		o.Burst = 64
+	}
+	if o.Clock == nil {
+		o.Clock = transport.Now
 	}
 	if o.Frames < 2 || o.FrameBytes < 1 || o.FrameBytes > 65535 || o.MTU < 1 || o.MTU > o.FrameBytes || o.Burst < 1 || o.CompleteAfter < 0 {
 		panic("sim: LinkOptions out of range")

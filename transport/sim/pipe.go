@@ -20,6 +20,7 @@ type PipeEnd struct {
 	peer    *PipeEnd
 	addr    netip.AddrPort
 	caps    transport.Caps
+	clock   func() transport.Time
 	dropped uint64
 	gone    bool // the peer's end was reported
 	timer   *time.Timer
@@ -70,7 +71,7 @@ func newPipeEnd(o LinkOptions, addr netip.AddrPort) *PipeEnd {
 		size *= 2
 	}
 	l := &PipeEnd{
-		buffers: newBuffers(o), addr: addr, caps: o.caps("memory " + addr.Addr().String()), timer: time.NewTimer(time.Hour), mask: uint32(size - 1),
+		buffers: newBuffers(o), addr: addr, clock: o.Clock, caps: o.caps("memory " + addr.Addr().String()), timer: time.NewTimer(time.Hour), mask: uint32(size - 1),
 		empty: make([]uint32, size), full: make([]packet, size), wake: make(chan struct{}, 1),
 	}
 	l.caps.Ordered = true
@@ -178,7 +179,7 @@ func (l *PipeEnd) Recv(fs []transport.Frame) (int, error) {
 	if n == 0 {
 		return 0, nil
 	}
-	now := transport.Now()
+	now := l.clock()
 	for i := range n {
 		d := &l.full[head&l.mask]
 		head++

@@ -137,7 +137,8 @@ func (c *Client) session(ctx context.Context) (*engine.Conn, error) {
 
 var errClientClosed = &engine.CallError{Code: engine.Code(Canceled), Outcome: engine.NotExecuted, Reason: "the client is closed"}
 
-// Close ends the session. Calls in progress end as Canceled. Replies that are not yet released must not be read any more.
+// Close ends the session. Calls in progress end as Canceled. Replies that are not yet released can
+// still be read; the memory of the packets stays until they are.
 func (c *Client) Close() error {
 	c.closing.Do(func() {
 		conn := <-c.conn // from whoever replaces it

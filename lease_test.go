@@ -132,3 +132,31 @@ func TestMoreCallsThanFrames(t *testing.T) {
 		checkEcho(t, c, "echo", pattern(20_000))
 	})
 }
+
+// A client is closed while replies of its calls are still being read, and a request is being built. They stay as they are; with the last of
+// them its memory goes, and its descriptors with it.
+func TestRepliesOutliveTheirClient(t *testing.T) {
+	inUDPAndXDP(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		c := w.dial(t, w.serve(t, echoServer()))
+		m := c.Method("echo")
+		var kept []fastrpc.Reply
+		for i := range 20 {
+			rep, err := m.Call(t.Context(), pattern(100*i), fastrpc.Timeout(2*time.Second))
+			must(t, err)
+			kept = append(kept, rep)
+		}
+		draft, err := m.Alloc(t.Context())
+		must(t, err)
+		must(t, c.Close())
+		draft.Bytes()[0] = 1
+		_, err = draft.Call(t.Context(), 1)
+		checkError(t, err, fastrpc.Canceled, fastrpc.NotExecuted, "closed")
+		for i, rep := range kept {
+			if !bytes.Equal(rep.Body(), pattern(100*i)) {
+				t.Errorf("reply %d changed when its client was closed", i)
+			}
+			rep.Release()
+		}
+	})
+}

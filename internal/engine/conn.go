@@ -109,7 +109,9 @@ func (c *Conn) CallBuilt(ctx context.Context, now transport.Time, k *session.Cal
 
 // Discard gives back a call that was not started.
 func (c *Conn) Discard(k *session.Call) {
-	_ = c.e.do(func(transport.Time) { k.Discard() })
+	if c.e.do(func(transport.Time) { k.Discard() }) != nil {
+		c.e.Release(k)
+	}
 }
 
 // leadFor polls, as the token's holder, until k has ended. After some time without news it leaves that to the keeper.
@@ -182,6 +184,9 @@ func (w *waiter) submit() *session.Error {
 		return nil
 	case e.stopped.Load():
 		err = errStopped
+	}
+	if w.call != nil { // built in place
+		e.Release(w.call)
 	}
 	w.free()
 	return err

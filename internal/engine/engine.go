@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -102,6 +103,8 @@ type Engine struct {
 	listening atomic.Int32
 	stopped   atomic.Bool   // set first: nothing is taken on any more
 	dead      chan struct{} // closed last: nothing that was submitted is looked at any more
+	closing   sync.Mutex    // once dead: guards closed, and core in the token's place
+	closed    bool          // the link is
 	stats     Stats
 }
 

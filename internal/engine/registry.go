@@ -51,8 +51,27 @@ func (e *Engine) Close() error {
 		byID[e.id].Store(nil)
 	}
 	mu.Unlock()
-	if last {
-		e.stop()
+	if !last {
+		return e.link.Close()
 	}
+	e.stop()
+	return e.closeLink()
+}
+
+// closeLink closes a stopped engine's link, unless replies lie in its memory that are not released yet: the last one's release does it then.
+func (e *Engine) closeLink() error {
+	<-e.dead
+	e.closing.Lock()
+	defer e.closing.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.drain()
+	e.handleEvents()
+	e.transmit()
+	if e.core.Held() > 0 {
+		return nil
+	}
+	e.closed = true
 	return e.link.Close()
 }

@@ -65,6 +65,9 @@ func (e *Engine) Release(k *session.Call) {
 	if !e.returns.Push(k) {
 		panic("engine: more calls were released than there are")
 	}
+	if e.stopped.Load() {
+		_ = e.closeLink()
+	}
 }
 
 // drain does what was submitted; it returns whether there was anything.

@@ -101,6 +101,7 @@ type callPool struct {
 	free        *Call
 	made        int
 	limit       int
+	held        int // records that are not free
 	outstanding int // client calls that were started and have not ended
 }
 
@@ -120,6 +121,7 @@ func (p *callPool) get() *Call {
 	}
 	k := p.free
 	p.free, k.next = k.next, nil
+	p.held++
 	k.out.frame, k.in.frame = noFrame, noFrame
 	return k
 }
@@ -129,6 +131,7 @@ func (p *callPool) put(k *Call) {
 	k.role, k.state, k.gone, k.acked, k.probes, k.flags, k.code = callFree, callNew, false, false, 0, 0, OK
 	k.deadline, k.probeAt = 0, 0
 	k.epoch++
+	p.held--
 	k.next, p.free = p.free, k
 }
 

@@ -269,5 +269,8 @@ func (e *Endpoint) forget(c *Conn) {
 // CallLimit is the most calls and requests that there can be at once.
 func (e *Endpoint) CallLimit() int { return e.cfg.Calls }
 
+// Held counts the calls and requests that are somebody's: not ended, not answered, or not released.
+func (e *Endpoint) Held() int { return e.calls.held }
+
 // Unsent tells whether packets wait to be built or taken by the link.
 func (e *Endpoint) Unsent() bool { return e.ready.head != nil || len(e.pending) > 0 }

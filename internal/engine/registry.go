@@ -66,8 +66,7 @@ func (e *Engine) closeLink() error {
 	if e.closed {
 		return nil
 	}
-	e.drain()
-	e.handleEvents()
+	e.discardSubmitted()
 	e.transmit()
 	if e.core.Held() > 0 {
 		return nil

@@ -106,6 +106,23 @@ func (e *Engine) drain() (worked bool) {
 	return worked
 }
 
+// discardSubmitted gives back what was submitted too late, once the engine is dead: those who wait have been told so.
+func (e *Engine) discardSubmitted() {
+	for {
+		op, ok := e.submit.Pop()
+		if !ok {
+			break
+		}
+		switch {
+		case op.kind == opStart && op.waiter.call != nil:
+			op.waiter.call.Discard()
+		case op.kind == opReply:
+			op.call.Discard()
+		}
+	}
+	e.takeReturns()
+}
+
 // takeReturns gives released calls back to the session core.
 func (e *Engine) takeReturns() {
 	for {

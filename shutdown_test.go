@@ -58,10 +58,12 @@ func TestShutdownDrains(t *testing.T) {
 		}
 		go func() { both.Wait(); close(down) }()
 		eventually(t, func() string { // nothing tells when it has begun
-			if _, err := c.Method("echo").Call(t.Context(), nil, fastrpc.Timeout(patience)); err != nil {
+			rep, err := c.Method("echo").Call(t.Context(), nil, fastrpc.Timeout(patience))
+			if err != nil {
 				checkError(t, err, fastrpc.Unavailable, fastrpc.NotExecuted, "shutting down")
 				return ""
 			}
+			rep.Release()
 			return "calls are still served"
 		})
 		_, err := c.Method("worker").Call(t.Context(), nil)

@@ -88,7 +88,7 @@ func (c *Conn) newCall() (*session.Call, *session.Error) {
 	if err == session.ErrTooManyCalls || err == session.ErrNoFrame { // what was given back may not have been seen to
 		c.e.takeReturns()
 		c.e.complete()
-		c.e.transmit() // gives the frames to the link
+		c.e.core.FreeFrames()
 		k, err = c.s.NewCall()
 	}
 	return k, err

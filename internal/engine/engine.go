@@ -314,7 +314,7 @@ func (e *Engine) stop() {
 	e.handleEvents()
 	e.transmit()
 	e.drainFlight()
-	e.transmit() // gives the frames that have come back to the link
+	e.core.FreeFrames()
 	close(e.dead)
 }
 

@@ -67,7 +67,7 @@ func (e *Engine) closeLink() error {
 		return nil
 	}
 	e.discardSubmitted()
-	e.transmit()
+	e.core.FreeFrames()
 	if e.core.Held() > 0 {
 		return nil
 	}

@@ -75,6 +75,7 @@ func (e *Engine) keepHouse(readClock bool) (worked bool) {
 	}
 	e.handleEvents()
 	worked = e.transmit() || worked
+	e.core.FreeFrames()
 	e.untidied, e.patience = 0, e.patient
 	e.settled = !worked
 	return worked
@@ -101,7 +102,7 @@ func (e *Engine) complete() {
 	}
 }
 
-// transmit hands what is to be sent to the link, with one kick a burst. Frames that are free go back to it when nothing is left to send.
+// transmit hands what is to be sent to the link, with one kick a burst.
 func (e *Engine) transmit() (sent bool) {
 	for {
 		fs := e.core.PollTransmit(e.now)
@@ -119,8 +120,8 @@ func (e *Engine) transmit() (sent bool) {
 		if ferr := e.link.Flush(); ferr != nil {
 			e.linkError(ferr)
 		}
-		if n == 0 && err == nil {
-			return sent // the device is full: in the next turn
+		if n == 0 && err == nil || !e.core.Unsent() {
+			return sent // the device is full: in the next turn; or all is sent
 		}
 	}
 }

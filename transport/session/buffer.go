@@ -17,7 +17,7 @@ type buffer struct {
 func (e *Endpoint) alloc() (id int32, data []byte) {
 	f := &e.scratch
 	if !e.frames.Alloc(f) {
-		e.freeGarbage()
+		e.FreeFrames()
 		if !e.frames.Alloc(f) {
 			e.stats.NoFrame++
 			return noFrame, nil
@@ -103,8 +103,7 @@ func (e *Endpoint) queue(id int32, n int, p *transport.Path) {
 	f.ID, f.Data, f.Path, f.ECN = uint32(id), b.data[:n], *p, 0
 }
 
-// PollTransmit builds packets until the link's burst is full, and returns all that are built and not yet sent, in order. When there are
-// none, it gives free frames back to the link.
+// PollTransmit builds packets until the link's burst is full, and returns all that are built and not yet sent, in order.
 func (e *Endpoint) PollTransmit(now transport.Time) []transport.Frame {
 	for c := e.ready.head; c != nil && len(e.pending) < e.caps.Burst; c = e.ready.head {
 		e.ready.pop()
@@ -115,9 +114,6 @@ func (e *Endpoint) PollTransmit(now transport.Time) []transport.Frame {
 				break // no free frame: again in the next turn
 			}
 		}
-	}
-	if len(e.pending) == 0 { // packets go first
-		e.freeGarbage()
 	}
 	return e.pending[e.taken:]
 }
@@ -136,7 +132,10 @@ func grow(fs *[]transport.Frame) *transport.Frame {
 	return &(*fs)[n]
 }
 
-func (e *Endpoint) freeGarbage() {
+// FreeFrames gives the frames that nobody needs any more back to the link, and finished calls to the pool. It is put off until then, because
+// packets go first.
+func (e *Endpoint) FreeFrames() {
+	e.bury()
 	if len(e.garbage) > 0 {
 		e.frames.Free(e.garbage)
 		e.garbage = e.garbage[:0]

@@ -135,6 +135,34 @@ func (p *callPool) put(k *Call) {
 	k.next, p.free = p.free, k
 }
 
+// newCall takes a record from the pool; nil when all are in use.
+func (e *Endpoint) newCall() *Call {
+	k := e.calls.get()
+	if k == nil && e.retired != nil {
+		e.bury()
+		k = e.calls.get()
+	}
+	return k
+}
+
+// retire is recycle put off until packets have gone and frames are given back: the next request does not wait for the last one's end.
+func (e *Endpoint) retire(k *Call) {
+	if k.queued {
+		k.conn.sendq.remove(k)
+	}
+	k.epoch++ // what was sent of it means nothing any more
+	k.next, e.retired = e.retired, k
+}
+
+// bury recycles what is retired.
+func (e *Endpoint) bury() {
+	for e.retired != nil {
+		k := e.retired
+		e.retired, k.next = k.next, nil
+		e.recycle(k)
+	}
+}
+
 // recycle gives back all that a call holds, and itself.
 func (e *Endpoint) recycle(k *Call) {
 	if k.queued {

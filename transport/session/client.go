@@ -13,7 +13,7 @@ func (c *Conn) NewCall() (*Call, *Error) {
 	if c.state == closed {
 		return nil, c.closedError()
 	}
-	k := c.e.calls.get()
+	k := c.e.newCall()
 	if k == nil {
 		c.e.stats.CallsRefused++
 		return nil, ErrTooManyCalls
@@ -198,7 +198,7 @@ func (c *Conn) handleReply(now transport.Time, f *transport.Frame, fr *wire.Fram
 		c.e.stats.Duplicates++ // of a call that ended, by its reply or without
 		return true
 	}
-	c.requestArrived(now, k) // a reply acknowledges its request
+	k.requestArrived() // a reply acknowledges its request
 	k.code, k.flags = Code(fr.A), fr.Flags
 	k.in.opened = true
 	switch done, err := k.in.receive(c, f, fr); {
@@ -249,12 +249,8 @@ func (c *Conn) clientCall(id uint32) *Call {
 }
 
 // requestArrived notes that the server has the whole request.
-func (c *Conn) requestArrived(now transport.Time, k *Call) {
-	if !k.acked {
-		k.acked = true
-		k.progress(now)
-		c.e.wheel.arm(c, k.probeAt)
-	}
+func (k *Call) requestArrived() {
+	k.acked = true // the timer that was set when it was sent will find that a probe is to be planned
 }
 
 // progress puts the next probe off: the call has shown a sign of life.

@@ -19,6 +19,7 @@ type node struct {
 	core        *session.Endpoint
 	onEvent     func(session.Event)
 	rx          [64]transport.Frame
+	turns       int
 	events      [8]transport.Event
 	pausedUntil transport.Time // it does nothing before
 	dead        bool
@@ -75,6 +76,7 @@ func (n *node) turn(now transport.Time) bool {
 		}
 		sent = true
 	}
+	n.core.FreeFrames()
 	if err := n.link.Flush(); err != nil {
 		panic(err)
 	}
@@ -319,7 +321,7 @@ func (w *world) settle() {
 // home fails the test unless n has no session any more and everything came home.
 func (n *node) home(t testing.TB, name string) {
 	t.Helper()
-	n.core.PollTransmit(0) // gives free frames back
+	n.core.FreeFrames()
 	if a := n.core.Audit(); a != (session.Audit{}) {
 		t.Errorf("%s: left behind: %+v", name, a)
 	}

@@ -141,7 +141,7 @@ func (c *Conn) acknowledged(now transport.Time, p *sentPacket) {
 		return
 	}
 	if c.client {
-		c.requestArrived(now, k)
+		k.requestArrived()
 	} else if k.state == callReplied {
 		c.abandon(k) // the client has the reply
 	}

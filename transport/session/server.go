@@ -68,7 +68,7 @@ func (c *Conn) serverCall(now transport.Time, id uint32) (k *Call, fresh, ok boo
 		e.stats.Duplicates++
 		return nil, false, true
 	}
-	if k = e.calls.get(); k == nil {
+	if k = e.newCall(); k == nil {
 		e.stats.CallsRefused++
 		return nil, false, false
 	}
@@ -202,7 +202,7 @@ func (c *Conn) abandon(k *Call) {
 		k.gone = true
 		c.e.emit(RequestGone, c, k, nil)
 	default:
-		c.e.recycle(k)
+		c.e.retire(k)
 	}
 }
 

@@ -9,6 +9,7 @@
 //	HandleTimeout  when NextTimeout has come
 //	PollEvent      until there is none: requests to answer, calls that ended, sessions that opened and closed
 //	PollTransmit   and Sent: packets for the link
+//	FreeFrames     now and then: what it gives back has been waiting since
 //
 // Between these it may start calls (Start), answer requests (Reply), dial and close. Time is an argument everywhere and never goes back;
 // randomness comes from Config.Seed. Once a session is established, small calls allocate nothing.
@@ -48,6 +49,7 @@ type Endpoint struct {
 	ready     connQueue // have something to send
 	wheel     wheel
 	calls     callPool
+	retired   *Call // finished with, and not yet back in the pool
 	listening map[uint16]Listener
 	halfOpen  int
 	answering int // requests handed out and not yet answered

@@ -65,6 +65,8 @@ func (c *Conn) callTimeouts(now transport.Time) {
 		}
 		if k.deadline != 0 && k.deadline <= now {
 			c.expire(k)
+		} else if k.acked && k.probeAt == 0 {
+			k.progress(now)
 		} else if k.acked && k.probeAt <= now {
 			k.probes = min(k.probes+1, 200)
 			k.probeAt = now.Add(c.probeInterval(k.probes))

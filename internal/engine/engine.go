@@ -41,7 +41,6 @@ const (
 	defaultSpinFor = 100 * time.Microsecond
 	submissions    = 4096                 // operations that wait for the poller; more are refused
 	inboxPackets   = 256                  // packets from other queues that wait; more are dropped and counted
-	yieldEvery     = 256                  // empty turns between two yields of the processor: some 8 µs
 	tidyAfter      = 8 * time.Microsecond // without packets: longer than a round trip, so that calls one after the other are not disturbed
 	maxPatience    = 256
 	minPatience    = 4

@@ -121,9 +121,9 @@ func (e *Engine) keep() {
 func (e *Engine) poll() (aside bool) {
 	since := transport.Now()
 	e.followed = false
-	for empty := uint(1); !e.stopped.Load(); empty++ {
+	for !e.stopped.Load() {
 		if e.turn() {
-			since, empty = e.now, 0
+			since = e.now
 			if e.readied || e.core.Answering() > 0 {
 				runtime.Gosched() // to those whose calls ended, or to the workers
 			}
@@ -132,7 +132,7 @@ func (e *Engine) poll() (aside bool) {
 		if e.followed && e.listening.Load() == 0 && !e.core.Busy() {
 			return true
 		}
-		if e.core.Answering() > 0 || empty%yieldEvery == 0 {
+		if e.core.Answering() > 0 || e.tidy() {
 			runtime.Gosched()
 		}
 		if e.cfg.Idle == Spin || e.core.Unsent() || e.cfg.Idle == SpinThenPark && e.now.Sub(since) < e.cfg.SpinFor {
@@ -168,15 +168,15 @@ const (
 func (e *Engine) pollFor(ctx context.Context, done func() bool) pollEnd {
 	canceled := ctx.Done()
 	since := e.now
-	for empty := uint(1); !done(); empty++ {
+	for !done() {
 		if e.turn() {
-			since, empty = e.now, 0
+			since = e.now
 			if e.readied || e.core.Answering() > 0 {
 				runtime.Gosched()
 			}
 			continue
 		}
-		if empty%yieldEvery == 0 || e.core.Answering() > 0 {
+		if e.core.Answering() > 0 || e.tidy() {
 			runtime.Gosched()
 		}
 		if canceled != nil {

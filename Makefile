@@ -35,7 +35,7 @@ generate: ## compile the steering program (needs clang, llvm and libbpf-dev)
 
 .PHONY: lint
 lint: ## check format, go vet and the linters
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	@files="$$(gofmt -l .)"; [ -z "$$files" ] || { echo "gofmt would change: $$files" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(LINT) run ./...
 

@@ -22,16 +22,18 @@ type Pair struct {
 
 	// Unreachable is an address that A.Resolve must refuse, when its context ends at the latest; the zero value leaves that clause out.
 	Unreachable netip.AddrPort
-	// Clock is the time of Links in virtual time, both ends of which belong to one goroutine together. Nil: transport.Now, and two goroutines.
+	// Clock is the time of Links in virtual time (see RunVirtual); nil: transport.Now.
 	Clock func() transport.Time
 	// Inject sends raw bytes to B from outside, as from a stranger; nil: B gets garbage from A alone.
 	Inject func(packet []byte)
 }
 
-var clauses = []struct {
+type clause struct {
 	name string
 	run  func(*pair)
-}{
+}
+
+var clauses = []clause{
 	{"Caps", testCaps},
 	{"Bytes/EverySize", testEverySize},
 	{"Bytes/Burst", testBurst},
@@ -51,14 +53,25 @@ var clauses = []struct {
 	{"Wait/Packet", testWaitPacket},
 	{"Wait/Until", testWaitUntil},
 	{"Wait/Wake", testWake},
-	{"Wait/OthersUseTheLink", testWaitShared},
-	{"TwoGoroutines", testTwoGoroutines},
 	{"Close", testClose},
 	{"Soak", testSoak},
 }
 
+// concurrent are the clauses about Links whose ends belong to a goroutine each.
+var concurrent = []clause{
+	{"Wait/OthersUseTheLink", testWaitShared},
+	{"TwoGoroutines", testTwoGoroutines},
+}
+
 // Run tests the Links that open returns, a fresh pair for each subtest. Run closes them.
 func Run(t *testing.T, open func(t *testing.T) Pair) {
+	run(t, open, append(clauses[:len(clauses):len(clauses)], concurrent...))
+}
+
+// RunVirtual is Run for Links in virtual time, both ends of which belong to one goroutine together.
+func RunVirtual(t *testing.T, open func(t *testing.T) Pair) { run(t, open, clauses) }
+
+func run(t *testing.T, open func(t *testing.T) Pair, clauses []clause) {
 	for _, c := range clauses {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPair(t, open(t))

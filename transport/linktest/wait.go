@@ -124,9 +124,6 @@ func testWake(p *pair) {
 
 // While one goroutine waits, another uses the Link. The race detector judges.
 func testWaitShared(p *pair) {
-	if p.Clock != nil {
-		p.Skip("in virtual time both Links belong to one goroutine")
-	}
 	var over atomic.Bool
 	done := make(chan struct{})
 	go func() {
@@ -152,9 +149,6 @@ func testWaitShared(p *pair) {
 
 // Each end in a goroutine of its own: B echoes, A asks again until it has the answer.
 func testTwoGoroutines(p *pair) {
-	if p.Clock != nil {
-		p.Skip("in virtual time both Links belong to one goroutine")
-	}
 	var over atomic.Bool
 	done := make(chan struct{})
 	go func() {

@@ -21,7 +21,7 @@ func TestLinkConformance(t *testing.T) {
 			Spike: .01, SpikeDelay: 9 * time.Millisecond}, LinkOptions{MTU: 900}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			linktest.Run(t, func(t *testing.T) linktest.Pair {
+			linktest.RunVirtual(t, func(t *testing.T) linktest.Pair {
 				n := NewNetwork(7, c.faults)
 				return linktest.Pair{A: n.Link(addrA, c.options), B: n.Link(addrB, c.options), AddrA: addrA, AddrB: addrB, Clock: n.Now,
 					Inject: func(b []byte) { n.Inject(addrC, addrB, b) }, Unreachable: addr6}

@@ -1,9 +1,9 @@
 package fastrpc_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -89,7 +89,7 @@ func startMixedCalls(t *testing.T, c *fastrpc.Client, firstID uint64) *mixedCall
 				if err != nil {
 					return
 				}
-				if got := rep.Body(); fmt.Sprint(got) != fmt.Sprint(body) {
+				if !bytes.Equal(rep.Body(), body) {
 					t.Errorf("call %x has another call's reply", id)
 				}
 				rep.Release()

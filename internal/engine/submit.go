@@ -144,21 +144,35 @@ type foreign struct {
 
 var foreignBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
 
-// forward hands a packet to the engine whose session it names. The frame is given back: the packet travels as a copy, because a frame
-// belongs to one link.
+// forward hands a packet to the engine whose session it names, and one that could be any other's to all of them. The frame is given back: the
+// packet travels as a copy, because a frame belongs to one link.
 func (e *Engine) forward(owner uint8, f *transport.Frame) {
 	e.stats.Forwarded++
-	if o := byID[owner].Load(); o != nil && o != e {
-		buf := foreignBuffers.Get().(*[]byte)
-		*buf = append((*buf)[:0], f.Data...)
-		if o.inbox.Push(foreign{buf: buf, path: f.Path, stamp: f.Stamp, ecn: f.ECN}) {
-			o.lead()
-		} else {
-			e.stats.InboxDropped++
-			foreignBuffers.Put(buf)
+	if owner == e.id {
+		for i := range byID {
+			e.hand(byID[i].Load(), f)
 		}
+	} else if o := byID[owner].Load(); o != nil {
+		e.hand(o, f)
+	} else {
+		e.core.HandleStray(e.now, f)
 	}
 	e.link.Free([]transport.Frame{{ID: f.ID}})
+}
+
+// hand puts a copy of a packet into another engine's inbox.
+func (e *Engine) hand(o *Engine, f *transport.Frame) {
+	if o == nil || o == e {
+		return
+	}
+	buf := foreignBuffers.Get().(*[]byte)
+	*buf = append((*buf)[:0], f.Data...)
+	if o.inbox.Push(foreign{buf: buf, path: f.Path, stamp: f.Stamp, ecn: f.ECN}) {
+		o.lead()
+	} else {
+		e.stats.InboxDropped++
+		foreignBuffers.Put(buf)
+	}
 }
 
 func (e *Engine) receiveForeign(p *foreign) {

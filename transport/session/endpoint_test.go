@@ -272,3 +272,36 @@ func TestPacketInSeveralBuffers(t *testing.T) {
 	}
 	w.settle()
 }
+
+// TestPacketsOfOtherEndpoints: a packet is told to be another endpoint's by its session ID, a Reset by being of no session here; and one of an
+// endpoint that the process does not have is answered with a Reset, for it is of a predecessor's client.
+func TestPacketsOfOtherEndpoints(t *testing.T) {
+	const now = transport.Time(time.Hour)
+	link := sim.NewNetwork(1, sim.Faults{}).Link(serverAddr, sim.LinkOptions{})
+	e := session.New(link, session.Config{Engine: 3, Seed: 1, Incarnation: 1})
+	receive := func(put func(b []byte) int) (transport.Frame, uint8, bool) {
+		var f transport.Frame
+		link.Alloc(&f)
+		f.Data = f.Data[:put(f.Data)]
+		owner, ours := e.HandlePacket(now, &f)
+		return f, owner, ours
+	}
+	data := func(b []byte) int {
+		(&wire.DataHeader{Session: 7<<56 | 1}).Put(b)
+		wire.Sum(b[:wire.DataHeaderBytes+wire.ChecksumBytes])
+		return wire.DataHeaderBytes + wire.ChecksumBytes
+	}
+	f, owner, ours := receive(data)
+	if owner != 7 || ours {
+		t.Errorf("a packet of endpoint 7 is said to be of %d, ours %v", owner, ours)
+	}
+	e.HandleStray(now, &f)
+	fs := e.PollTransmit(now)
+	var h wire.Handshake
+	if len(fs) != 1 || !h.Parse(fs[0].Data) || h.Kind != wire.Reset || h.Source != 7<<56|1 {
+		t.Errorf("%d packets answer it", len(fs))
+	}
+	if _, owner, ours := receive(func(b []byte) int { return (&wire.Handshake{Kind: wire.Reset, Source: 5}).Put(b) }); owner != 3 || ours {
+		t.Errorf("a Reset of an unknown session is said to be of %d, ours %v", owner, ours)
+	}
+}

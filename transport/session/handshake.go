@@ -91,21 +91,22 @@ func (e *Endpoint) sendHandshake(h *wire.Handshake, p *transport.Path) {
 	e.drop(id)
 }
 
-// handleHandshake takes a packet that Handshake.Parse found to be whole.
-func (e *Endpoint) handleHandshake(now transport.Time, f *transport.Frame, h *wire.Handshake) {
+// handleHandshake takes a packet that Handshake.Parse found to be whole; false when it is of no session here.
+func (e *Endpoint) handleHandshake(now transport.Time, f *transport.Frame, h *wire.Handshake) bool {
 	switch h.Kind {
 	case wire.Hello:
 		e.handleHello(now, f, h)
 	case wire.Reset:
-		e.handleReset(now, f, h)
+		return e.handleReset(now, f, h)
 	default:
 		c := e.lookup(h.Session)
 		if c == nil || c.state != connecting || c.hello.echo != h.Echo || c.path.RemoteIP != f.Path.RemoteIP || c.path.RemotePort != f.Path.RemotePort {
 			e.stats.Stale++
-			return
+			return true
 		}
 		c.handleAnswer(now, h)
 	}
+	return true
 }
 
 // handleAnswer takes a server's answer to the Hello of a session that is being opened.
@@ -259,16 +260,18 @@ func (e *Endpoint) unknownSession(now transport.Time, f *transport.Frame) {
 	e.sendHandshake(&wire.Handshake{Kind: wire.Reset, Source: wire.SessionOf(f.Data), Incarnation: e.cfg.Incarnation}, &f.Path)
 }
 
-// handleReset takes a peer's word that it does not know the session. The ID's random half shows that it saw a packet of ours.
-func (e *Endpoint) handleReset(now transport.Time, f *transport.Frame, h *wire.Handshake) {
+// handleReset takes a peer's word that it does not know the session; false when that is none of ours. The ID's random half shows that the peer
+// saw a packet of ours.
+func (e *Endpoint) handleReset(now transport.Time, f *transport.Frame, h *wire.Handshake) bool {
 	c := e.peers[peerKey{ip: f.Path.RemoteIP, port: f.Path.RemotePort, id: h.Source}]
 	if c == nil || c.state != established {
 		e.stats.Stale++
-		return
+		return false
 	}
 	if h.Incarnation != c.incarnation {
 		c.fail(now, errRestarted)
 	} else {
 		c.fail(now, errForgotten)
 	}
+	return true
 }

@@ -110,7 +110,8 @@ func (e *Endpoint) Listen(port uint16, l Listener) { e.listening[port] = l }
 func (e *Endpoint) Unlisten(port uint16) { delete(e.listening, port) }
 
 // HandlePacket takes a received frame. When the packet belongs to another endpoint of the process, it returns that one's number and
-// ours is false: the frame then stays the caller's. Otherwise the endpoint gives it back by itself when its last reader is done.
+// ours is false: the frame then stays the caller's. Its own number stands for a Reset, which does not name the receiver's session: any of
+// the others may be meant. Otherwise the endpoint gives the frame back by itself when its last reader is done.
 func (e *Endpoint) HandlePacket(now transport.Time, f *transport.Frame) (owner uint8, ours bool) {
 	e.stats.Packets++
 	b := &e.bufs[f.ID]
@@ -147,13 +148,21 @@ func (e *Endpoint) dispatch(now transport.Time, f *transport.Frame) int {
 			e.stats.Malformed++
 		} else if owner := engineOf(h.Session); h.Kind != wire.Hello && h.Kind != wire.Reset && owner != e.cfg.Engine {
 			return int(owner)
-		} else {
-			e.handleHandshake(now, f, &h)
+		} else if !e.handleHandshake(now, f, &h) {
+			return int(e.cfg.Engine)
 		}
 	default:
 		e.stats.Malformed++
 	}
 	return -1
+}
+
+// HandleStray takes a packet that HandlePacket found to be of an endpoint that this process does not have: of its predecessor, probably.
+// The frame stays the caller's.
+func (e *Endpoint) HandleStray(now transport.Time, f *transport.Frame) {
+	if wire.KindOf(f.Data) == wire.Data {
+		e.unknownSession(now, f)
+	}
 }
 
 // HandleUnreachable takes a link's word that the network refused a packet to a path. It ends a handshake; an established session is only

@@ -201,18 +201,7 @@ func (c *Conn) handleReply(now transport.Time, f *transport.Frame, fr *wire.Fram
 	k.requestArrived() // a reply acknowledges its request
 	k.code, k.flags = Code(fr.A), fr.Flags
 	k.in.opened = true
-	switch done, err := k.in.receive(c, f, fr); {
-	case err == errMalformed:
-		return false
-	case err != nil:
-		c.sendCancel(k) // spares the server the rest
-		c.endCall(k, ResourceExhausted, err)
-	case done:
-		c.endCall(k, k.code, nil)
-	default:
-		k.progress(now)
-	}
-	return true
+	return c.receiveReply(now, k, f, fr)
 }
 
 // handleReplyPart takes a later part of a large reply.
@@ -222,6 +211,10 @@ func (c *Conn) handleReplyPart(now transport.Time, f *transport.Frame, fr *wire.
 		c.e.stats.Duplicates++
 		return true
 	}
+	return c.receiveReply(now, k, f, fr)
+}
+
+func (c *Conn) receiveReply(now transport.Time, k *Call, f *transport.Frame, fr *wire.Frame) bool {
 	switch done, err := k.in.receive(c, f, fr); {
 	case err == errMalformed:
 		return false

@@ -79,6 +79,10 @@ func WithHeartbeat(interval time.Duration, misses int) Option {
 	return func(c *config) { c.engine.Session.Heartbeat, c.engine.Session.Misses = interval, misses }
 }
 
+// WithMaxCalls bounds calls and requests at once, over all sessions of a queue; the default is 4,096. A client's calls beyond it end with
+// ResourceExhausted, not executed. Requests beyond it wait at their clients: the server drops their packets, and they are sent again.
+func WithMaxCalls(n int) Option { return func(c *config) { c.engine.Session.Calls = max(n, 1) } }
+
 // WithMaxSessions bounds a server's sessions, over all ports of a queue; the default is 4,096.
 func WithMaxSessions(n int) Option { return func(c *config) { c.engine.Session.Sessions = n } }
 

@@ -84,9 +84,9 @@ type inMessage struct {
 var errMalformed = &Error{Code: Internal, Reason: "malformed"}
 
 // errRequestBudget refuses a request for want of room.
-var errRequestBudget = &Error{Code: ResourceExhausted, Reason: "the request exceeds the server's budget for reassembly (Config.Reassembly)"}
+var errRequestBudget = &Error{Code: ResourceExhausted, Reason: "the request exceeds the server's budget for reassembly (WithReassembly)"}
 
-var errRequestSize = &Error{Code: ResourceExhausted, Reason: "the request exceeds the server's largest message (Config.MaxMessage)"}
+var errRequestSize = &Error{Code: ResourceExhausted, Reason: "the request exceeds the server's largest message (WithMaxMessage)"}
 
 func (m *inMessage) begun() bool { return m.buf != nil || m.body != nil || m.frame != noFrame }
 

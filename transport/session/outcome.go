@@ -65,21 +65,21 @@ var (
 	errDeadline       = &Error{Code: DeadlineExceeded, Outcome: MaybeExecuted, Reason: "the deadline passed before a reply came"}
 	errCanceledUnsent = &Error{Code: Canceled, Outcome: NotExecuted, Reason: "the caller gave up before the request was sent"}
 	errCanceled       = &Error{Code: Canceled, Outcome: MaybeExecuted, Reason: "the caller gave up before a reply came"}
-	errReassembly     = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the reply exceeds the budget for reassembly (Config.Reassembly)"}
-	errReplySize      = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the reply exceeds the largest message (Config.MaxMessage)"}
+	errReassembly     = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the reply exceeds the budget for reassembly (WithReassembly)"}
+	errReplySize      = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the reply exceeds the largest message (WithMaxMessage)"}
 )
 
 // Errors of Start.
 var (
-	ErrTooManyCalls = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "too many calls at once (Config.Calls): wait for some to end, and release their replies"}
+	ErrTooManyCalls = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "too many calls at once (WithMaxCalls): wait for some to end, and release their replies"}
 	ErrNoFrame      = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "the link has no free frame: release replies, or open it with more frames"}
-	ErrTooLarge     = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "the request exceeds the largest message that both ends allow (Config.MaxMessage)"}
+	ErrTooLarge     = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "the request exceeds the largest message that both ends allow (WithMaxMessage)"}
 	ErrConnClosed   = &Error{Code: Unavailable, Outcome: NotExecuted, Reason: "the session is closed"}
 )
 
 // Errors of Dial and of sessions.
 var (
-	ErrTooManySessions = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "too many sessions (Config.Sessions)"}
+	ErrTooManySessions = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "too many sessions (WithMaxSessions)"}
 	errPeerSilent      = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the peer has stopped answering heartbeats"}
 	errIdle            = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the session was idle for too long"}
 	errRestarted       = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the peer was restarted"}

@@ -1,4 +1,4 @@
-# Two commands matter: make demo and make test. Nothing but Go is needed for them.
+# Two commands matter: make demo and make test. They need Go, and a network the first time, for the modules that go.mod names.
 
 GO ?= go
 FASTRPC := bin/fastrpc

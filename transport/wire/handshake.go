@@ -32,7 +32,7 @@ const HelloBytes = 256
 //	+-----------------------------------------------------+
 //	| Incarnation: drawn when the sender's process began  |
 //	+-----------------------------------------------------+
-//	| Echo: Hello: the sender's clock; answers return it  |
+//	| Echo: random in Hello; answers return it            |
 //	+---------------------------+------+------+-----------+
 //	| largest message           |packet, max. | idle, s   |
 //	+---------------------------+-------------+-----------+

@@ -34,7 +34,7 @@ func TestServerKilledUnderLoad(t *testing.T) {
 			server.kill(t)
 			killed := time.Now()
 			receive(t, done, "the end of the calls")
-			if took := time.Since(killed); took > 10*time.Second { // 250 ms by default, and a crowded machine
+			if took := time.Since(killed); took > 10*time.Second { // 450 ms by default, and a crowded machine
 				t.Errorf("the calls ended %v after the kill", took)
 			} else {
 				t.Logf("the calls ended %v after the kill", took)

@@ -15,7 +15,7 @@ import (
 
 // Handler answers a request: it writes the reply to w and returns nil, or returns an error. An *Error travels with its code and message, a
 // context's error as DeadlineExceeded or Canceled, any other as Unknown with its text. w and r are not to be used after it returns, nor
-// what r.Body returned.
+// what r.Body returned. A handler that panics ends the process, as any goroutine's panic does.
 type Handler func(w *Response, r *Request) error
 
 // Server answers calls. Set it up with Handle and HandleInline, then let it serve. Its methods may be used from any goroutine.
@@ -226,7 +226,7 @@ func (s *Server) drain(ctx context.Context, ports []*served) error {
 }
 
 // settleFor bounds the wait for clients that do not acknowledge their replies: as long as it takes them to count a server as dead.
-const settleFor = 250 * time.Millisecond
+const settleFor = 450 * time.Millisecond
 
 // settle waits until the clients have their replies: a session that closed before would take them along.
 func (s *Server) settle(ctx context.Context, ports []*served) {

@@ -23,6 +23,7 @@ func loadPrivileged(spec *ebpf.CollectionSpec, objs *steerObjects) error {
 	if err == nil {
 		return nil
 	}
+	err = hintless{err}
 	// EACCES is how the verifier refuses pointer arithmetic without CAP_PERFMON; with it, it would be a bug of ours.
 	missing := missingCapabilities()
 	switch {
@@ -36,6 +37,15 @@ func loadPrivileged(spec *ebpf.CollectionSpec, objs *steerObjects) error {
 	}
 	return fmt.Errorf("bpf: loading the steering program: %w", err)
 }
+
+// hintless leaves out what the loader guesses of every EPERM. The limit is seen to above, so that the guess is wrong.
+type hintless struct{ error }
+
+func (e hintless) Error() string {
+	return strings.ReplaceAll(e.error.Error(), " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)", "")
+}
+
+func (e hintless) Unwrap() error { return e.error }
 
 // mapsAreLockedMemory says whether BPF maps count against RLIMIT_MEMLOCK, whose default is too small for any. Since Linux 5.11 they count
 // against the memory cgroup instead.

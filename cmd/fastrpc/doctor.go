@@ -16,9 +16,9 @@ func doctorCommand() *cobra.Command {
 		Short: "Tell whether an interface is fit for xdp://",
 		Long: `Doctor looks at the kernel, the privileges of this process, the interface and its driver, and tries what the
 kernel grants: it attaches the steering program and binds a socket to each queue for a moment, and gives all
-back. It does so only when no other program is attached; some network cards reset their link by that, which
---no-probe avoids. Each finding is ok, note (works, but could be better or must be known) or wrong (prevents
-xdp://), with the command that mends it. The exit code is 1 when something is wrong.`,
+back. It does so only when no program is attached, not even a running fastrpc's; some network cards reset their
+link by that, which --no-probe avoids. Each finding is ok, note (works, but could be better or must be known) or
+wrong (prevents xdp://), with the command that mends it. The exit code is 1 when something is wrong.`,
 		Example: `  fastrpc doctor eth0
   fastrpc doctor eth0 --no-probe --json`,
 		Args: usageArgs(cobra.ExactArgs(1)),

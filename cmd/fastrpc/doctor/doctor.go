@@ -62,7 +62,12 @@ func Examine(name string, o Options) Report {
 		r.add(Finding{"interface", Wrong, fmt.Sprintf("%s: %v; the interfaces are %s", name, err, strings.Join(interfaces(), ", ")), "ip link show"})
 		return r
 	}
-	r.add(checkInterface(link), checkDriver(name))
+	r.add(checkInterface(link))
+	if f := r.Findings[len(r.Findings)-1]; f.Level == Wrong && f.Fix == "" { // nothing makes it fit
+		r.add(notProbed(false, false))
+		return r
+	}
+	r.add(checkDriver(name))
 	r.add(checkQueues(name, queues, most, runtime.NumCPU()))
 	r.add(checkFeatures(link.Attrs().Index))
 	r.add(checkMTU(name, link.Attrs().MTU, os.Getpagesize()))
@@ -71,11 +76,12 @@ func Examine(name string, o Options) Report {
 	} else if vlans := vlansOn(link.Attrs().Index, links); len(vlans) > 0 {
 		r.add(checkVLANs(name, vlans))
 	}
-	r.add(checkAttached(link.Attrs().Index))
-	if r.Fit() && !o.NoProbe {
+	attached, inUse := checkAttached(root, link.Attrs().Index)
+	r.add(attached)
+	if r.Fit() && !inUse && !o.NoProbe {
 		r.add(probe(link.Attrs().Index, queues)...)
 	} else {
-		r.add(notProbed(r.Fit()))
+		r.add(notProbed(r.Fit(), inUse))
 	}
 	r.add(checkBusyPoll(root, name), checkHugePages(readFile(root, "sys/kernel/mm/transparent_hugepage/enabled")), checkGovernor(root), checkFirewall())
 	return r

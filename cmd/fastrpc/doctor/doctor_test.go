@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"net"
 	"strings"
 	"testing"
@@ -123,6 +124,21 @@ func TestDeviceJudgements(t *testing.T) {
 	want(t, judgeAttached(bpf.Attachment{Interface: "eth7", Program: "theirs", ProgramID: 5, LinkID: 9, Mode: bpf.Native}), Wrong, "theirs", "link detach id 9")
 	want(t, judgeAttached(bpf.Attachment{Interface: "eth7", ProgramID: 5, Mode: bpf.Generic}), Wrong, "ip link set dev eth7 xdpgeneric off")
 	want(t, judgeAttached(bpf.Attachment{Interface: "eth7", ProgramID: 5}), Wrong, "xdpoffload off")
+
+	proc := fstest.MapFS{
+		"proc/7/fdinfo/3":     {Data: []byte("pos:\t0\nlink_type:\txdp\nlink_id:\t91\n")},
+		"proc/88/fdinfo/4":    {Data: []byte("pos:\t0\nlink_type:\txdp\nlink_id:\t9\nprog_id:\t5\n")},
+		"proc/driver/fdinfo/": {Mode: fs.ModeDir},
+	}
+	if pid := linkHolder(proc, 9); pid != 88 {
+		t.Errorf("link 9 is held by process %d", pid)
+	}
+	if pid := linkHolder(proc, 5); pid != 0 {
+		t.Errorf("link 5 is held by process %d", pid)
+	}
+	inUse := bpf.Attachment{Interface: "eth7", Program: steerProgram, ProgramID: 5, LinkID: 9, Mode: bpf.Native}
+	want(t, judgeInUse(inUse, 88), Note, "eth7 is in use", "pid 88")
+	want(t, judgeInUse(inUse, 0), Note, "a fastrpc process holds it")
 }
 
 func TestReport(t *testing.T) {
@@ -174,6 +190,11 @@ func TestExamineLoopbackAndNothing(t *testing.T) {
 	}
 	want(t, find(t, r, "interface"), Wrong, "udp://")
 	want(t, find(t, r, "probe"), Note)
+	for _, f := range r.Findings {
+		if f.Check == "mtu" || f.Check == "busy-poll" {
+			t.Errorf("advice on an interface that nothing makes fit: %+v", f)
+		}
+	}
 
 	r = Examine("no-such-iface0", Options{})
 	want(t, find(t, r, "interface"), Wrong, "no-such-iface0", "lo", "ip link")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 
 	"github.com/fastrpc/fastrpc/internal/engine"
@@ -20,7 +19,8 @@ var preference = []string{"rdma", "xdp", "udp"}
 type opener func(d transport.Driver, t transport.Target) (transport.Port, error)
 
 // openPort opens a port with the driver that t's scheme names. For auto it tries the registered ones, best first; why says which was taken
-// and why no better one.
+// and why no better one. When none can open it, the error tells of them all and has the code of the last, which asks least of the host;
+// unless that one does not know the settings of a better one, which then is what has to be helped.
 func openPort(t transport.Target, open opener) (p transport.Port, why string, err error) {
 	if t.Scheme != "auto" {
 		d, err := transport.Open(t.Scheme)
@@ -32,6 +32,7 @@ func openPort(t transport.Target, open opener) (p transport.Port, why string, er
 	}
 	registered := transport.Schemes()
 	var failed error
+	code := Unavailable
 	for _, scheme := range preference {
 		if !slices.Contains(registered, scheme) {
 			continue
@@ -45,25 +46,24 @@ func openPort(t transport.Target, open opener) (p transport.Port, why string, er
 			}
 			return p, why, nil
 		}
+		if c := codeFor(err, Unavailable); failed == nil || c != InvalidArgument {
+			code = c
+		}
 		failed = errors.Join(failed, err)
 	}
 	if failed == nil {
-		failed = fmt.Errorf("no driver is registered: import one, such as _ %q", "github.com/fastrpc/fastrpc/transport/udp")
+		return nil, "", invalid(fmt.Errorf("no driver is registered: import one, such as _ %q", "github.com/fastrpc/fastrpc/transport/udp"))
 	}
-	return nil, "", failed
+	return nil, "", &engine.CallError{Code: engine.Code(code), Outcome: engine.NotExecuted, Err: failed}
 }
 
 // parseTarget parses an address.
 func parseTarget(s string) (transport.Target, error) {
 	t, err := transport.ParseTarget(s)
-	var malformed *url.Error // speaks of URLs, and does not say what one looks like here
-	switch {
-	case errors.As(err, &malformed):
-		err = fmt.Errorf("%q is not of the form scheme://host:port, such as xdp://eth0:9000: %w", s, malformed.Err)
-	case err == nil:
-		return t, nil
+	if err != nil {
+		return t, invalid(err)
 	}
-	return t, invalid(err)
+	return t, nil
 }
 
 // invalid says that an address is wrong wherever it is used.
@@ -74,16 +74,18 @@ func invalid(err error) error {
 // resolveHost finds the remote address that a target names.
 func resolveHost(ctx context.Context, t transport.Target) (netip.AddrPort, error) {
 	if t.Port == 0 {
-		return netip.AddrPort{}, invalid(fmt.Errorf("%v names no port", t))
+		return netip.AddrPort{}, invalid(errors.New("the address names no port"))
 	}
 	if a, err := netip.ParseAddr(t.Host); err == nil {
 		return netip.AddrPortFrom(a.Unmap(), t.Port), nil
 	}
 	if t.Host == "" {
-		return netip.AddrPort{}, invalid(fmt.Errorf("%v names no host", t))
+		return netip.AddrPort{}, invalid(errors.New("the address names no host"))
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", t.Host)
-	if err != nil {
+	if unknown := (*net.DNSError)(nil); errors.As(err, &unknown) && unknown.IsNotFound {
+		return netip.AddrPort{}, transport.Mark(transport.ErrNotFound, err)
+	} else if err != nil {
 		return netip.AddrPort{}, err
 	}
 	return netip.AddrPortFrom(addrs[0].Unmap(), t.Port), nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/fastrpc/fastrpc/internal/engine"
+	"github.com/fastrpc/fastrpc/transport"
 )
 
 // Outcome says what a failed call did at the server. It decides whether making it again is safe.
@@ -25,6 +26,15 @@ const (
 func (o Outcome) String() string { return engine.Outcome(o).String() }
 
 // Error is why something failed.
+//
+// The code of a failed Dial or Listen says whom it asks to act:
+//
+//	InvalidArgument     the address is wrong: its form, a setting, a queue that the interface does not have, a host that the driver cannot serve
+//	NotFound            there is no such interface, no such address on this host, or no such host
+//	FailedPrecondition  this host has to be changed first: the port or a queue is taken, another XDP program is attached, the MTU is too large
+//	PermissionDenied    the process lacks a capability
+//	Unauthenticated     credentials are to be chosen ([WithInsecure])
+//	Unavailable         the server or the network did not answer, or refused: trying again may help
 //
 // A handler returns one, with Code and Msg, to answer with a status; its Op and Outcome do not travel.
 type Error struct {
@@ -106,12 +116,26 @@ func wrap(op string, code Code, outcome Outcome, err error) error {
 			e.Msg, e.Err = "", err
 		}
 		return e
-	case errors.Is(err, context.DeadlineExceeded):
-		code = DeadlineExceeded
-	case errors.Is(err, context.Canceled):
-		code = Canceled
-	case errors.Is(err, fs.ErrPermission):
-		code = PermissionDenied
 	}
-	return &Error{Op: op, Code: code, Outcome: outcome, Err: err}
+	return &Error{Op: op, Code: codeFor(err, code), Outcome: outcome, Err: err}
+}
+
+// codeFor is the code of a context's or a driver's error, or else the one that is given.
+func codeFor(err error, otherwise Code) Code {
+	for _, known := range []struct {
+		is   error
+		code Code
+	}{
+		{context.DeadlineExceeded, DeadlineExceeded},
+		{context.Canceled, Canceled},
+		{fs.ErrPermission, PermissionDenied},
+		{transport.ErrInvalid, InvalidArgument},
+		{transport.ErrNotFound, NotFound},
+		{transport.ErrPrecondition, FailedPrecondition},
+	} {
+		if errors.Is(err, known.is) {
+			return known.code
+		}
+	}
+	return otherwise
 }

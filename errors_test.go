@@ -73,20 +73,23 @@ func TestDialErrors(t *testing.T) {
 		code fastrpc.Code
 		says string
 	}{
-		"127.0.0.1:9000":              {fastrpc.InvalidArgument, "scheme://host:port"},
-		"udp://127.0.0.1:9000/path":   {fastrpc.InvalidArgument, "scheme://host:port"},
-		"udp://127.0.0.1:99999":       {fastrpc.InvalidArgument, "65535"},
-		"udp://[::1":                  {fastrpc.InvalidArgument, "[::1"},
-		"udp://127.0.0.1":             {fastrpc.InvalidArgument, "no port"},
-		"udp://:9000":                 {fastrpc.InvalidArgument, "no host"},
-		"rdma://192.0.2.1:9000":       {fastrpc.InvalidArgument, `import its package, such as _ "github.com/fastrpc/fastrpc/transport/rdma"`},
-		"udp://127.0.0.1:9000?speed=": {fastrpc.Unavailable, "frames and busypoll"},
+		"127.0.0.1:9000":                  {fastrpc.InvalidArgument, "scheme://host:port"},
+		"udp://127.0.0.1:9000/path":       {fastrpc.InvalidArgument, "scheme://host:port"},
+		"udp://127.0.0.1:99999":           {fastrpc.InvalidArgument, "65535"},
+		"udp://[::1":                      {fastrpc.InvalidArgument, "[::1"},
+		"udp://127.0.0.1":                 {fastrpc.InvalidArgument, "no port"},
+		"udp://:9000":                     {fastrpc.InvalidArgument, "no host"},
+		"rdma://192.0.2.1:9000":           {fastrpc.InvalidArgument, `import its package, such as _ "github.com/fastrpc/fastrpc/transport/rdma"`},
+		"udp://[ff02::1]:9000":            {fastrpc.InvalidArgument, "multicast"},
+		"udp://no..body:9000":             {fastrpc.NotFound, "no..body"},
+		"udp://[fe80::1%25nowhere0]:9000": {fastrpc.NotFound, "ip -br link"},
+		"udp://127.0.0.1:9000?speed=":     {fastrpc.InvalidArgument, "frames and busypoll"},
 	} {
 		t.Run(target, func(t *testing.T) {
 			_, err := fastrpc.Dial(t.Context(), target, insecure)
 			checkError(t, err, want.code, fastrpc.NotExecuted, want.says)
-			if !strings.HasPrefix(err.Error(), "fastrpc: dial "+target+": ") {
-				t.Errorf("%v does not name the target", err)
+			if !strings.HasPrefix(err.Error(), "fastrpc: dial "+target+": ") || strings.Count(err.Error(), target) > 1 {
+				t.Errorf("%v does not name the target once, at the beginning", err)
 			}
 		})
 	}

@@ -33,20 +33,25 @@ func TestListenErrors(t *testing.T) {
 		is   error
 		says string
 	}{
-		"xdp://nowhere0:9000":                       {fastrpc.Unavailable, xdp.ErrNoInterface, "ip -brief link"},
-		"udp://nowhere0:9000":                       {fastrpc.Unavailable, unix.ENODEV, "ip -br link"},
-		"auto://nowhere0:9000":                      {fastrpc.Unavailable, unix.ENODEV, "nowhere0"},
-		"xdp://192.0.2.1:9000":                      {fastrpc.Unavailable, xdp.ErrNoInterface, "ip -brief address"},
-		"udp://192.0.2.1:9000":                      {fastrpc.Unavailable, unix.EADDRNOTAVAIL, "ip -br address"},
-		"xdp://veth0:9000?queues=2":                 {fastrpc.Unavailable, xdp.ErrQueue, "ethtool -l veth0"},
-		"xdp://veth0:9000?queues=x":                 {fastrpc.Unavailable, xdp.ErrSettings, "0-3"},
-		"xdp://veth0:9000?mode=fast":                {fastrpc.Unavailable, xdp.ErrSettings, "native"},
-		"xdp://veth0:9000?frames=64&frames=128":     {fastrpc.Unavailable, xdp.ErrSettings, "2 times"},
-		"xdp://veth0:9000?zerocopy=on":              {fastrpc.Unavailable, afxdp.ErrNoZeroCopy, "the driver of veth0"},
-		fmt.Sprintf("xdp://veth0:%d", port):         {fastrpc.Unavailable, xdp.ErrPortTaken, "ss -ulpn"},
-		fmt.Sprintf("udp://%v:%d", w.remote, port):  {fastrpc.Unavailable, unix.EADDRINUSE, "ss -ulpn"},
-		fmt.Sprintf("auto://%v:%d", w.remote, port): {fastrpc.Unavailable, unix.EADDRINUSE, "ss -ulpn"},
-		"xdp://lo:9000":                             {fastrpc.Unavailable, xdp.ErrLocalAddress, "udp://"},
+		"xdp://nowhere0:9000":                       {fastrpc.NotFound, xdp.ErrNoInterface, "ip -brief link"},
+		"udp://nowhere0:9000":                       {fastrpc.NotFound, unix.ENODEV, "ip -br link"},
+		"auto://nowhere0:9000":                      {fastrpc.NotFound, unix.ENODEV, "nowhere0"},
+		"xdp://192.0.2.1:9000":                      {fastrpc.NotFound, xdp.ErrNoInterface, "ip -brief address"},
+		"udp://192.0.2.1:9000":                      {fastrpc.NotFound, unix.EADDRNOTAVAIL, "ip -br address"},
+		"xdp://veth0:9000?queues=2":                 {fastrpc.InvalidArgument, xdp.ErrQueue, "ethtool -l veth0"},
+		"xdp://veth0:9000?queues=x":                 {fastrpc.InvalidArgument, xdp.ErrSettings, "0-3"},
+		"xdp://veth0:9000?mode=fast":                {fastrpc.InvalidArgument, xdp.ErrSettings, "native"},
+		"xdp://veth0:9000?frames=64&frames=128":     {fastrpc.InvalidArgument, xdp.ErrSettings, "2 times"},
+		"xdp://veth0:9000?speed=":                   {fastrpc.InvalidArgument, xdp.ErrSettings, "busypoll, chunk"},
+		"udp://veth0:9000?speed=":                   {fastrpc.InvalidArgument, unix.EINVAL, "frames and busypoll"},
+		"auto://veth0:9000?queues=2":                {fastrpc.InvalidArgument, xdp.ErrQueue, "ethtool -l veth0"},
+		"auto://veth0:9000?zerocopy=on":             {fastrpc.FailedPrecondition, afxdp.ErrNoZeroCopy, "the driver of veth0"}, // though udp does not know it
+		"xdp://:9000":                               {fastrpc.InvalidArgument, xdp.ErrNoInterface, "xdp://eth0:9000"},
+		"xdp://veth0:9000?zerocopy=on":              {fastrpc.FailedPrecondition, afxdp.ErrNoZeroCopy, "the driver of veth0"},
+		fmt.Sprintf("xdp://veth0:%d", port):         {fastrpc.FailedPrecondition, xdp.ErrPortTaken, "ss -ulpn"},
+		fmt.Sprintf("udp://%v:%d", w.remote, port):  {fastrpc.FailedPrecondition, unix.EADDRINUSE, "ss -ulpn"},
+		fmt.Sprintf("auto://%v:%d", w.remote, port): {fastrpc.FailedPrecondition, unix.EADDRINUSE, "ss -ulpn"},
+		"xdp://lo:9000":                             {fastrpc.InvalidArgument, xdp.ErrLocalAddress, "udp://"},
 		"rdma://veth0:9000":                         {fastrpc.InvalidArgument, nil, "transport/rdma"},
 		"veth0:9000":                                {fastrpc.InvalidArgument, nil, "scheme://host:port"},
 	} {
@@ -56,12 +61,15 @@ func TestListenErrors(t *testing.T) {
 			if want.is != nil && !errors.Is(err, want.is) {
 				t.Errorf("%v\nis not %v", err, want.is)
 			}
+			if strings.Count(err.Error(), target) != 1 {
+				t.Errorf("%v\ndoes not name the target once", err)
+			}
 			bare(t, h)
 		})
 	}
 	t.Run("the process itself has the port", func(t *testing.T) {
 		port := w.serve(t, echoServer())
-		checkError(t, listen(w.listenTarget(port)), fastrpc.Unavailable, fastrpc.NotExecuted, "this process listens there already")
+		checkError(t, listen(w.listenTarget(port)), fastrpc.FailedPrecondition, fastrpc.NotExecuted, "this process listens there already")
 	})
 	bare(t, h)
 	t.Run("a queue is taken", func(t *testing.T) {
@@ -72,7 +80,7 @@ func TestListenErrors(t *testing.T) {
 			s, err := afxdp.Open(umem, afxdp.SocketConfig{Ifindex: h.Ifindex, Queue: 1, RxEntries: 64})
 			if err == nil {
 				defer s.Close()
-				checkError(t, listen("xdp://veth0:9000"), fastrpc.Unavailable, fastrpc.NotExecuted, "queue 1 of veth0 is bound by another socket; see 'fastrpc doctor veth0'")
+				checkError(t, listen("xdp://veth0:9000"), fastrpc.FailedPrecondition, fastrpc.NotExecuted, "queue 1 of veth0 is bound by another socket; see 'fastrpc doctor veth0'")
 				bare(t, h)
 			}
 			return err
@@ -86,7 +94,7 @@ func TestListenErrors(t *testing.T) {
 			}
 			defer other.Close()
 			err = listen("xdp://veth0:9000")
-			checkError(t, err, fastrpc.Unavailable, fastrpc.NotExecuted, "bpftool link detach id")
+			checkError(t, err, fastrpc.FailedPrecondition, fastrpc.NotExecuted, "bpftool link detach id")
 			var attached *bpf.AttachedError
 			if !errors.As(err, &attached) || attached.Interface != "veth0" {
 				t.Errorf("%v does not name the program", err)
@@ -107,7 +115,7 @@ func TestListenMTUTooLarge(t *testing.T) {
 	must(t, l.Server().Do(func() error {
 		s := fastrpc.NewServer(insecure)
 		_, err := s.Listen(t.Context(), "xdp://veth0:9000")
-		checkError(t, err, fastrpc.Unavailable, fastrpc.NotExecuted, "ip link set dev veth0 mtu 3498")
+		checkError(t, err, fastrpc.FailedPrecondition, fastrpc.NotExecuted, "ip link set dev veth0 mtu 3498")
 		if _, err := s.Listen(t.Context(), "auto://veth0:9000"); err != nil {
 			return err
 		}

@@ -150,7 +150,7 @@ func TestXDPLocalAddress(t *testing.T) {
 		at := netip.AddrPortFrom(ip, port)
 		must(t, h.Do(func() error {
 			_, err := fastrpc.Dial(t.Context(), "xdp://"+at.String(), insecure)
-			checkError(t, err, fastrpc.Unavailable, fastrpc.NotExecuted, "udp://")
+			checkError(t, err, fastrpc.InvalidArgument, fastrpc.NotExecuted, "udp://")
 			c, err := fastrpc.Dial(t.Context(), "auto://"+at.String(), insecure)
 			if err != nil {
 				return err

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -29,16 +30,19 @@ func (t Target) String() string {
 func ParseTarget(s string) (Target, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return Target{}, fmt.Errorf("transport: %w", err)
+		if malformed := (*url.Error)(nil); errors.As(err, &malformed) { // it repeats s
+			err = malformed.Err
+		}
+		return Target{}, fmt.Errorf("transport: not of the form scheme://host:port, such as xdp://eth0:9000: %w", err)
 	}
 	if u.Scheme == "" || u.Host == "" || (u.Path != "" && u.Path != "/") || u.User != nil || u.Fragment != "" {
-		return Target{}, fmt.Errorf("transport: %q is not of the form scheme://host:port, such as xdp://eth0:9000", s)
+		return Target{}, errors.New("transport: not of the form scheme://host:port, such as xdp://eth0:9000")
 	}
 	t := Target{Scheme: u.Scheme, Host: u.Hostname(), Query: u.Query()}
 	if p := u.Port(); p != "" {
 		var n uint64
 		if _, err := fmt.Sscanf(p, "%d", &n); err != nil || n > 65535 {
-			return Target{}, fmt.Errorf("transport: port %q of %q is not between 0 and 65535", p, s)
+			return Target{}, fmt.Errorf("transport: port %q is not between 0 and 65535", p)
 		}
 		t.Port = uint16(n)
 	}
@@ -56,13 +60,32 @@ type Port interface {
 	Close() error          // gives the address up; the Links stay
 }
 
-// A Driver opens Ports for one scheme.
+// A Driver opens Ports for one scheme. Its errors match ErrInvalid, ErrNotFound or ErrPrecondition (errors.Is) where trying again does not
+// help, fs.ErrPermission where a privilege is missing, and none of them where it may help. They do not repeat the target: the caller has it.
 type Driver interface {
 	// Listen holds t's address. ctx bounds the set-up only.
 	Listen(ctx context.Context, t Target) (Port, error)
 	// Dial holds an address of this host from which remote can be reached; t gives the settings, its host and port are remote's.
 	Dial(ctx context.Context, t Target, remote netip.AddrPort) (Port, error)
 }
+
+// What a Driver refuses an address for. Drivers Mark their own errors, which say more, with these.
+var (
+	// ErrInvalid: the address is wrong for this driver: a setting that it does not know, a value out of range, a host that it cannot serve.
+	ErrInvalid = errors.New("transport: the address is wrong")
+	// ErrNotFound: what the address names is not there, such as an interface.
+	ErrNotFound = errors.New("transport: what the address names does not exist")
+	// ErrPrecondition: the address is right, but something on this host has to change first: the port or a queue is taken, say.
+	ErrPrecondition = errors.New("transport: this host is not ready for the address")
+)
+
+// Mark returns an error that says what err says, matches all that err matches, and kind besides.
+func Mark(kind, err error) error { return &marked{err, kind} }
+
+type marked struct{ err, kind error }
+
+func (m *marked) Error() string   { return m.err.Error() }
+func (m *marked) Unwrap() []error { return []error{m.err, m.kind} }
 
 var (
 	driversMu sync.RWMutex

@@ -44,11 +44,11 @@ func (p *port) Close() error            { return nil }
 // Listen implements transport.Driver. It does not block.
 func (Driver) Listen(ctx context.Context, t transport.Target) (transport.Port, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("udp: listen %v: %w", t, err)
+		return nil, fmt.Errorf("udp: %w", err)
 	}
 	s, err := parseSettings(t.Query)
 	if err != nil {
-		return nil, fmt.Errorf("udp: listen %v: %w", t, err)
+		return nil, fmt.Errorf("udp: %w", err)
 	}
 	b := binding{port: t.Port}
 	if t.Host != "" {
@@ -58,7 +58,7 @@ func (Driver) Listen(ctx context.Context, t transport.Target) (transport.Port, e
 	}
 	p, err := open(b, s)
 	if err != nil {
-		return nil, fmt.Errorf("udp: listen %v: %w", t, err)
+		return nil, fmt.Errorf("udp: %w", err)
 	}
 	return p, nil
 }
@@ -66,19 +66,19 @@ func (Driver) Listen(ctx context.Context, t transport.Target) (transport.Port, e
 // Dial implements transport.Driver. It does not block: whether anybody is there, the first packets tell.
 func (Driver) Dial(ctx context.Context, t transport.Target, remote netip.AddrPort) (transport.Port, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("udp: dial %v: %w", remote, err)
+		return nil, fmt.Errorf("udp: %w", err)
 	}
 	s, err := parseSettings(t.Query)
 	if err != nil {
-		return nil, fmt.Errorf("udp: dial %v: %w", t, err)
+		return nil, fmt.Errorf("udp: %w", err)
 	}
 	ip, err := sourceFor(remote)
 	if err != nil {
-		return nil, fmt.Errorf("udp: dial %v: %w", remote, err)
+		return nil, fmt.Errorf("udp: %w", err)
 	}
 	p, err := open(binding{ip: ip}, s)
 	if err != nil {
-		return nil, fmt.Errorf("udp: dial %v: %w", remote, err)
+		return nil, fmt.Errorf("udp: %w", err)
 	}
 	return p, nil
 }
@@ -113,13 +113,21 @@ func parseSettings(q url.Values) (settings, error) {
 		case "busypoll":
 			s.busyPollMicros, err = number(q.Get(k), 0, 1_000_000)
 		default:
-			return s, fmt.Errorf("setting %q is unknown; there are frames and busypoll: %w", k, unix.EINVAL)
+			return s, invalid("setting %q is unknown; there are frames and busypoll: %w", k, unix.EINVAL)
 		}
 		if err != nil {
-			return s, fmt.Errorf("setting %s=%s: %w", k, q.Get(k), err)
+			return s, invalid("setting %s=%s: %w", k, q.Get(k), err)
 		}
 	}
 	return s, nil
+}
+
+func invalid(format string, args ...any) error {
+	return transport.Mark(transport.ErrInvalid, fmt.Errorf(format, args...))
+}
+
+func notFound(format string, args ...any) error {
+	return transport.Mark(transport.ErrNotFound, fmt.Errorf(format, args...))
 }
 
 func number(v string, least, most int) (int, error) {

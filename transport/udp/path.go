@@ -85,10 +85,10 @@ func (l *Link) serves(ip *[16]byte) bool {
 
 func checkRemote(remote netip.AddrPort) error {
 	if !remote.IsValid() || remote.Port() == 0 || remote.Addr().IsUnspecified() {
-		return fmt.Errorf("not one host's address and port: %w", unix.EDESTADDRREQ)
+		return invalid("not one host's address and port: %w", unix.EDESTADDRREQ)
 	}
 	if remote.Addr().IsMulticast() {
-		return fmt.Errorf("a multicast address: %w", unix.EADDRNOTAVAIL)
+		return invalid("a multicast address: %w", unix.EADDRNOTAVAIL)
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func route(fd int, v6 bool, remote netip.AddrPort) (dst, src sockaddr, mtu int, 
 		case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
 			err = fmt.Errorf("no route; see 'ip route get %v': %w", remote.Addr().WithZone(""), err)
 		case errors.Is(err, unix.EINVAL) && remote.Addr().IsLinkLocalUnicast():
-			err = fmt.Errorf("a link-local address needs its interface, as in [fe80::1%%25eth0]: %w", err)
+			err = invalid("a link-local address needs its interface, as in [fe80::1%%25eth0]: %w", err)
 		case errors.Is(err, unix.EACCES):
 			err = fmt.Errorf("a broadcast address, or a prohibiting route: %w", err)
 		}

@@ -43,7 +43,7 @@ func (sa *sockaddr) put(fd int, addr netip.AddrPort, v6 bool) error {
 	if zone := addr.Addr().Zone(); zone != "" {
 		var err error
 		if scope, err = ifaceIndex(fd, zone); err != nil {
-			return fmt.Errorf("no interface %q for %v (see 'ip -br link'): %w", zone, addr.Addr(), err)
+			return notFound("no interface %q for %v (see 'ip -br link'): %w", zone, addr.Addr(), err)
 		}
 	}
 	sa.set(v6, &ip, addr.Port(), scope)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc/transport"
 )
 
 // What the kernel may queue on the socket beyond our frames, bytes: 4 MiB hold a burst of 2,000 large packets while the engine is descheduled.
@@ -28,7 +30,7 @@ func (l *Link) open(b binding, s settings) error {
 	}
 	if b.iface != "" {
 		if _, err := ifaceIndex(l.fd, b.iface); err != nil {
-			return fmt.Errorf("%q is neither an IP address nor an interface here (see 'ip -br link'): %w", b.iface, err)
+			return notFound("%q is neither an IP address nor an interface here (see 'ip -br link'): %w", b.iface, err)
 		}
 	}
 	if err := l.configure(b, s); err != nil {
@@ -149,13 +151,14 @@ func bindError(b binding, err error) error {
 	case errors.Is(err, unix.EADDRINUSE) && b.port == 0:
 		return fmt.Errorf("no ephemeral port is free; see 'ss -uan' and net.ipv4.ip_local_port_range: %w", err)
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("port %d is held by another socket; 'ss -ulpn sport = :%d' shows whose: %w", b.port, b.port, err)
+		return transport.Mark(transport.ErrPrecondition,
+			fmt.Errorf("port %d is held by another socket; 'ss -ulpn sport = :%d' shows whose: %w", b.port, b.port, err))
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("port %d needs CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start: %w", b.port, err)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return fmt.Errorf("no interface here has the address %v; see 'ip -br address': %w", b.ip, err)
+		return notFound("no interface here has the address %v; see 'ip -br address': %w", b.ip, err)
 	case errors.Is(err, unix.EINVAL) && b.ip.IsLinkLocalUnicast():
-		return fmt.Errorf("the link-local address %v needs its interface, as in [fe80::1%%25eth0]: %w", b.ip, err)
+		return invalid("the link-local address %v needs its interface, as in [fe80::1%%25eth0]: %w", b.ip, err)
 	}
 	return fmt.Errorf("bind %v: %w", netip.AddrPortFrom(b.ip, b.port), err)
 }

@@ -133,6 +133,7 @@ func (d *device) forget() {
 
 // open attaches the program and opens the sockets. After an error, teardown releases what is there.
 func (d *device) open(ifi iface) (err error) {
+	defer func() { err = setupError(err) }()
 	s := &d.settings
 	d.goneErr = fmt.Errorf("xdp: %s: %w", d.name, ErrInterfaceGone)
 	d.sockets.Store(new([]*kernelSocket))

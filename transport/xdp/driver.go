@@ -26,10 +26,10 @@ func (driver) Listen(ctx context.Context, t transport.Target) (transport.Port, e
 
 	s, err := parseSettings(t.Query)
 	if err != nil {
-		return nil, fmt.Errorf("xdp: %v: %w", t, err)
+		return nil, fmt.Errorf("xdp: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("xdp: %v: %w", t, err)
+		return nil, fmt.Errorf("xdp: %w", err)
 	}
 	ip := netip.IPv6Unspecified()
 	var ifi iface
@@ -37,8 +37,8 @@ func (driver) Listen(ctx context.Context, t transport.Target) (transport.Port, e
 		ip = addr.Unmap().WithZone("")
 		ifi, err = interfaceOf(ip, addr.Zone())
 	} else if t.Host == "" || addrErr == nil {
-		return nil, fmt.Errorf("xdp: %v: %w: AF_XDP listens on one interface; name it or one of its addresses, as in xdp://eth0:%d",
-			t, ErrNoInterface, t.Port)
+		return nil, transport.Mark(transport.ErrInvalid, fmt.Errorf("xdp: %w: AF_XDP listens on one interface; name it or one of its addresses, "+
+			"as in xdp://eth0:%d", ErrNoInterface, t.Port))
 	} else {
 		ifi, err = interfaceNamed(t.Host)
 	}
@@ -59,7 +59,7 @@ func (driver) Dial(ctx context.Context, t transport.Target, remote netip.AddrPor
 
 	s, err := parseSettings(t.Query)
 	if err != nil {
-		return nil, fmt.Errorf("xdp: %v: %w", t, err)
+		return nil, fmt.Errorf("xdp: %w", err)
 	}
 	tables, err := netpath.Open()
 	if err != nil {
@@ -67,7 +67,7 @@ func (driver) Dial(ctx context.Context, t transport.Target, remote netip.AddrPor
 	}
 	route, err := tables.Lookup(ctx, remote.Addr().Unmap(), netip.Addr{})
 	if err = errors.Join(err, tables.Close()); err != nil {
-		return nil, fmt.Errorf("xdp: path to %v: %w", remote.Addr(), err)
+		return nil, setupError(fmt.Errorf("xdp: path to %v: %w", remote.Addr(), err))
 	}
 	if route.Local {
 		return nil, localAddress(remote.Addr())

@@ -120,12 +120,14 @@ func (c *Conn) leadFor(ctx context.Context, k *session.Call) (*session.Call, *se
 	e.handleEvents() // it may have ended already: its deadline had passed
 	e.transmit()
 	e.patience = e.patient
-	switch e.pollFor(ctx, func() bool { return k.Ended() }) {
-	case pollCanceled:
+	end := e.pollFor(ctx, func() bool { return k.Ended() })
+	switch {
+	case k.Ended(): // first: it may have ended in the very turn after which pollFor gave up, and its event is gone
+	case end == pollCanceled:
 		giveUp(k, e.now, reason(ctx))
 		e.handleEvents()
 		e.transmit()
-	case pollQuiet:
+	default:
 		w := newWaiter(c, nil)
 		w.call, k.Tag = k, w
 		e.release()

@@ -7,6 +7,7 @@ package engine
 
 import (
 	"context"
+	crand "crypto/rand"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -227,8 +228,12 @@ func (e *Engine) do(f func(now transport.Time)) *session.Error {
 		return errInside
 	}
 	done := make(chan struct{})
-	if !e.push(operation{kind: opFunc, do: func(now transport.Time) { f(now); close(done) }}) {
-		return errBusy
+	for op := (operation{kind: opFunc, do: func(now transport.Time) { f(now); close(done) }}); !e.push(op); {
+		if e.stopped.Load() {
+			return errStopped
+		}
+		e.lead() // until there is room
+		runtime.Gosched()
 	}
 	for {
 		select {
@@ -267,7 +272,8 @@ func start(link transport.Link, id uint8, cfg Config) *Engine {
 
 func newEngine(link transport.Link, id uint8, cfg Config) *Engine {
 	caps := link.Caps()
-	cfg.Session.Engine, cfg.Session.Seed, cfg.Session.Incarnation = id, rand.Uint64(), incarnation
+	cfg.Session.Engine, cfg.Session.Incarnation = id, incarnation
+	_, _ = crand.Read(cfg.Session.Seed[:]) // never fails
 	if cfg.SpinFor == 0 {
 		cfg.SpinFor = defaultSpinFor
 	}

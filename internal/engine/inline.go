@@ -50,6 +50,14 @@ func (e *Engine) insideHandler() bool {
 	return id != 0 && id == goroutineID()
 }
 
+// MayBlock returns an error when the calling goroutine runs an inline handler of this engine, which would wait for itself.
+func (e *Engine) MayBlock() error {
+	if e.insideHandler() {
+		return errInside
+	}
+	return nil
+}
+
 var stackBuffers = sync.Pool{New: func() any { return new([64]byte) }}
 
 // goroutineID reads the calling goroutine's number off its stack trace, the only place where the runtime tells it. It takes about a

@@ -169,14 +169,11 @@ func (e *Engine) pollFor(ctx context.Context, done func() bool) pollEnd {
 	canceled := ctx.Done()
 	since := e.now
 	for !done() {
-		if e.turn() {
+		worked := e.turn()
+		if worked {
 			since = e.now
-			if e.readied || e.core.Answering() > 0 {
-				runtime.Gosched()
-			}
-			continue
 		}
-		if e.core.Answering() > 0 || e.tidy() {
+		if worked && e.readied || e.core.Answering() > 0 || e.tidy() {
 			runtime.Gosched()
 		}
 		if canceled != nil {

@@ -192,6 +192,8 @@ func (e *Engine) linkEvents() {
 		switch ev.Kind {
 		case transport.Unreachable:
 			e.core.HandleUnreachable(e.now, &ev.Path, ev.Err)
+		case transport.MTUChanged:
+			e.core.HandleMTU(e.now, &ev.Path)
 		case transport.LinkDown:
 			if ev.Err != nil {
 				e.linkError(ev.Err)

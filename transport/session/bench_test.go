@@ -20,7 +20,7 @@ type memory struct {
 func newMemory(tb testing.TB) *memory {
 	m := &memory{}
 	a, b := sim.Pipe(sim.LinkOptions{Clock: func() transport.Time { return m.now }})
-	*m = memory{client: newNode(a, session.Config{Seed: 1, Incarnation: 1}), server: newNode(b, session.Config{Engine: 1, Seed: 2, Incarnation: 2})}
+	*m = memory{client: newNode(a, session.Config{Seed: seedOf(1), Incarnation: 1}), server: newNode(b, session.Config{Engine: 1, Seed: seedOf(2), Incarnation: 2})}
 	m.server.core.Listen(b.Addr().Port(), session.Listener{Security: wire.Insecure})
 	m.server.onEvent = func(ev session.Event) {
 		if ev.Kind == session.RequestArrived {

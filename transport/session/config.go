@@ -8,9 +8,9 @@ import (
 
 // Config sizes an endpoint and sets its times. A zero field takes its default.
 type Config struct {
-	Engine      uint8  // this endpoint's number in the process; it stands in every session ID
-	Seed        uint64 // for session IDs and tokens: random in production, fixed in a simulation
-	Incarnation uint64 // of the process: drawn anew at each start
+	Engine      uint8    // this endpoint's number in the process; it stands in every session ID
+	Seed        [32]byte // of session IDs and tokens, by ChaCha8: secret and random in production, fixed in a simulation
+	Incarnation uint64   // of the process: drawn anew at each start
 
 	Sessions        int    // open at once
 	Calls           int    // calls and requests at once, over all sessions

@@ -180,8 +180,16 @@ func (c *Conn) closedError() *Error {
 	return &err
 }
 
+// failure is a peer's status code where it cannot be OK.
+func failure(code uint32) Code {
+	if Code(code) == OK {
+		return Unavailable
+	}
+	return Code(code)
+}
+
 // handleClose takes the peer's word that the session is over.
 func (c *Conn) handleClose(now transport.Time, fr *wire.Frame) {
 	reason := fmt.Sprintf("the peer closed the session: %q", fr.Payload[:min(len(fr.Payload), maxReason)])
-	c.fail(now, &Error{Code: Code(fr.A), Outcome: MaybeExecuted, Reason: reason})
+	c.fail(now, &Error{Code: failure(fr.A), Outcome: MaybeExecuted, Reason: reason})
 }

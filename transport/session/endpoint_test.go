@@ -278,7 +278,7 @@ func TestPacketInSeveralBuffers(t *testing.T) {
 func TestPacketsOfOtherEndpoints(t *testing.T) {
 	const now = transport.Time(time.Hour)
 	link := sim.NewNetwork(1, sim.Faults{}).Link(serverAddr, sim.LinkOptions{})
-	e := session.New(link, session.Config{Engine: 3, Seed: 1, Incarnation: 1})
+	e := session.New(link, session.Config{Engine: 3, Seed: seedOf(1), Incarnation: 1})
 	receive := func(put func(b []byte) int) (transport.Frame, uint8, bool) {
 		var f transport.Frame
 		link.Alloc(&f)

@@ -140,7 +140,7 @@ func (c *Conn) handleAnswer(now transport.Time, h *wire.Handshake) {
 		c.enqueue()
 	case wire.Refuse:
 		reason := fmt.Sprintf("the server refused the session: %s", h.Payload[:min(len(h.Payload), maxReason)])
-		c.fail(now, &Error{Code: Code(h.Code), Outcome: NotExecuted, Reason: reason})
+		c.fail(now, &Error{Code: failure(h.Code), Outcome: NotExecuted, Reason: reason})
 	}
 }
 
@@ -266,7 +266,7 @@ func (e *Endpoint) handleReset(now transport.Time, f *transport.Frame, h *wire.H
 	c := e.peers[peerKey{ip: f.Path.RemoteIP, port: f.Path.RemotePort, id: h.Source}]
 	if c == nil || c.state != established {
 		e.stats.Stale++
-		return false
+		return !e.strays.take(now) // anyone can send such packets
 	}
 	if h.Incarnation != c.incarnation {
 		c.fail(now, errRestarted)

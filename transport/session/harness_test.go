@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -130,14 +131,14 @@ func newWorldOn(t testing.TB, seed uint64, f sim.Faults, client, server session.
 }
 
 func (w *world) startClient(seed uint64, cfg session.Config) {
-	cfg.Seed, cfg.Incarnation = seed, seed*2+1
+	cfg.Seed, cfg.Incarnation = seedOf(seed), seed*2+1
 	w.client = newNode(watch(w.t, w.net.Link(clientAddr, w.options)), cfg)
 	w.client.onEvent = w.clientEvent
 }
 
 func (w *world) startServer(incarnation uint64) {
 	cfg := w.serverCfg
-	cfg.Engine, cfg.Seed, cfg.Incarnation = 1, incarnation, incarnation
+	cfg.Engine, cfg.Seed, cfg.Incarnation = 1, seedOf(incarnation), incarnation
 	w.server = newNode(watch(w.t, w.net.Link(serverAddr, w.options)), cfg)
 	w.server.core.Listen(serverAddr.Port(), session.Listener{Security: wire.Insecure})
 	w.server.onEvent = w.serverEvent
@@ -343,6 +344,11 @@ func (n *node) next() transport.Time {
 		return max(at, n.pausedUntil)
 	}
 	return at
+}
+
+func seedOf(n uint64) (s [32]byte) {
+	binary.LittleEndian.PutUint64(s[:], n)
+	return s
 }
 
 func pattern(n int, seed byte) []byte {

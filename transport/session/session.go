@@ -16,6 +16,7 @@
 package session
 
 import (
+	"fmt"
 	"math/rand/v2"
 
 	"github.com/fastrpc/fastrpc/transport"
@@ -59,6 +60,7 @@ type Endpoint struct {
 	outLimit  int
 	inLimit   int
 	resets    bucket
+	strays    bucket // Resets for others
 
 	events    []Event
 	eventHead int
@@ -85,7 +87,7 @@ func New(frames Frames, cfg Config) *Endpoint {
 		cfg:       cfg,
 		frames:    frames,
 		caps:      caps,
-		random:    rand.New(rand.NewPCG(cfg.Seed, cfg.Incarnation)),
+		random:    rand.New(rand.NewChaCha8(cfg.Seed)),
 		bufs:      make([]buffer, caps.Frames),
 		garbage:   make([]transport.Frame, 0, caps.Frames),
 		pending:   make([]transport.Frame, 0, caps.Burst),
@@ -93,6 +95,7 @@ func New(frames Frames, cfg Config) *Endpoint {
 		listening: make(map[uint16]Listener),
 		events:    make([]Event, 0, 64),
 		resets:    bucket{rate: cfg.ResetsPerSecond},
+		strays:    bucket{rate: cfg.ResetsPerSecond},
 	}
 	for i := range e.secret {
 		e.secret[i] = byte(e.random.Uint32())
@@ -169,7 +172,7 @@ func (e *Endpoint) HandleStray(now transport.Time, f *transport.Frame) {
 // asked for a sign of life, because anyone can forge such a message.
 func (e *Endpoint) HandleUnreachable(now transport.Time, p *transport.Path, err error) {
 	for _, c := range e.conns {
-		if c == nil || c.path.RemoteIP != p.RemoteIP || c.path.RemotePort != p.RemotePort {
+		if c == nil || c.path.RemoteIP != p.RemoteIP || p.RemotePort != 0 && c.path.RemotePort != p.RemotePort {
 			continue
 		}
 		if c.state == connecting {
@@ -178,6 +181,20 @@ func (e *Endpoint) HandleUnreachable(now transport.Time, p *transport.Path, err 
 			c.misses = max(c.misses, e.cfg.Misses-1)
 			c.wantPing = true
 			c.enqueue()
+		}
+	}
+}
+
+// HandleMTU takes a link's word that a path, or every path where p names none, carries no more than p.MTU bytes a packet. Sessions whose
+// packets are longer end: what is on its way cannot be cut anew. Less than a session needs is not believed.
+func (e *Endpoint) HandleMTU(now transport.Time, p *transport.Path) {
+	if int(p.MTU) < minPacketBytes {
+		return
+	}
+	for _, c := range e.conns {
+		if c != nil && (p.RemoteIP == [16]byte{} || p.RemoteIP == c.path.RemoteIP) && c.packetBytes > int(p.MTU) {
+			c.fail(now, &Error{Code: Unavailable, Outcome: MaybeExecuted,
+				Reason: fmt.Sprintf("the path carries only %d bytes a packet now, and the session was opened for %d", p.MTU, c.packetBytes)})
 		}
 	}
 }

@@ -56,11 +56,13 @@ func (m *Method) Call(ctx context.Context, payload []byte, opts ...CallOption) (
 	}
 }
 
-// Draft is a request that is being built in place, in the frame that the network card will read. It ends with Call or Discard.
+// Draft is a request that is being built in place, in the frame that the network card will read. It is a lease that ends once, for all its
+// copies, with Call or Discard.
 type Draft struct {
-	m    *Method
-	b    *binding
-	call *engine.Call
+	m     *Method
+	b     *binding
+	call  *engine.Call
+	lease uint32
 }
 
 // Alloc takes a frame to build a request in; ctx bounds the look-up of the method and the opening of a session, where they are needed.
@@ -72,7 +74,7 @@ func (m *Method) Alloc(ctx context.Context) (Draft, error) {
 		}
 		k, cerr := b.conn.NewCall()
 		if cerr == nil {
-			return Draft{m: m, b: b, call: k}, nil
+			return Draft{m: m, b: b, call: k, lease: k.Lease()}, nil
 		}
 		if b.conn.Err() == nil || attempt > 0 {
 			return Draft{}, wrap(m.op, Unavailable, NotExecuted, cerr)
@@ -80,8 +82,20 @@ func (m *Method) Alloc(ctx context.Context) (Draft, error) {
 	}
 }
 
-// Bytes is where the request is to be written: as much as one packet holds. It may hold anything before.
-func (d Draft) Bytes() []byte { return d.call.Buffer() }
+// Bytes is where the request is to be written: as much as one packet holds. It may hold anything before. After Call or Discard it panics.
+func (d Draft) Bytes() []byte {
+	if d.call.Lease() != d.lease {
+		panic("fastrpc: a draft was used after its Call or Discard")
+	}
+	return d.call.Buffer()
+}
+
+// end ends the lease.
+func (d Draft) end() {
+	if !d.call.EndLease(d.lease) {
+		panic("fastrpc: a draft was used after its Call or Discard")
+	}
+}
 
 // Call sends the first n bytes and waits for the reply, as Method.Call does.
 func (d Draft) Call(ctx context.Context, n int, opts ...CallOption) (Reply, error) {
@@ -93,6 +107,7 @@ func (d Draft) Call(ctx context.Context, n int, opts ...CallOption) (Reply, erro
 	if n < 0 || n > len(d.Bytes()) {
 		panic("fastrpc: more bytes than the draft has")
 	}
+	d.end()
 	k, cerr := d.b.conn.CallBuilt(ctx, now, d.call, d.b.number, n, deadline)
 	if cerr != nil {
 		return Reply{}, wrap(d.m.op, Unavailable, NotExecuted, cerr)
@@ -101,25 +116,34 @@ func (d Draft) Call(ctx context.Context, n int, opts ...CallOption) (Reply, erro
 }
 
 // Discard gives the frame back unsent.
-func (d Draft) Discard() { d.b.conn.Discard(d.call) }
+func (d Draft) Discard() {
+	d.end()
+	d.b.conn.Discard(d.call)
+}
 
 // deadline reads the clock and returns when the call has to end, 0 for never.
 func (m *Method) deadline(ctx context.Context, opts []CallOption) (now, at transport.Time, err error) {
 	now = transport.Now()
 	for i := range opts {
-		if d := opts[i].timeout; d != 0 && (at == 0 || now.Add(d) < at) {
-			at = now.Add(d)
+		if d := opts[i].timeout; d != 0 {
+			at = sooner(at, now, d)
 		}
 	}
 	if d, ok := ctx.Deadline(); ok {
-		if t := now.Add(time.Until(d)); at == 0 || t < at {
-			at = t
-		}
+		at = sooner(at, now, time.Until(d))
 	}
 	if err := ctx.Err(); err != nil {
 		return now, 0, wrap(m.op, Canceled, NotExecuted, err)
 	}
 	return now, at, nil
+}
+
+// sooner returns the earlier of at and now+d, where 0 stands for never. So does a sum beyond the end of time.
+func sooner(at, now transport.Time, d time.Duration) transport.Time {
+	if t := now.Add(d); (at == 0 || t < at) && (d < 0 || t > now) {
+		return t
+	}
+	return at
 }
 
 // bind returns the method's number in the present session.

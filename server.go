@@ -169,10 +169,18 @@ func (s *Server) serve(p transport.Port, local uint16, why string) error {
 var errShutdown = &engine.CallError{Code: engine.Code(Unavailable), Outcome: engine.NotExecuted, Reason: "the server is shut down"}
 
 // Shutdown drains: new sessions and requests are refused, as not executed, and those being handled may finish until ctx is over. Then it
-// closes every session, port and link. A second Shutdown waits for the first.
+// closes every session, port and link. A second Shutdown waits for the first. An inline handler cannot call it.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	ports := s.ports
+	for _, p := range ports {
+		for _, e := range p.engines {
+			if err := e.MayBlock(); err != nil {
+				s.mu.Unlock()
+				return wrap("shutdown", FailedPrecondition, OutcomeUnknown, err)
+			}
+		}
+	}
 	if s.draining.Swap(true) {
 		s.mu.Unlock()
 		select {

@@ -3,6 +3,7 @@ package fastrpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,14 +20,25 @@ type Client struct {
 	port    transport.Port
 	why     string
 	engines []*engine.Engine
-	conn    chan *engine.Conn // holds the session; whoever has taken it out is replacing it
-	closed  chan struct{}
+
+	mu     sync.Mutex
+	conn   *engine.Conn // the last session
+	redial *redial      // of the next one, while there is one in progress
+	closed bool
 
 	closing  sync.Once
 	closeErr error
 }
 
-// dialTimeout bounds a dial whose context has no deadline.
+// redial opens a session for all who wait for one.
+type redial struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the rest is set
+	conn   *engine.Conn
+	err    error
+}
+
+// dialTimeout bounds a dial whose context has no deadline, and those that replace a session.
 const dialTimeout = 5 * time.Second
 
 // Dial connects to a server, such as xdp://192.0.2.7:9000, and returns when the session is established. Credentials are to be chosen:
@@ -49,7 +61,7 @@ func dial(ctx context.Context, target string, cfg config) (*Client, error) {
 	}
 	ctx, cancel := boundDial(ctx)
 	defer cancel()
-	c := &Client{target: t, conn: make(chan *engine.Conn, 1), closed: make(chan struct{})}
+	c := &Client{target: t}
 	if c.remote, err = resolveHost(ctx, t); err != nil {
 		return nil, err
 	}
@@ -61,14 +73,12 @@ func dial(ctx context.Context, target string, cfg config) (*Client, error) {
 	if c.engines, err = acquire(c.port, cfg.engine); err != nil {
 		return nil, err
 	}
-	conn, err := c.engines[0].Dial(ctx, c.port.Local(), c.remote)
-	if err != nil {
+	if c.conn, err = c.engines[0].Dial(ctx, c.port.Local(), c.remote); err != nil {
 		if e := releasePort(c.port, c.engines); e != nil {
 			err = errors.Join(err, e)
 		}
 		return nil, err
 	}
-	c.conn <- conn
 	return c, nil
 }
 
@@ -106,44 +116,81 @@ func releasePort(p transport.Port, engines []*engine.Engine) error {
 	return err
 }
 
-// session returns a session that is not known to be over, and opens one when there is none.
+// session returns a session that is not known to be over. When there is none it waits, until ctx is over, for one to be opened; those who
+// wait share one attempt and its result.
 func (c *Client) session(ctx context.Context) (*engine.Conn, error) {
-	select {
-	case <-c.closed:
-		return nil, errClientClosed
-	default:
+	r, conn, err := c.joinRedial()
+	if r == nil {
+		return conn, err
 	}
-	var conn *engine.Conn
 	select {
-	case conn = <-c.conn:
+	case <-r.done:
+		return r.conn, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-c.closed:
-		return nil, errClientClosed
 	}
-	defer func() { c.conn <- conn }()
-	if conn.Err() == nil {
-		return conn, nil
+}
+
+// joinRedial returns the session, or else the attempt to open one, which it begins where there is none.
+func (c *Client) joinRedial() (*redial, *engine.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, errClientClosed
 	}
-	ctx, cancel := boundDial(ctx)
-	defer cancel()
-	fresh, err := conn.Engine().Dial(ctx, c.port.Local(), c.remote)
-	if err != nil {
-		return nil, err
+	if c.conn.Err() == nil {
+		return nil, c.conn, nil
 	}
-	conn = fresh
-	return conn, nil
+	if err := c.conn.Engine().MayBlock(); err != nil {
+		return nil, nil, err
+	}
+	if c.redial == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+		c.redial = &redial{cancel: cancel, done: make(chan struct{})}
+		go c.replace(ctx, c.redial, c.conn.Engine())
+	}
+	return c.redial, nil, nil
+}
+
+// replace opens a session in place of the one that is over. It is bounded by ctx alone, not by those who wait: they come and go.
+func (c *Client) replace(ctx context.Context, r *redial, e *engine.Engine) {
+	defer close(r.done)
+	defer r.cancel()
+	conn, err := e.Dial(ctx, c.port.Local(), c.remote)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.redial = nil
+	switch {
+	case err == nil:
+		r.conn, c.conn = conn, conn
+	case c.closed:
+		r.err = errClientClosed
+	case ctx.Err() != nil: // a deadline, but none of those who wait
+		r.err = &engine.CallError{Code: engine.Code(Unavailable), Outcome: engine.NotExecuted,
+			Reason: fmt.Sprintf("no new session within %v: %v", dialTimeout, err)}
+	default:
+		r.err = err
+	}
 }
 
 var errClientClosed = &engine.CallError{Code: engine.Code(Canceled), Outcome: engine.NotExecuted, Reason: "the client is closed"}
 
 // Close ends the session. Calls in progress end as Canceled. Replies that are not yet released can
-// still be read; the memory of the packets stays until they are.
+// still be read; the memory of the packets stays until they are. An inline handler on the same queue cannot call it.
 func (c *Client) Close() error {
+	if err := c.engines[0].MayBlock(); err != nil {
+		return wrap("close", FailedPrecondition, NotExecuted, err)
+	}
 	c.closing.Do(func() {
-		conn := <-c.conn // from whoever replaces it
-		close(c.closed)
-		conn.Close("the client was closed")
+		c.mu.Lock()
+		c.closed = true
+		r := c.redial
+		c.mu.Unlock()
+		if r != nil {
+			r.cancel()
+			<-r.done
+		}
+		c.conn.Close("the client was closed")
 		c.closeErr = wrap("close", Internal, OutcomeUnknown, releasePort(c.port, c.engines))
 	})
 	return c.closeErr

@@ -305,3 +305,43 @@ func TestPacketsOfOtherEndpoints(t *testing.T) {
 		t.Errorf("a Reset of an unknown session is said to be of %d, ours %v", owner, ours)
 	}
 }
+
+// TestPathShrinks: a session whose packets no longer fit its path ends, and says so; less than any session needs is not believed.
+func TestPathShrinks(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	path := w.conn.Path()
+	for _, small := range []uint16{0, 100, path.MTU} {
+		path.MTU = small
+		w.client.core.HandleMTU(w.net.Now(), &path)
+		if !w.conn.Established() {
+			t.Fatalf("the session ended at %d bytes", small)
+		}
+	}
+	w.call("a", 1, []byte("x"), 0)
+	path.MTU = 1200
+	w.client.core.HandleMTU(w.net.Now(), &path)
+	k := w.wait("a", time.Millisecond)
+	if err := k.Err(); err == nil || err.Code != session.Unavailable || err.Outcome != session.NotExecuted {
+		t.Error(describe(k))
+	}
+	k.Release()
+	if w.conn.Established() {
+		t.Error("the session goes on")
+	}
+}
+
+// TestFailureIsNeverOK: whatever status a peer gives as it ends a session, the calls in it have failed.
+func TestFailureIsNeverOK(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.establish()
+	w.serve = func(*session.Call) {}
+	w.call("a", 1, []byte("x"), 0)
+	w.run(time.Millisecond, nil)
+	w.server.core.Conns(func(c *session.Conn) { c.Close(w.net.Now(), session.OK, "") })
+	k := w.wait("a", 10*time.Millisecond)
+	if k.Err() == nil || k.Err().Code != session.Unavailable {
+		t.Error(describe(k))
+	}
+	k.Release()
+}

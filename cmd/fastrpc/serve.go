@@ -93,7 +93,7 @@ func checkInsecure(insecure bool) error {
 func checkTarget(target string) error {
 	t, err := transport.ParseTarget(target)
 	if err != nil {
-		return usageError{err}
+		return usageError{fmt.Errorf("address %q: %w", target, err)}
 	}
 	if !slices.Contains(schemes(), t.Scheme) {
 		return usageError{fmt.Errorf("%s: scheme %q is none of %s", target, t.Scheme, strings.Join(schemes(), ", "))}

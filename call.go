@@ -126,24 +126,21 @@ func (m *Method) deadline(ctx context.Context, opts []CallOption) (now, at trans
 	now = transport.Now()
 	for i := range opts {
 		if d := opts[i].timeout; d != 0 {
-			at = sooner(at, now, d)
+			if t := now.Add(d); (at == 0 || t < at) && (t > now || d < 0) { // a sum beyond the end of time is never
+				at = t
+			}
 		}
 	}
 	if d, ok := ctx.Deadline(); ok {
-		at = sooner(at, now, time.Until(d))
+		d := time.Until(d)
+		if t := now.Add(d); (at == 0 || t < at) && (t > now || d < 0) {
+			at = t
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return now, 0, wrap(m.op, Canceled, NotExecuted, err)
 	}
 	return now, at, nil
-}
-
-// sooner returns the earlier of at and now+d, where 0 stands for never. So does a sum beyond the end of time.
-func sooner(at, now transport.Time, d time.Duration) transport.Time {
-	if t := now.Add(d); (at == 0 || t < at) && (d < 0 || t > now) {
-		return t
-	}
-	return at
 }
 
 // bind returns the method's number in the present session.

@@ -169,11 +169,14 @@ func (e *Engine) pollFor(ctx context.Context, done func() bool) pollEnd {
 	canceled := ctx.Done()
 	since := e.now
 	for !done() {
-		worked := e.turn()
-		if worked {
-			since = e.now
-		}
-		if worked && e.readied || e.core.Answering() > 0 || e.tidy() {
+		if e.turn() {
+			if since = e.now; done() {
+				break
+			}
+			if e.readied || e.core.Answering() > 0 {
+				runtime.Gosched()
+			}
+		} else if e.tidy() || e.core.Answering() > 0 {
 			runtime.Gosched()
 		}
 		if canceled != nil {

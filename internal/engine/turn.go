@@ -81,7 +81,7 @@ func (e *Engine) keepHouse(readClock bool) (worked bool) {
 	return worked
 }
 
-// tidy tells whether the last turn kept house: every tidyAfter while nothing comes.
+// tidy tells whether the last turn, an empty one, kept house: every tidyAfter while nothing comes.
 func (e *Engine) tidy() bool { return e.patience == e.patient }
 
 // adapt finds how many empty turns make up tidyAfter: a turn costs some 25 ns where packets lie in memory, and a system call's time where a

@@ -11,19 +11,20 @@ import (
 
 // token is held by whoever polls.
 type token struct {
-	held atomic.Bool
-	_    [63]byte // what others write to stays off this line
+	turns atomic.Uint32 // odd while it is held; grows with each change of hands
+	_     [60]byte      // what others write to stays off this line
 }
 
 // acquire takes the token, if it is free.
 func (t *token) acquire() bool {
 	step("acquire")
-	return !t.held.Load() && t.held.CompareAndSwap(false, true)
+	n := t.turns.Load()
+	return n%2 == 0 && t.turns.CompareAndSwap(n, n+1)
 }
 
 func (t *token) free() {
 	step("free")
-	t.held.Store(false)
+	t.turns.Store(t.turns.Load() + 1) // nobody else writes while it is held
 }
 
 // keeper is the goroutine that polls when no caller does.
@@ -41,7 +42,6 @@ type keeper struct {
 	until  atomic.Int64  // while waiting: when it will look by itself; 0: never
 	signal chan struct{} // holds one wake-up for a keeper that stands by
 	gone   chan struct{} // closed when the goroutine has ended
-	leads  atomic.Uint32 // counts the callers that polled
 }
 
 const (
@@ -108,8 +108,8 @@ func (e *Engine) keep() {
 			}
 		}
 		for {
-			leads := e.keeper.leads.Load()
-			if e.keeper.doze(timer) || e.keeper.leads.Load() == leads || e.stopped.Load() {
+			turns := e.token.turns.Load()
+			if e.keeper.doze(timer) || e.token.turns.Load() == turns || e.stopped.Load() {
 				break // signalled, or the callers have been quiet for a tick
 			}
 		}
@@ -231,7 +231,6 @@ func (e *Engine) release() {
 	busy := e.listening.Load() > 0 || e.core.Busy()
 	unsent := e.core.Unsent()
 	e.forgetHolder()
-	k.leads.Add(1)
 	e.token.free()
 	step("look again")
 	queued := !e.submit.Empty() || !e.inbox.Empty()

@@ -246,6 +246,6 @@ func explore(x *explorer, e *Engine, link *fakeLink, submitters, each, packets, 
 		keeperThread.resume <- struct{}{}
 		<-x.yielded
 	}
-	e.token.held.Store(false)
+	e.token = token{}
 	return ok
 }

@@ -36,7 +36,9 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 		return
 	}
 	c.heard(now)
-	c.owd.sample(now, f.Stamp, h.Stamp)
+	if !c.client {
+		c.owd.sample(now, f.Stamp, h.Stamp) // for the deadlines of requests
+	}
 	urgent, elicits, ok := c.handleFrames(now, f, body[wire.DataHeaderBytes:], h.Stamp)
 	if c.state == closed {
 		return

@@ -4,12 +4,10 @@ import "github.com/fastrpc/fastrpc/transport/session"
 
 // What the engine's users need of the session core, under the engine's name.
 type (
-	Call          = session.Call
-	CallError     = session.Error
-	Code          = session.Code
-	Outcome       = session.Outcome
-	SessionConfig = session.Config
-	SessionStats  = session.Stats
+	Call      = session.Call
+	CallError = session.Error
+	Code      = session.Code
+	Outcome   = session.Outcome
 )
 
 // The outcomes of a failed call.

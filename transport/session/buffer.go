@@ -85,16 +85,6 @@ func (e *Endpoint) HandleCompleted(fs []transport.Frame) {
 	}
 }
 
-// InFlight tells whether any frame that was handed to the link has not completed; it is meant for tests and costs a scan.
-func (e *Endpoint) InFlight() bool {
-	for i := range e.bufs {
-		if e.bufs[i].flight {
-			return true
-		}
-	}
-	return false
-}
-
 // queue hands a built packet of n bytes to the link's burst.
 func (e *Endpoint) queue(id int32, n int, p *transport.Path) {
 	b := &e.bufs[id]

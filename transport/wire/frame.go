@@ -5,35 +5,54 @@ import "encoding/binary"
 // FrameType tells the frames of a data packet apart.
 type FrameType uint8
 
-// The frames. A message that does not fit into one packet begins with a Request or Reply frame that has FlagMore, whose payload opens with
-// the message's total length (4 bytes), and goes on in Fragment frames; they may arrive in any order.
+// The frames. A message that does not fit into one packet begins with a Request, Reply or Message frame that has FlagMore, whose payload
+// opens with the message's total length (4 bytes), and goes on in Fragment frames of any length; they may arrive in any order.
 const (
-	// Request opens a call. A: the method's number; B: remaining time in µs, 0 for no deadline.
+	// Request opens a call. A: the method's number; B: remaining time in µs, 0 for no deadline. With FlagStream it opens a stream and has no
+	// payload: the stream's messages follow in Message frames.
 	Request FrameType = 1
-	// Reply ends a call. A: the status code.
+	// Reply ends a call. A: the status code. With FlagStream it is the trailer of a stream; B: how many messages the server sent before it.
 	Reply FrameType = 2
-	// Fragment is a later part of a message, from the client the request's, from the server the reply's. A: offset; B: total length.
+	// Fragment is a later part of a message, from the client the request's, from the server the reply's. A: offset; B: total length. With
+	// FlagStream the payload opens with the number of the stream's message that it belongs to (4 bytes).
 	Fragment FrameType = 3
-	// Probe asks the server to send a finished call's reply again.
+	// Probe asks the server for the state of a call: a finished one's reply is sent again.
 	Probe FrameType = 4
-	// Cancel tells the server that nobody waits for the call any more.
+	// Cancel ends a call or stream that the other end still works on. A: a status code.
 	Cancel FrameType = 5
 	// Ping asks for an acknowledgement.
 	Ping FrameType = 6
 	// Close ends the session. A: a status code; the payload says why.
 	Close FrameType = 7
+	// Grant allows the sender of a long message to send its bytes below A, an offset that never moves back. B: the number of the message on
+	// its stream, with FlagStream; 0 for a unary message.
+	Grant FrameType = 8
+	// Message is one message of a stream, or with FlagMore its first part. A: its number in its direction, from 0.
+	Message FrameType = 9
+	// End says that the client sends no more messages on a stream. A: how many it sent.
+	End FrameType = 10
+	// Window allows messages on a stream with numbers below A, which never moves back.
+	Window FrameType = 11
+	// Challenge asks a client that came from a new address to return A and B, 64 random bits, from there.
+	Challenge FrameType = 12
+	// Response returns A and B of a Challenge.
+	Response FrameType = 13
 
-	maxFrameType = Close
+	maxFrameType = Response
 )
 
 // Flags of a frame.
 const (
-	FlagMore        = 1 << 0 // Request, Reply: fragments follow
+	FlagMore        = 1 << 0 // Request, Reply, Message: fragments follow
 	FlagNotExecuted = 1 << 1 // Reply: refused before the handler ran
+	FlagStream      = 1 << 2 // Request, Reply, Fragment, Grant: of a stream
 )
 
-// TotalBytes is the length of the total that precedes the payload of a frame with FlagMore.
-const TotalBytes = 4
+// What precedes the bytes of a message in some payloads.
+const (
+	TotalBytes  = 4 // the message's total length, in a frame with FlagMore
+	NumberBytes = 4 // the message's number, in a Fragment with FlagStream
+)
 
 // Frame is one frame of a data packet:
 //
@@ -83,13 +102,18 @@ func (f *Frame) Next(b []byte) (rest []byte, ok bool) {
 }
 
 // CutTotal takes the total length off the payload of a frame with FlagMore.
-func (f *Frame) CutTotal() (total uint32, ok bool) {
-	if len(f.Payload) < TotalBytes {
+func (f *Frame) CutTotal() (total uint32, ok bool) { return f.cut() }
+
+// CutNumber takes the message's number off the payload of a Fragment with FlagStream.
+func (f *Frame) CutNumber() (number uint32, ok bool) { return f.cut() }
+
+func (f *Frame) cut() (v uint32, ok bool) {
+	if len(f.Payload) < 4 {
 		return 0, false
 	}
-	total = binary.LittleEndian.Uint32(f.Payload)
-	f.Payload = f.Payload[TotalBytes:]
-	return total, true
+	v = binary.LittleEndian.Uint32(f.Payload)
+	f.Payload = f.Payload[4:]
+	return v, true
 }
 
 // A call's number holds its slot, below Slots, and the slot's sequence number, which grows by one with each call in it.

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// goldenFrames is one frame of each type, with its bytes.
+// goldenFrames is at least one frame of each type, with its bytes.
 var goldenFrames = []struct {
 	name  string
 	frame Frame
@@ -25,6 +25,22 @@ var goldenFrames = []struct {
 	{"cancel", Frame{Type: Cancel, Call: CallID(7, 1)}, "05 00 0000 01007000 00000000 00000000"},
 	{"ping", Frame{Type: Ping}, "06 00 0000 00000000 00000000 00000000"},
 	{"close", Frame{Type: Close, A: 14, Payload: []byte("bye")}, "07 00 0300 00000000 0e000000 00000000 627965"},
+	{"opening of a stream", Frame{Type: Request, Flags: FlagStream, Call: CallID(1, 2), A: 0x11121314, B: 0x21222324},
+		"01 04 0000 02001000 14131211 24232221"},
+	{"trailer", Frame{Type: Reply, Flags: FlagStream, Call: CallID(1, 2), A: 5, B: 0x21222324, Payload: []byte("no")},
+		"02 04 0200 02001000 05000000 24232221 6e6f"},
+	{"fragment of a stream", Frame{Type: Fragment, Flags: FlagStream, Call: CallID(0, 1), A: 0x500, B: 0x1234, Payload: []byte{7, 0, 0, 0, 9}},
+		"03 04 0500 01000000 00050000 34120000 07000000 09"},
+	{"cancel with a code", Frame{Type: Cancel, Call: CallID(7, 1), A: 1}, "05 00 0000 01007000 01000000 00000000"},
+	{"grant", Frame{Type: Grant, Call: CallID(7, 1), A: 0x31323334}, "08 00 0000 01007000 34333231 00000000"},
+	{"grant on a stream", Frame{Type: Grant, Flags: FlagStream, Call: CallID(7, 1), A: 0x31323334, B: 6}, "08 04 0000 01007000 34333231 06000000"},
+	{"message", Frame{Type: Message, Call: CallID(7, 1), A: 6, Payload: []byte("abc")}, "09 00 0300 01007000 06000000 00000000 616263"},
+	{"first part of a message", Frame{Type: Message, Flags: FlagMore, Call: CallID(7, 1), A: 6, Payload: []byte{0x39, 0x30, 0, 0, 'x'}},
+		"09 01 0500 01007000 06000000 00000000 39300000 78"},
+	{"end", Frame{Type: End, Call: CallID(7, 1), A: 7}, "0a 00 0000 01007000 07000000 00000000"},
+	{"window", Frame{Type: Window, Call: CallID(7, 1), A: 0x41}, "0b 00 0000 01007000 41000000 00000000"},
+	{"challenge", Frame{Type: Challenge, A: 0x11121314, B: 0x21222324}, "0c 00 0000 00000000 14131211 24232221"},
+	{"response", Frame{Type: Response, A: 0x11121314, B: 0x21222324}, "0d 00 0000 00000000 14131211 24232221"},
 }
 
 func putFrame(f *Frame) []byte {
@@ -82,7 +98,7 @@ func TestUnknownFrameTypes(t *testing.T) {
 	for typ := range 256 {
 		b[0] = byte(typ)
 		var f Frame
-		if _, ok := f.Next(b); ok != (typ >= 1 && typ <= 7) {
+		if _, ok := f.Next(b); ok != (typ >= 1 && typ <= 13) {
 			t.Errorf("type %d: %v", typ, ok)
 		}
 	}
@@ -91,7 +107,7 @@ func TestUnknownFrameTypes(t *testing.T) {
 func TestFrameRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	for range 1000 {
-		want := Frame{Type: FrameType(1 + r.IntN(7)), Flags: uint8(r.Uint32()), Call: r.Uint32(), A: r.Uint32(), B: r.Uint32(), Payload: make([]byte, r.IntN(100))}
+		want := Frame{Type: FrameType(1 + r.IntN(13)), Flags: uint8(r.Uint32()), Call: r.Uint32(), A: r.Uint32(), B: r.Uint32(), Payload: make([]byte, r.IntN(100))}
 		var got Frame
 		if rest, ok := got.Next(append(putFrame(&want), "tail"...)); !ok || string(rest) != "tail" || !equalFrames(&got, &want) {
 			t.Fatalf("got %+v, want %+v", got, want)
@@ -110,6 +126,16 @@ func TestCutTotal(t *testing.T) {
 		total, ok := f.CutTotal()
 		if ok != (n >= TotalBytes) || ok && (total != 0x04030201 || len(f.Payload) != n-TotalBytes) {
 			t.Errorf("of %d bytes: total %#x, %v, %d left", n, total, ok, len(f.Payload))
+		}
+	}
+}
+
+func TestCutNumber(t *testing.T) {
+	for n := range 8 {
+		f := Frame{Payload: []byte{1, 2, 3, 4, 5, 6, 7, 8}[:n]}
+		number, ok := f.CutNumber()
+		if ok != (n >= NumberBytes) || ok && (number != 0x04030201 || len(f.Payload) != n-NumberBytes) {
+			t.Errorf("of %d bytes: number %#x, %v, %d left", n, number, ok, len(f.Payload))
 		}
 	}
 }

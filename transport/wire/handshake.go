@@ -14,6 +14,9 @@ const (
 // HandshakeBytes is the fixed part of Hello, Accept, Retry, Refuse and Reset.
 const HandshakeBytes = 64
 
+// reservedOffset is where what no field of the fixed part uses begins.
+const reservedOffset = 58
+
 // MaxPayloadBytes bounds a handshake packet's variable part.
 const MaxPayloadBytes = 1024
 
@@ -37,24 +40,25 @@ const HelloBytes = 256
 //	| largest message           |packet, max. | idle, s   |
 //	+---------------------------+-------------+-----------+
 //	| code                      | ack delay, µs           |
-//	+---------------------------+-------------------------+
-//	| reserved, 0                                         |
-//	+-----------------------------------------------------+
+//	+-------------+-------------+-------------------------+
+//	| stream win. | reserved, 0                           |
+//	+-------------+---------------------------------------+
 //	| payload: token, reason, or key exchange; padding    |
 type Handshake struct {
-	Kind        Kind
-	Security    Security
-	Calls       uint32
-	Session     uint64
-	Source      uint64
-	Incarnation uint64
-	Echo        uint64
-	MaxMessage  uint32
-	MaxPacket   uint16
-	IdleSeconds uint16
-	Code        uint32
-	AckDelay    uint32
-	Payload     []byte
+	Kind         Kind
+	Security     Security
+	Calls        uint32
+	Session      uint64
+	Source       uint64
+	Incarnation  uint64
+	Echo         uint64
+	MaxMessage   uint32
+	MaxPacket    uint16
+	IdleSeconds  uint16
+	Code         uint32
+	AckDelay     uint32
+	StreamWindow uint16 // messages that the sender of this takes on a new stream before it sends a Window
+	Payload      []byte
 }
 
 // Put writes the whole packet with its checksum to b and returns its length, 0 when b is too small or the payload too long.
@@ -67,7 +71,7 @@ func (h *Handshake) Put(b []byte) int {
 		return 0
 	}
 	b = b[:n]
-	clear(b[HandshakeBytes-8:])
+	clear(b[reservedOffset:])
 	b[0] = Version<<4 | uint8(h.Kind)
 	b[1] = uint8(h.Security)
 	binary.LittleEndian.PutUint16(b[2:], uint16(len(h.Payload)))
@@ -81,6 +85,7 @@ func (h *Handshake) Put(b []byte) int {
 	binary.LittleEndian.PutUint16(b[46:], h.IdleSeconds)
 	binary.LittleEndian.PutUint32(b[48:], h.Code)
 	binary.LittleEndian.PutUint32(b[52:], h.AckDelay)
+	binary.LittleEndian.PutUint16(b[56:], h.StreamWindow)
 	copy(b[HandshakeBytes:], h.Payload)
 	Sum(b)
 	return n
@@ -101,19 +106,20 @@ func (h *Handshake) Parse(b []byte) bool {
 		return false
 	}
 	*h = Handshake{
-		Kind:        kind,
-		Security:    Security(b[1]),
-		Calls:       binary.LittleEndian.Uint32(b[4:]),
-		Session:     binary.LittleEndian.Uint64(b[8:]),
-		Source:      binary.LittleEndian.Uint64(b[16:]),
-		Incarnation: binary.LittleEndian.Uint64(b[24:]),
-		Echo:        binary.LittleEndian.Uint64(b[32:]),
-		MaxMessage:  binary.LittleEndian.Uint32(b[40:]),
-		MaxPacket:   binary.LittleEndian.Uint16(b[44:]),
-		IdleSeconds: binary.LittleEndian.Uint16(b[46:]),
-		Code:        binary.LittleEndian.Uint32(b[48:]),
-		AckDelay:    binary.LittleEndian.Uint32(b[52:]),
-		Payload:     b[HandshakeBytes : HandshakeBytes+n : HandshakeBytes+n],
+		Kind:         kind,
+		Security:     Security(b[1]),
+		Calls:        binary.LittleEndian.Uint32(b[4:]),
+		Session:      binary.LittleEndian.Uint64(b[8:]),
+		Source:       binary.LittleEndian.Uint64(b[16:]),
+		Incarnation:  binary.LittleEndian.Uint64(b[24:]),
+		Echo:         binary.LittleEndian.Uint64(b[32:]),
+		MaxMessage:   binary.LittleEndian.Uint32(b[40:]),
+		MaxPacket:    binary.LittleEndian.Uint16(b[44:]),
+		IdleSeconds:  binary.LittleEndian.Uint16(b[46:]),
+		Code:         binary.LittleEndian.Uint32(b[48:]),
+		AckDelay:     binary.LittleEndian.Uint32(b[52:]),
+		StreamWindow: binary.LittleEndian.Uint16(b[56:]),
+		Payload:      b[HandshakeBytes : HandshakeBytes+n : HandshakeBytes+n],
 	}
 	return true
 }

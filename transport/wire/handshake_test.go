@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-// goldenFields is what all handshake packets of the tests have in common, with the 56 bytes that follow the payload's length.
+// goldenFields is what all handshake packets of the tests have in common, with the 60 bytes that follow the payload's length.
 func goldenFields(kind Kind, payload string) Handshake {
 	h := Handshake{
 		Kind: kind, Security: TLS, Calls: 0x04030201, Session: 0x0c0b0a0908070605, Source: 0x14131211100f0e0d,
 		Incarnation: 0x1c1b1a1918171615, Echo: 0x24232221201f1e1d, MaxMessage: 0x28272625, MaxPacket: 0x2a29, IdleSeconds: 0x2c2b,
-		Code: 0x302f2e2d, AckDelay: 0x34333231,
+		Code: 0x302f2e2d, AckDelay: 0x34333231, StreamWindow: 0x3635,
 	}
 	if payload != "" {
 		h.Payload = []byte(payload)
@@ -30,7 +30,8 @@ const goldenFieldsHex = `
 	2b 2c                   # idle, s
 	2d 2e 2f 30             # code
 	31 32 33 34             # acknowledgement delay, µs
-	00 00 00 00 00 00 00 00 # reserved
+	35 36                   # messages on a new stream
+	00 00 00 00 00 00       # reserved
 `
 
 func TestGoldenHandshakes(t *testing.T) {
@@ -40,12 +41,12 @@ func TestGoldenHandshakes(t *testing.T) {
 		payload       string
 		before, after string // the four bytes that open the packet, and what follows the fixed part
 	}{
-		{"hello", Hello, "", "12 01 0000", strings.Repeat("00", 188) + "a84a7fcb"},
-		{"hello with a token", Hello, "token", "12 01 0500", "746f6b656e" + strings.Repeat("00", 183) + "38d187b9"},
-		{"accept", Accept, "", "13 01 0000", "197c0c26"},
-		{"retry", Retry, "token", "14 01 0500", "746f6b656e bdc00c7d"},
-		{"refuse", Refuse, "no", "15 01 0200", "6e6f 54df248c"},
-		{"reset", Reset, "", "16 01 0000", "e259d587"},
+		{"hello", Hello, "", "12 01 0000", strings.Repeat("00", 188) + "3ffda44e"},
+		{"hello with a token", Hello, "token", "12 01 0500", "746f6b656e" + strings.Repeat("00", 183) + "af665c3c"},
+		{"accept", Accept, "", "13 01 0000", "240abd13"},
+		{"retry", Retry, "token", "14 01 0500", "746f6b656e 1caef107"},
+		{"refuse", Refuse, "no", "15 01 0200", "6e6f 90716f5b"},
+		{"reset", Reset, "", "16 01 0000", "df2f64b2"},
 	} {
 		t.Run(g.name, func(t *testing.T) {
 			want := golden(t, g.before+"\n"+goldenFieldsHex+g.after)
@@ -71,7 +72,7 @@ func equalHandshakes(a, b *Handshake) bool {
 	x.Payload, y.Payload = nil, nil
 	return bytes.Equal(a.Payload, b.Payload) && x.Kind == y.Kind && x.Security == y.Security && x.Calls == y.Calls && x.Session == y.Session &&
 		x.Source == y.Source && x.Incarnation == y.Incarnation && x.Echo == y.Echo && x.MaxMessage == y.MaxMessage && x.MaxPacket == y.MaxPacket &&
-		x.IdleSeconds == y.IdleSeconds && x.Code == y.Code && x.AckDelay == y.AckDelay
+		x.IdleSeconds == y.IdleSeconds && x.Code == y.Code && x.AckDelay == y.AckDelay && x.StreamWindow == y.StreamWindow
 }
 
 // TestHandshakeTruncatedAndSummed cuts packets and gives them a right checksum again, as a hostile sender would.

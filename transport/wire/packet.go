@@ -40,6 +40,7 @@ const (
 const (
 	FlagPhase = 1 << 0 // the key phase, for sealed packets
 	FlagAck   = 1 << 1 // AckDelay, AckLargest and AckBits are valid
+	FlagCE    = 1 << 2 // of the packets acknowledged here for the first time, some bore the mark CE (RFC 3168, section 5)
 )
 
 // DataHeader opens a data packet:

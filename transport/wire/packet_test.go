@@ -31,13 +31,13 @@ func same(t *testing.T, what string, got, want []byte) {
 }
 
 var goldenHeader = DataHeader{
-	Flags: FlagPhase | FlagAck, AckDelay: 0x0201, Number: 0x06050403, Session: 0x0e0d0c0b0a090807,
+	Flags: FlagPhase | FlagAck | FlagCE, AckDelay: 0x0201, Number: 0x06050403, Session: 0x0e0d0c0b0a090807,
 	AckLargest: 0x1211100f, Stamp: 0x16151413, AckBits: 0x1e1d1c1b1a191817,
 }
 
 const goldenHeaderHex = `
 	11                      # version 1, data
-	03                      # key phase, acknowledgement
+	07                      # key phase, acknowledgement, congestion
 	01 02                   # acknowledgement delay, µs
 	03 04 05 06             # packet number
 	07 08 09 0a 0b 0c 0d 0e # receiver's session ID

@@ -88,17 +88,24 @@ func (f *Frame) Next(b []byte) (rest []byte, ok bool) {
 	if len(b) < FrameHeaderBytes {
 		return nil, false
 	}
-	n := FrameHeaderBytes + int(binary.LittleEndian.Uint16(b[2:]))
+	n := FrameHeaderBytes + f.ReadHeader(b)
 	if n > len(b) {
 		return nil, false
 	}
+	f.Payload = b[FrameHeaderBytes:n:n]
+	return b[n:], f.Type.Known()
+}
+
+// ReadHeader reads a frame's header, the first FrameHeaderBytes of b, as it stands, and returns the payload's length; f.Payload stays as it
+// was. It is for those who look at packets that Next refuses.
+func (f *Frame) ReadHeader(b []byte) (length int) {
+	_ = b[FrameHeaderBytes-1]
 	f.Type = FrameType(b[0])
 	f.Flags = b[1]
 	f.Call = binary.LittleEndian.Uint32(b[4:])
 	f.A = binary.LittleEndian.Uint32(b[8:])
 	f.B = binary.LittleEndian.Uint32(b[12:])
-	f.Payload = b[FrameHeaderBytes:n:n]
-	return b[n:], f.Type >= Request && f.Type <= maxFrameType
+	return int(binary.LittleEndian.Uint16(b[2:]))
 }
 
 // CutTotal takes the total length off the payload of a frame with FlagMore.

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -98,8 +99,40 @@ func TestUnknownFrameTypes(t *testing.T) {
 	for typ := range 256 {
 		b[0] = byte(typ)
 		var f Frame
-		if _, ok := f.Next(b); ok != (typ >= 1 && typ <= 13) {
+		if _, ok := f.Next(b); ok != (typ >= 1 && typ <= 13) || f.Type.Known() != ok {
 			t.Errorf("type %d: %v", typ, ok)
+		}
+	}
+}
+
+// TestNames: each known type and kind has a name of its own, and the others show their number.
+func TestNames(t *testing.T) {
+	seen := map[string]bool{}
+	for i := range 256 {
+		for _, n := range []struct {
+			name  string
+			known bool
+		}{
+			{FrameType(i).String(), i >= 1 && i <= 13}, {Kind(i).String(), i >= 1 && i <= 6}, {Security(i).String(), i <= 1},
+		} {
+			if n.name == "" || seen[n.name] || strings.Contains(n.name, fmt.Sprintf("(%d)", i)) == n.known {
+				t.Errorf("%d is called %q", i, n.name)
+			}
+			seen[n.name] = true
+		}
+	}
+}
+
+// TestReadHeader reads the headers of frames whose payload is not there.
+func TestReadHeader(t *testing.T) {
+	for _, g := range goldenFrames {
+		var f Frame
+		if n := f.ReadHeader(golden(t, g.hex)[:FrameHeaderBytes]); n != len(g.frame.Payload) || f.Payload != nil {
+			t.Errorf("%s: %d bytes, want %d", g.name, n, len(g.frame.Payload))
+		}
+		f.Payload = g.frame.Payload
+		if !equalFrames(&f, &g.frame) {
+			t.Errorf("%s: read %+v, want %+v", g.name, f, g.frame)
 		}
 	}
 }
@@ -180,6 +213,6 @@ func ExampleFrame_Next() {
 		fmt.Println(f.Type, SlotOf(f.Call), SeqOf(f.Call))
 	}
 	// Output:
-	// 6 0 0
-	// 5 2 3
+	// Ping 0 0
+	// Cancel 2 3
 }

@@ -101,12 +101,22 @@ func (h *Handshake) Parse(b []byte) bool {
 	if !ok || len(b) < HandshakeBytes {
 		return false
 	}
-	n := int(binary.LittleEndian.Uint16(b[2:]))
+	var fixed Handshake
+	n := fixed.ReadFields(b)
 	if n > MaxPayloadBytes || n > len(b)-HandshakeBytes {
 		return false
 	}
+	fixed.Payload = b[HandshakeBytes : HandshakeBytes+n : HandshakeBytes+n]
+	*h = fixed
+	return true
+}
+
+// ReadFields reads the fixed part of a handshake packet, the first HandshakeBytes of b, as it stands: nothing is verified, and Payload is
+// nil. It returns the length that the payload is said to have. It is for those who look at packets that Parse refuses.
+func (h *Handshake) ReadFields(b []byte) (payloadBytes int) {
+	_ = b[HandshakeBytes-1]
 	*h = Handshake{
-		Kind:         kind,
+		Kind:         Kind(b[0] & 15),
 		Security:     Security(b[1]),
 		Calls:        binary.LittleEndian.Uint32(b[4:]),
 		Session:      binary.LittleEndian.Uint64(b[8:]),
@@ -119,7 +129,6 @@ func (h *Handshake) Parse(b []byte) bool {
 		Code:         binary.LittleEndian.Uint32(b[48:]),
 		AckDelay:     binary.LittleEndian.Uint32(b[52:]),
 		StreamWindow: binary.LittleEndian.Uint16(b[56:]),
-		Payload:      b[HandshakeBytes : HandshakeBytes+n : HandshakeBytes+n],
 	}
-	return true
+	return int(binary.LittleEndian.Uint16(b[2:]))
 }

@@ -58,6 +58,13 @@ func TestGoldenHandshakes(t *testing.T) {
 			if !back.Parse(want) || !equalHandshakes(&back, &h) {
 				t.Errorf("parsed %+v, want %+v", back, h)
 			}
+			if n := back.ReadFields(want[:HandshakeBytes]); n != len(h.Payload) || back.Payload != nil {
+				t.Errorf("the payload has %d bytes, want %d", n, len(h.Payload))
+			}
+			back.Payload = h.Payload
+			if !equalHandshakes(&back, &h) {
+				t.Errorf("read %+v, want %+v", back, h)
+			}
 			for n := range want {
 				if back.Parse(want[:n]) {
 					t.Errorf("parsed from %d of %d bytes", n, len(want))

@@ -8,7 +8,7 @@ import (
 	"github.com/fastrpc/fastrpc/transport"
 )
 
-// BenchmarkPipe is one 128-byte frame: Alloc, Send, Completed and Free here, Recv and Free there.
+// BenchmarkPipe is one 100-byte frame: Alloc, Send, Completed and Free here, Recv and Free there.
 func BenchmarkPipe(b *testing.B) {
 	x, y := Pipe(LinkOptions{})
 	path, err := x.Resolve(b.Context(), x.Addr(), y.Addr())
@@ -24,20 +24,60 @@ func BenchmarkPipe(b *testing.B) {
 	}
 }
 
-// BenchmarkNetwork is the same through a Network with every fault, 32 packets under way.
+// BenchmarkNetwork is one 100-byte packet through a Network, sent and received, with 32 packets under way.
 func BenchmarkNetwork(b *testing.B) {
-	n := NewNetwork(1, Faults{Delay: 32 * time.Microsecond, Jitter: time.Microsecond, Loss: 0.01, Duplicate: 0.01, Reorder: 0.01, Corrupt: 0.01})
-	x, y := n.Link(addrA, LinkOptions{}), n.Link(addrB, LinkOptions{})
-	path, err := x.Resolve(b.Context(), x.Addr(), y.Addr())
-	if err != nil {
-		b.Fatal(err)
+	lossy := Faults{Delay: 32 * time.Microsecond, Jitter: time.Microsecond, Loss: .01, Duplicate: .01, Reorder: .01, Corrupt: .01}
+	all := lossy
+	all.JitterShape, all.Burst, all.CorruptHeader = Pareto, BurstLoss(.01, 5), .01
+	all.Bandwidth = Bandwidth{BitsPerSecond: 10e9, QueueBytes: 100_000, MarkBytes: 50_000}
+	for _, c := range []struct {
+		name    string
+		faults  Faults
+		ingress Bandwidth
+	}{
+		{"Perfect", Faults{Delay: 32 * time.Microsecond}, Bandwidth{}},
+		{"Lossy", lossy, Bandwidth{}},
+		{"Everything", all, all.Bandwidth},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			n := NewNetwork(1, c.faults)
+			n.SetIngress(addrB, c.ingress)
+			x, y := n.Link(addrA, LinkOptions{}), n.Link(addrB, LinkOptions{})
+			path, err := x.Resolve(b.Context(), x.Addr(), y.Addr())
+			if err != nil {
+				b.Fatal(err)
+			}
+			exchange := exchanger(x, y, path)
+			b.ReportAllocs()
+			for b.Loop() {
+				n.Advance(n.Now().Add(time.Microsecond))
+				exchange()
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "packets/s")
+		})
 	}
-	exchange := exchanger(x, y, path)
+}
+
+// BenchmarkIncast is one packet of 16 senders into one receiver, whose switch port is never idle and always too small.
+func BenchmarkIncast(b *testing.B) {
+	n := NewNetwork(1, Faults{Delay: 20 * time.Microsecond, Bandwidth: Bandwidth{BitsPerSecond: 10e9}})
+	n.SetIngress(addrB, Bandwidth{BitsPerSecond: 10e9, QueueBytes: 50_000, MarkBytes: 25_000})
+	y := n.Link(addrB, LinkOptions{})
+	var exchanges [16]func() bool
+	for i := range exchanges {
+		x := n.Link(netip.AddrPortFrom(addrA.Addr(), uint16(1000+i)), LinkOptions{})
+		path, err := x.Resolve(b.Context(), x.Addr(), y.Addr())
+		if err != nil {
+			b.Fatal(err)
+		}
+		exchanges[i] = exchanger(x, y, path)
+	}
 	b.ReportAllocs()
-	for b.Loop() {
-		n.Advance(n.Now().Add(time.Microsecond))
-		exchange()
+	for i := 0; b.Loop(); i++ {
+		n.Advance(n.Now().Add(100 * time.Nanosecond)) // a packet of 166 bytes takes 133
+		exchanges[i%16]()
 	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "packets/s")
 }
 
 var (
@@ -51,13 +91,11 @@ var (
 func exchanger(x, y transport.Link, path transport.Path) func() bool {
 	out, in := make([]transport.Frame, 1), make([]transport.Frame, 8)
 	return func() bool {
-		var f transport.Frame
-		ok := x.Alloc(&f)
-		if !ok {
+		f := &out[0]
+		if !x.Alloc(f) {
 			return false
 		}
-		f.Data, f.Path = f.Data[:128], path
-		out[0] = f
+		f.Data, f.Path = f.Data[:100], path
 		if n, err := x.Send(out); n != 1 || err != nil {
 			return false
 		}

@@ -20,7 +20,8 @@ const maxEvents = 256 // that a Link keeps until Events asks; those beyond are d
 type Link struct {
 	buffers
 	net     *Network
-	node    *node
+	home    *node // the address that it was opened on, and believes to have
+	node    *node // the one that the network has it on: another after a Rebind
 	caps    transport.Caps
 	options LinkOptions
 	dirs    map[netip.AddrPort]*direction // by destination
@@ -54,7 +55,7 @@ func (n *Network) Link(addr netip.AddrPort, o LinkOptions) *Link {
 		panic(fmt.Sprintf("sim: %v has a Link already", addr))
 	}
 	l := &Link{
-		buffers: newBuffers(o), net: n, node: nd, caps: o.caps("sim " + nd.addr.String()), options: o,
+		buffers: newBuffers(o), net: n, home: nd, node: nd, caps: o.caps("sim " + nd.addr.String()), options: o,
 		dirs:    map[netip.AddrPort]*direction{},
 		arrived: make([]arrival, 0, 2*o.Frames),
 	}
@@ -65,8 +66,8 @@ func (n *Network) Link(addr netip.AddrPort, o LinkOptions) *Link {
 	return l
 }
 
-// Addr is the Link's own address.
-func (l *Link) Addr() netip.AddrPort { return l.node.addr }
+// Addr is the address that the Link was opened on.
+func (l *Link) Addr() netip.AddrPort { return l.home.addr }
 
 // Caps implements transport.Link.
 func (l *Link) Caps() transport.Caps { return l.caps }
@@ -76,13 +77,13 @@ func (l *Link) Resolve(ctx context.Context, local, remote netip.AddrPort) (trans
 	if err := ctx.Err(); err != nil {
 		return transport.Path{}, fmt.Errorf("sim: resolve %v: %w", remote, err)
 	}
-	if err := checkResolve(l.node.addr, local, remote); err != nil {
+	if err := checkResolve(l.home.addr, local, remote); err != nil {
 		return transport.Path{}, err
 	}
-	if p := local.Port(); p != 0 && p != l.node.addr.Port() {
-		return transport.Path{}, fmt.Errorf("sim: port %d is not this Link's: it is %v", p, l.node.addr)
+	if p := local.Port(); p != 0 && p != l.home.addr.Port() {
+		return transport.Path{}, fmt.Errorf("sim: port %d is not this Link's: it is %v", p, l.home.addr)
 	}
-	p := pathOf(l.node.addr, remote)
+	p := pathOf(l.home.addr, remote)
 	p.MTU = uint16(l.mtu)
 	return p, nil
 }
@@ -103,7 +104,7 @@ func checkResolve(own, local, remote netip.AddrPort) error {
 // Alloc implements transport.Link.
 func (l *Link) Alloc(f *transport.Frame) bool { return !l.closed && l.alloc(f) }
 
-// Send implements transport.Link. Packets leave from the Link's own address, whatever Path.LocalIP says.
+// Send implements transport.Link. Packets leave from the Link's address, whatever Path.LocalIP says.
 func (l *Link) Send(fs []transport.Frame) (int, error) {
 	if l.closed {
 		return 0, transport.ErrClosed
@@ -138,7 +139,7 @@ func (l *Link) way(p *transport.Path) (*direction, error) {
 	remote := p.Remote()
 	dir := l.dirs[remote]
 	if dir == nil {
-		if err := checkResolve(l.node.addr, netip.AddrPort{}, remote); err != nil {
+		if err := checkResolve(l.home.addr, netip.AddrPort{}, remote); err != nil {
 			return nil, err
 		}
 		dir = l.net.direction(l.node.addr, remote)
@@ -172,6 +173,10 @@ func (l *Link) Recv(fs []transport.Frame) (int, error) {
 		f := &fs[i]
 		*f = transport.Frame{Data: l.data(a.id, int(a.length)), Path: a.dir.back, Stamp: a.stamp, ID: a.id, ECN: a.ecn}
 		f.Path.MTU = uint16(l.mtu)
+		if a.dir.to != l.home {
+			own := l.home.addr
+			f.Path.LocalIP, f.Path.LocalPort = own.Addr().As16(), own.Port()
+		}
 	}
 	if l.head == len(l.arrived) {
 		l.arrived, l.head = l.arrived[:0], 0
@@ -199,9 +204,8 @@ func (l *Link) admit() {
 		return
 	}
 	l.waiting = l.waiting[:copy(l.waiting, l.waiting[1:])]
-	l.net.counters.Delivered++
-	l.net.counters.InTransit--
-	l.net.queue.recycle(i)
+	l.net.note(Delivered, &l.net.queue.records[i])
+	l.net.end(i)
 }
 
 // deliver copies a packet into a frame; false when there is none.
@@ -230,7 +234,7 @@ func (l *Link) Events(es []transport.Event) int {
 
 func (l *Link) report(e transport.Event) {
 	if len(l.events) == maxEvents {
-		l.net.counters.EventsDropped++
+		l.net.eventsDropped++
 		return
 	}
 	l.events = append(l.events, e)
@@ -271,9 +275,8 @@ func (l *Link) Close() error {
 	l.closed = true
 	l.node.link = nil
 	for _, i := range l.waiting {
-		l.net.counters.NoListener++
-		l.net.counters.InTransit--
-		l.net.queue.recycle(i)
+		l.net.note(NoListener, &l.net.queue.records[i])
+		l.net.end(i)
 	}
 	l.waiting = nil
 	return nil

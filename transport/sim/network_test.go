@@ -92,7 +92,7 @@ func finish(n *Network, l link) (keys []uint64, at []transport.Time) {
 
 func (c Counters) check(t *testing.T) {
 	t.Helper()
-	if c.Sent+c.Duplicated != c.Lost+c.Partitioned+c.Delivered+c.Overrun+c.NoListener+c.TooBig+c.InTransit {
+	if c.Sent+c.Duplicated != c.Lost+c.Partitioned+c.BlackHoled+c.QueueDropped+c.Delivered+c.Overrun+c.NoListener+c.TooBig+c.InTransit {
 		t.Errorf("packets went missing in the books: %+v", c)
 	}
 }

@@ -1,8 +1,3 @@
-// Package sim offers Links without a kernel: a seeded lossy [Network] in virtual time, for tests that must replay bit by bit, and a [Pipe]
-// in real time, for two goroutines of one process.
-//
-// Neither uses global randomness, and the Network reads no clock: its time stands still until Advance or a Link's Wait moves it, so that an
-// hour of retransmissions passes in milliseconds and the same seed gives the same packets at the same instants.
 package sim
 
 import (
@@ -13,11 +8,14 @@ import (
 
 // LinkOptions sizes a Link. The zero value is good for most tests.
 type LinkOptions struct {
-	Frames     int  // buffers; half of them send, half receive. Default 512, at least 2
-	FrameBytes int  // capacity of one buffer. Default 2048, at most 65535
-	MTU        int  // the Path.MTU of every path. Default, and at most, FrameBytes
-	Burst      int  // most frames that one Send or Recv takes. Default 64
-	Reliable   bool // nothing is lost, repeated, reordered or damaged on the way: Faults only delay. A full receiver makes packets wait
+	Frames     int // buffers; half of them send, half receive. Default 512, at least 2
+	FrameBytes int // capacity of one buffer. Default 2048, at most 65535
+	MTU        int // the Path.MTU of every path. Default, and at most, FrameBytes
+	Burst      int // most frames that one Send or Recv takes. Default 64
+
+	// Reliable makes the Link's packets arrive once, in order and whole, as over a lossless fabric: queues have no limit for them, and a full
+	// receiver makes them wait. Of a Network's Faults only delays, Bandwidth and MTU apply, and partitions.
+	Reliable bool
 
 	// CompleteAfter keeps a sent frame in flight for this long, as a device does whose completions lag. Zero: until the next Completed.
 	// For a Network's Links only.
@@ -27,7 +25,7 @@ type LinkOptions struct {
 	Clock func() transport.Time
 
 	// Unreachable makes packets to an address where nobody listens come back as Unreachable events, as ICMP would report them, and those
-	// beyond the receiver's MTU as MTUChanged. For a Network's Links only.
+	// beyond the receiver's MTU, or beyond Faults.MTU with Faults.ReportMTU, as MTUChanged. For a Network's Links only.
 	Unreachable bool
 }
 

@@ -15,10 +15,12 @@ func (a *item) before(b *item) bool { return a.due < b.due || a.due == b.due && 
 type record struct {
 	dir      *direction
 	packet   []byte // its capacity is kept from use to use
-	ecn      uint8
-	reliable bool
+	number   uint64 // of the packet; see TraceRecord
 	sender   *Link
 	frame    uint32
+	ecn      uint8
+	reliable bool
+	through  bool // the receiver's bottleneck lies behind it
 }
 
 // queue is a heap of events in a 4-ary layout, which halves the depth of a binary one and keeps siblings on neighbouring cache lines, and the

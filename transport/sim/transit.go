@@ -3,45 +3,59 @@ package sim
 import (
 	"fmt"
 	"syscall"
-	"time"
 
 	"github.com/fastrpc/fastrpc/transport"
 )
 
 // send decides a packet's fate and puts what is left of it under way.
 func (n *Network) send(d *direction, packet []byte, ecn uint8, reliable bool) {
-	n.counters.Sent++
+	p := record{dir: d, packet: packet, number: n.counts[Sent] + 1, ecn: ecn, reliable: reliable}
+	n.note(Sent, &p)
 	f := &d.faults
 	switch {
 	case d.cut:
-		n.counters.Partitioned++
+		n.note(Partitioned, &p)
 		return
+	case f.MTU > 0 && len(packet) > f.MTU:
+		n.note(BlackHoled, &p)
+		if f.ReportMTU {
+			n.refuse(&p, transport.MTUChanged, f.MTU)
+		}
+		return
+	}
+	from := n.now
+	if d.wire.busy(n.now) {
+		var ok bool
+		if from, ok = n.squeeze(&d.wire, &p); !ok {
+			return
+		}
+	}
+	switch {
 	case reliable:
-		n.post(d, packet, ecn, n.inOrder(d), true)
+		n.post(&p, n.inOrder(&p, from))
 		return
-	case n.chance(f.Loss):
-		n.counters.Lost++
+	case n.chance(f.Loss), n.burst(d):
+		n.note(Lost, &p)
 		return
 	}
-	var due transport.Time
 	if n.chance(f.Reorder) {
-		n.counters.Reordered++
-		due = n.late(f)
+		n.note(Reordered, &p)
+		n.post(&p, n.late(f, from))
 	} else {
-		due = n.inOrder(d)
+		n.post(&p, n.inOrder(&p, from))
 	}
-	n.post(d, packet, ecn, due, false)
 	if n.chance(f.Duplicate) {
-		n.counters.Duplicated++
-		n.post(d, packet, ecn, n.late(f), false)
+		n.note(Duplicated, &p)
+		n.post(&p, n.late(f, from))
 	}
 }
 
 // inOrder is the arrival of a packet that overtakes none.
-func (n *Network) inOrder(d *direction) transport.Time {
-	due := n.now.Add(d.faults.Delay + n.upTo(d.faults.Jitter))
+func (n *Network) inOrder(p *record, from transport.Time) transport.Time {
+	d := p.dir
+	due := from.Add(d.faults.Delay + n.jitter(&d.faults))
 	if n.chance(d.faults.Spike) {
-		n.counters.Spiked++
+		n.note(Spiked, p)
 		due = due.Add(d.faults.SpikeDelay)
 	}
 	d.last = max(d.last, due)
@@ -49,55 +63,24 @@ func (n *Network) inOrder(d *direction) transport.Time {
 }
 
 // late is the arrival of a packet that others may overtake.
-func (n *Network) late(f *Faults) transport.Time {
-	return n.now.Add(f.Delay + n.upTo(f.Jitter) + 1 + n.upTo(f.ReorderDelay-1))
+func (n *Network) late(f *Faults, from transport.Time) transport.Time {
+	return from.Add(f.Delay + n.jitter(f) + 1 + n.upTo(f.ReorderDelay-1))
 }
 
-func (n *Network) post(d *direction, packet []byte, ecn uint8, due transport.Time, reliable bool) {
+// post puts a copy of p under way.
+func (n *Network) post(p *record, due transport.Time) {
 	i, r := n.queue.record()
-	r.dir, r.ecn, r.reliable = d, ecn, reliable
-	r.packet = append(r.packet[:0], packet...)
-	if !reliable && n.chance(d.faults.Corrupt) {
-		n.corrupt(r)
+	bytes := append(r.packet[:0], p.packet...)
+	*r = *p
+	r.packet = bytes
+	if !r.reliable {
+		n.damage(r, &r.dir.faults)
 	}
-	n.counters.InTransit++
+	n.inTransit++
 	n.queue.push(due, i)
 }
 
-func (n *Network) chance(p float64) bool { return p > 0 && n.rng.Float64() < p }
-
-func (n *Network) upTo(d time.Duration) time.Duration {
-	if d <= 0 {
-		return 0
-	}
-	return time.Duration(n.rng.Int64N(int64(d) + 1))
-}
-
-// corrupt changes a packet so that it surely differs from what was sent.
-func (n *Network) corrupt(r *record) {
-	size := len(r.packet)
-	if size == 0 {
-		return
-	}
-	n.counters.Corrupted++
-	at := n.rng.IntN(size)
-	switch n.rng.IntN(4) {
-	case 0: // one bit
-		r.packet[at] ^= 1 << n.rng.IntN(8)
-	case 1: // bits here and there
-		for ; at < size; at += 1 + n.rng.IntN(size) {
-			r.packet[at] ^= 1 << n.rng.IntN(8)
-		}
-	case 2: // a run of bytes
-		for end := min(size, at+1+n.rng.IntN(16)); at < end; at++ {
-			r.packet[at] ^= byte(1 + n.rng.IntN(255))
-		}
-	case 3: // the end is missing
-		r.packet = r.packet[:at]
-	}
-}
-
-// arrive ends what record i stands for.
+// arrive ends what record i stands for, or sends it on from the end of its direction through the receiver's bottleneck.
 func (n *Network) arrive(i int32) {
 	r := &n.queue.records[i]
 	if r.dir == nil {
@@ -105,39 +88,52 @@ func (n *Network) arrive(i int32) {
 		n.queue.recycle(i)
 		return
 	}
-	switch to := r.dir.to.link; {
+	to := r.dir.to
+	switch {
 	case r.dir.cut:
-		n.counters.Partitioned++
-	case to == nil:
-		n.counters.NoListener++
-		n.refuse(r, transport.Event{Kind: transport.Unreachable,
-			Err: fmt.Errorf("sim: nobody listens on %v: %w", r.dir.to.addr, syscall.ECONNREFUSED)})
-	case len(r.packet) > to.mtu:
-		n.counters.TooBig++
-		n.refuse(r, transport.Event{Kind: transport.MTUChanged, Path: transport.Path{MTU: uint16(to.mtu)}, Err: syscall.EMSGSIZE})
-	case to.deliver(r):
-		n.counters.Delivered++
+		n.note(Partitioned, r)
+	case !r.through && to.ingress.busy(n.now):
+		if leaves, ok := n.squeeze(&to.ingress, r); ok {
+			r.through = true
+			n.queue.push(leaves, i)
+			return
+		}
+	case to.link == nil:
+		n.note(NoListener, r)
+		n.refuse(r, transport.Unreachable, 0)
+	case len(r.packet) > to.link.mtu:
+		n.note(TooBig, r)
+		n.refuse(r, transport.MTUChanged, to.link.mtu)
+	case to.link.deliver(r):
+		n.note(Delivered, r)
 	case r.reliable:
-		to.waiting = append(to.waiting, i)
+		to.link.waiting = append(to.link.waiting, i)
 		return // neither recycled nor counted yet
 	default:
-		n.counters.Overrun++
+		n.note(Overrun, r)
 	}
-	n.counters.InTransit--
+	n.end(i)
+}
+
+// end takes record i, a packet whose fate is noted, off the books.
+func (n *Network) end(i int32) {
+	n.inTransit--
 	n.queue.recycle(i)
 }
 
-// refuse tells the sender of r, if it wants to know and the way back is open.
-func (n *Network) refuse(r *record, e transport.Event) {
-	from := r.dir.from.link
-	if from == nil || !from.options.Unreachable || n.direction(r.dir.to.addr, r.dir.from.addr).cut {
+// refuse tells the sender of r, if it wants to know and the way back is open. An mtu of 0 is its own.
+func (n *Network) refuse(r *record, kind transport.EventKind, mtu int) {
+	from, to := r.dir.from.link, r.dir.to.addr
+	if from == nil || !from.options.Unreachable || n.direction(to, r.dir.from.addr).cut {
 		return
 	}
-	mtu := e.Path.MTU
-	if mtu == 0 {
-		mtu = uint16(from.mtu)
+	e := transport.Event{Kind: kind, Path: pathOf(from.home.addr, to)}
+	if kind == transport.MTUChanged {
+		e.Err = syscall.EMSGSIZE
+	} else {
+		e.Err = fmt.Errorf("sim: nobody listens on %v: %w", to, syscall.ECONNREFUSED)
+		mtu = from.mtu
 	}
-	e.Path = pathOf(r.dir.from.addr, r.dir.to.addr)
-	e.Path.MTU = mtu
+	e.Path.MTU = uint16(mtu)
 	from.report(e)
 }

@@ -193,7 +193,7 @@ func (e *Engine) linkEvents() {
 		case transport.Unreachable:
 			e.core.HandleUnreachable(e.now, &ev.Path, ev.Err)
 		case transport.MTUChanged:
-			e.core.HandleMTU(e.now, &ev.Path)
+			e.core.HandleMTU(&ev.Path)
 		case transport.LinkDown:
 			if ev.Err != nil {
 				e.linkError(ev.Err)

@@ -6,12 +6,23 @@ import "github.com/fastrpc/fastrpc/transport"
 const noFrame = -1
 
 // buffer is what the endpoint knows of one of the link's frames. A frame goes back to the link when nobody holds it and it is not in
-// flight: a sent message's frame is held until the peer acknowledged it, a received one until its last message is released.
+// flight: a frame with sent messages is held by each of them until the peer acknowledged it, a received one until its last message is
+// released.
 type buffer struct {
 	data   []byte // to send: the whole capacity
 	refs   int32
 	flight bool
+	holder holder
 }
+
+// holder tells whose limit a held frame counts against.
+type holder uint8
+
+const (
+	nobody   holder = iota
+	sending         // it holds messages of calls on their way out
+	received        // it holds received messages
+)
 
 // alloc takes a frame to send, held once.
 func (e *Endpoint) alloc() (id int32, data []byte) {
@@ -37,29 +48,43 @@ func (e *Endpoint) limitHolds() {
 	half := e.caps.Frames / 2
 	e.outLimit = half - min(outReserve, half/4)
 	e.inLimit = half / 2
+	e.credit.limit = e.cfg.Credit
+	if e.credit.limit == 0 {
+		e.credit.limit = int64(max(half/2, 1)) * int64(e.caps.FrameBytes)
+	}
 }
 
-// allocOut takes a frame for a call's own message; false when there is none to be had.
-func (e *Endpoint) allocOut(o *outMessage) bool {
+// allocOut takes a frame for a call's own message; noFrame when there is none to be had.
+func (e *Endpoint) allocOut() int32 {
 	if e.outHeld >= e.outLimit {
 		e.stats.NoFrame++
-		return false
+		return noFrame
 	}
-	o.frame, _ = e.alloc()
-	if o.frame == noFrame {
-		return false
+	id, _ := e.alloc()
+	if id != noFrame {
+		e.count(id)
 	}
-	e.outHeld++
-	return true
+	return id
 }
 
-// dropOut gives it up.
-func (e *Endpoint) dropOut(o *outMessage) {
-	if o.frame != noFrame {
-		e.drop(o.frame)
-		o.frame = noFrame
-		e.outHeld--
+// count makes a frame to send count as held by messages.
+func (e *Endpoint) count(id int32) {
+	e.bufs[id].holder = sending
+	e.outHeld++
+}
+
+// holdReceived lets a message stay in the frame that it was received in; false when too many frames are held already.
+func (e *Endpoint) holdReceived(id uint32) bool {
+	b := &e.bufs[id]
+	if b.holder == nobody {
+		if e.inHeld >= e.inLimit {
+			return false
+		}
+		b.holder = received
+		e.inHeld++
 	}
+	b.refs++
+	return true
 }
 
 // drop gives up one hold on a frame.
@@ -68,8 +93,17 @@ func (e *Endpoint) drop(id int32) {
 		return
 	}
 	b := &e.bufs[id]
-	b.refs--
-	if b.refs == 0 && !b.flight {
+	if b.refs--; b.refs > 0 {
+		return
+	}
+	switch b.holder {
+	case sending:
+		e.outHeld--
+	case received:
+		e.inHeld--
+	}
+	b.holder = nobody
+	if !b.flight {
 		e.discard(uint32(id))
 	}
 }
@@ -90,7 +124,7 @@ func (e *Endpoint) queue(id int32, n int, p *transport.Path) {
 	b := &e.bufs[id]
 	b.flight = true
 	f := grow(&e.pending)
-	f.ID, f.Data, f.Path, f.ECN = uint32(id), b.data[:n], *p, 0
+	f.ID, f.Data, f.Path, f.ECN = uint32(id), b.data[:n], *p, e.ecn
 }
 
 // PollTransmit builds packets until the link's burst is full, and returns all that are built and not yet sent, in order.
@@ -150,7 +184,7 @@ func (e *Endpoint) Unsendable() {
 	e.HandleCompleted([]transport.Frame{f})
 }
 
-// connQueue is a list of sessions, each in it at most once.
+// connQueue is a list of sessions, each in it at most once. A session that closes stays until its turn comes.
 type connQueue struct{ head, tail *Conn }
 
 func (q *connQueue) push(c *Conn) {
@@ -168,25 +202,6 @@ func (q *connQueue) pop() {
 	q.head = c.readyNext
 	if q.head == nil {
 		q.tail = nil
-	}
-	c.readyNext, c.inReady = nil, false
-}
-
-func (q *connQueue) remove(c *Conn) {
-	if !c.inReady {
-		return
-	}
-	var prev *Conn
-	for x := q.head; x != c; x = x.readyNext {
-		prev = x
-	}
-	if prev == nil {
-		q.pop()
-		return
-	}
-	prev.readyNext = c.readyNext
-	if q.tail == c {
-		q.tail = prev
 	}
 	c.readyNext, c.inReady = nil, false
 }

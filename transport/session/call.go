@@ -1,6 +1,7 @@
 package session
 
 import (
+	"iter"
 	"sync/atomic"
 
 	"github.com/fastrpc/fastrpc/transport"
@@ -16,7 +17,6 @@ type Call struct {
 	role     role
 	state    callState
 	gone     bool  // server: nobody waits for the answer
-	queued   bool  // in conn.sendq
 	acked    bool  // client: the server has the whole request
 	probes   uint8 // client: sent since the last sign of life
 	method   uint32
@@ -28,9 +28,9 @@ type Call struct {
 	startAt  transport.Time
 	out      outMessage
 	in       inMessage
-	next     *Call // in conn.sendq, conn.waiting or the pool
+	stream   *stream
+	next     *Call // in conn.waiting or the pool
 	lease    atomic.Uint32
-	epoch    uint32 // counts this record's lives, so that the log of sent packets recognises an earlier one
 }
 
 type role uint8
@@ -63,7 +63,11 @@ func (k *Call) Deadline() transport.Time { return k.deadline }
 
 // Body is the received message: the request at the server, until Reply; the reply at the client, until Release. It may lie in the very
 // frame that the link received and must not be written.
-func (k *Call) Body() []byte { return k.in.body }
+func (k *Call) Body() []byte { return k.in.contiguous() }
+
+// Frames yields the received message as it lies in memory, for readers that need not have it in one piece: a message of up to 64 packets
+// stays in the frames that it came in, and Body would copy it. Either may be used while the message is the caller's, from one goroutine.
+func (k *Call) Frames() iter.Seq[[]byte] { return k.in.frames() }
 
 // Ended tells, at the client, whether the call is over.
 func (k *Call) Ended() bool { return k.state == callEnded }
@@ -116,13 +120,13 @@ func (p *callPool) get() *Call {
 		chunk := make([]Call, n)
 		p.made += n
 		for i := range chunk {
+			chunk[i].out.call, chunk[i].out.frame, chunk[i].in.frame = &chunk[i], noFrame, noFrame
 			chunk[i].next, p.free = p.free, &chunk[i]
 		}
 	}
 	k := p.free
 	p.free, k.next = k.next, nil
 	p.held++
-	k.out.frame, k.in.frame = noFrame, noFrame
 	return k
 }
 
@@ -130,7 +134,7 @@ func (p *callPool) put(k *Call) {
 	k.conn, k.Tag, k.err = nil, nil, nil
 	k.role, k.state, k.gone, k.acked, k.probes, k.flags, k.code = callFree, callNew, false, false, 0, 0, OK
 	k.deadline, k.probeAt = 0, 0
-	k.epoch++
+	k.out.sentOnce = false
 	p.held--
 	k.next, p.free = p.free, k
 }
@@ -147,10 +151,10 @@ func (e *Endpoint) newCall() *Call {
 
 // retire is recycle put off until packets have gone and frames are given back: the next request does not wait for the last one's end.
 func (e *Endpoint) retire(k *Call) {
-	if k.queued {
-		k.conn.sendq.remove(k)
+	if k.out.queued {
+		k.conn.unqueue(&k.out)
 	}
-	k.epoch++ // what was sent of it means nothing any more
+	k.out.epoch++ // what was sent of it means nothing any more
 	k.next, e.retired = e.retired, k
 }
 
@@ -165,30 +169,19 @@ func (e *Endpoint) bury() {
 
 // recycle gives back all that a call holds, and itself.
 func (e *Endpoint) recycle(k *Call) {
-	if k.queued {
-		k.conn.sendq.remove(k)
+	k.conn.retract(&k.out)
+	k.in.release(k.conn)
+	if k.stream != nil {
+		k.stream.release(k.conn)
+		k.stream = nil
 	}
-	e.dropOut(&k.out)
-	k.out = outMessage{frame: noFrame}
-	e.releaseIn(k)
 	e.calls.put(k)
-}
-
-// releaseIn gives back the received message.
-func (e *Endpoint) releaseIn(k *Call) {
-	if k.in.frame != noFrame {
-		e.drop(k.in.frame)
-		e.inHeld--
-	}
-	e.reasm -= int64(len(k.in.buf))
-	k.in = inMessage{frame: noFrame}
 }
 
 // callQueue is a list of calls, each in it at most once.
 type callQueue struct{ head, tail *Call }
 
 func (q *callQueue) push(k *Call) {
-	k.queued = true
 	if q.tail == nil {
 		q.head = k
 	} else {
@@ -197,14 +190,13 @@ func (q *callQueue) push(k *Call) {
 	q.tail = k
 }
 
-func (q *callQueue) pop() *Call {
+func (q *callQueue) pop() {
 	k := q.head
 	q.head = k.next
 	if q.head == nil {
 		q.tail = nil
 	}
-	k.next, k.queued = nil, false
-	return k
+	k.next = nil
 }
 
 func (q *callQueue) remove(k *Call) {
@@ -223,5 +215,5 @@ func (q *callQueue) remove(k *Call) {
 	if q.tail == k {
 		q.tail = prev
 	}
-	k.next, k.queued = nil, false
+	k.next = nil
 }

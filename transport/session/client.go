@@ -19,10 +19,11 @@ func (c *Conn) NewCall() (*Call, *Error) {
 		return nil, ErrTooManyCalls
 	}
 	k.conn, k.role = c, clientCall
-	if !c.e.allocOut(&k.out) {
+	if k.out.frame = c.e.allocOut(); k.out.frame == noFrame {
 		c.e.calls.put(k)
 		return nil, ErrNoFrame
 	}
+	k.out.at = wire.Overhead
 	return k, nil
 }
 
@@ -54,10 +55,9 @@ func (k *Call) StartBytes(now transport.Time, method uint32, body []byte, deadli
 
 func (k *Call) begin(now transport.Time, method uint32, deadline transport.Time) {
 	c := k.conn
-	k.method, k.deadline, k.startAt = method, deadline, now
-	c.e.calls.outstanding++
-	c.outstanding++
+	k.method, k.deadline, k.out.kind = method, deadline, wire.Request
 	c.e.stats.Calls++
+	c.await(1)
 	if c.state == closed { // since NewCall
 		err := c.closedError()
 		c.endCall(k, err.Code, err)
@@ -68,12 +68,23 @@ func (k *Call) begin(now transport.Time, method uint32, deadline transport.Time)
 			c.endCall(k, DeadlineExceeded, errDeadlineUnsent)
 			return
 		}
-		c.e.wheel.arm(c, deadline)
+		c.soon(deadline)
+	}
+	if !c.peer.watched {
+		c.watch(now)
 	}
 	if c.state == connecting || c.waiting.head != nil || !c.open(k) {
 		k.state = callWaiting
 		c.waiting.push(k)
-		k.queued = false // it is not in sendq
+	}
+}
+
+// await counts the calls that have not ended.
+func (c *Conn) await(n int) {
+	c.e.calls.outstanding += n
+	c.outstanding += n
+	if c.peer != nil {
+		c.peer.outstanding += n
 	}
 }
 
@@ -96,9 +107,10 @@ func (c *Conn) open(k *Call) bool {
 	s.call = k
 	k.id = wire.CallID(index, s.seq)
 	k.state = callOpen
-	k.out.prepare(c)
-	c.sendq.push(k)
-	c.enqueue()
+	if k.stream != nil {
+		*k.stream = *c.newStream()
+	}
+	c.submit(&k.out)
 	return true
 }
 
@@ -146,9 +158,8 @@ func (k *Call) Cancel(now transport.Time) {
 
 // sendCancel tells the server that nobody waits for k. It is a hint that may be lost: the slot's next call says the same.
 func (c *Conn) sendCancel(k *Call) {
-	if k.out.sentOnce && len(c.cancels) < maxControls {
-		c.cancels = append(c.cancels, k.id)
-		c.enqueue()
+	if k.out.sentOnce {
+		c.hint(wire.Cancel, k.id)
 	}
 }
 
@@ -165,19 +176,16 @@ func (c *Conn) endCall(k *Call, code Code, err *Error) {
 		c.slots[index].call = nil
 		c.freeSlots = append(c.freeSlots, uint16(index))
 	}
-	if k.queued {
-		c.sendq.remove(k)
-	}
 	k.state, k.code, k.err = callEnded, code, err
-	e.dropOut(&k.out)
-	k.out = outMessage{frame: noFrame, sentOnce: k.out.sentOnce}
-	k.epoch++ // packets of the request that are acknowledged or lost from now on mean nothing
+	if k.stream != nil {
+		k.stream.silence(c)
+	}
+	c.retract(&k.out) // packets of the request that are acknowledged or lost from now on mean nothing
 	if err != nil {
-		e.releaseIn(k)
+		k.in.release(c)
 		e.stats.CallsFailed++
 	}
-	e.calls.outstanding--
-	c.outstanding--
+	c.await(-1)
 	e.emit(CallEnded, c, k, nil)
 	if c.waiting.head != nil && c.state == established {
 		c.openWaiting()
@@ -193,63 +201,79 @@ func (k *Call) Release() {
 
 // handleReply takes the reply, or the first part of a large one.
 func (c *Conn) handleReply(now transport.Time, f *transport.Frame, fr *wire.Frame) bool {
-	k := c.clientCall(fr.Call)
-	if k == nil {
-		c.e.stats.Duplicates++ // of a call that ended, by its reply or without
+	k := c.callOf(fr.Call)
+	if k == nil || k.in.long != nil || k.stream != nil && k.stream.replied {
+		c.e.stats.Duplicates++ // of a call that ended, by its reply or without; or of the first part
 		return true
 	}
-	k.requestArrived() // a reply acknowledges its request
+	if k.stream != nil && !c.handleTrailer(k, fr) {
+		return false
+	}
 	k.code, k.flags = Code(fr.A), fr.Flags
-	k.in.opened = true
-	return c.receiveReply(now, k, f, fr)
+	done, err := k.in.receive(now, k, f, fr, 0)
+	return c.replyTaken(now, k, done, err)
 }
 
 // handleReplyPart takes a later part of a large reply.
 func (c *Conn) handleReplyPart(now transport.Time, f *transport.Frame, fr *wire.Frame) bool {
-	k := c.clientCall(fr.Call)
+	k := c.callOf(fr.Call)
 	if k == nil {
 		c.e.stats.Duplicates++
 		return true
 	}
-	return c.receiveReply(now, k, f, fr)
+	done, err := k.in.part(now, c, f, fr.Payload, fr.A, fr.B)
+	return c.replyTaken(now, k, done, err)
 }
 
-func (c *Conn) receiveReply(now transport.Time, k *Call, f *transport.Frame, fr *wire.Frame) bool {
-	switch done, err := k.in.receive(c, f, fr); {
-	case err == errMalformed:
+func (c *Conn) replyTaken(now transport.Time, k *Call, done bool, err *Error) bool {
+	switch {
+	case err == errMalformed, err == errNoRoom:
 		return false
 	case err != nil:
 		c.sendCancel(k) // spares the server the rest
 		c.endCall(k, ResourceExhausted, err)
+	case done && k.stream != nil:
+		k.stream.replied = true
+		c.streamDone(k)
 	case done:
 		c.endCall(k, k.code, nil)
 	default:
+		c.retract(&k.out) // a reply acknowledges its request
+		k.acked = true
 		k.progress(now)
 	}
 	return true
 }
 
-// clientCall finds the open call that a frame of the server's names.
-func (c *Conn) clientCall(id uint32) *Call {
-	index := wire.SlotOf(id)
-	if int(index) >= len(c.slots) {
-		return nil
-	}
-	if k := c.slots[index].call; k != nil && k.id == id {
-		return k
-	}
-	return nil
-}
-
 // requestArrived notes that the server has the whole request.
-func (k *Call) requestArrived() {
-	k.acked = true // the timer that was set when it was sent will find that a probe is to be planned
+func (k *Call) requestArrived(now transport.Time) {
+	k.acked = true
+	k.progress(now)
 }
 
 // progress puts the next probe off: the call has shown a sign of life.
 func (k *Call) progress(now transport.Time) {
 	k.probes = 0
 	k.probeAt = now.Add(k.conn.probeInterval(0))
+	k.conn.soon(k.probeAt)
+}
+
+// stalled gives up a message that has stopped arriving.
+func (k *Call) stalled(now transport.Time) {
+	c := k.conn
+	if k.role == clientCall {
+		c.sendCancel(k)
+		c.endCall(k, DeadlineExceeded, errStalled)
+		return
+	}
+	if k.stream != nil {
+		c.abandon(k)
+		return
+	}
+	k.in.release(c)
+	k.state = callAnswering
+	c.e.answering++
+	k.Refuse(now, DeadlineExceeded, "the rest of the request did not come")
 }
 
 // probeInterval is the time before the n-th probe in a row for a reply: the probe timeout, doubling up to the heartbeat.

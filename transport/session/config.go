@@ -20,15 +20,21 @@ type Config struct {
 	HalfOpen        int    // sessions whose client has not yet shown that it receives at its address; above half of it, tokens are asked for
 	ResetsPerSecond int    // answers to packets of sessions that are not known
 
+	StreamWindow int   // messages that the reader of a stream may be behind
+	Credit       int64 // bytes of long messages that senders may have on their way here, over all sessions. Default: half of what the link's receiving frames hold
+
+	Congestion   Congestion
+	Window       int           // unacknowledged packets of one session, at most
+	TargetDelay  time.Duration // that Swift lets the path's queues have
 	MinPTO       time.Duration // least probe timeout
 	AckDelay     time.Duration // longest that an acknowledgement waits for company
 	LazyAckDelay time.Duration // the same for replies, whose sender waits for nothing
 	Heartbeat    time.Duration // interval while calls are outstanding
 	KeepAlive    time.Duration // interval while none are; at most a third of the server's IdleTimeout
-	Misses       int           // heartbeats without any packet from the peer, after which it counts as dead
+	Phi          PhiConfig     // when a silence is suspicious
+	Misses       int           // heartbeats without an answer after which the peer counts as dead, while Phi has too few samples
 	IdleTimeout  time.Duration // a server closes a session that it has not heard from for this long
 	HelloTimeout time.Duration // before a Hello is said again; doubles up to HelloTimeoutMax
-	Window       int           // unacknowledged packets of one session
 }
 
 // Defaults, each with its reason.
@@ -52,13 +58,8 @@ const (
 
 	helloTimeoutMax  = 500 * time.Millisecond
 	halfOpenLifetime = time.Second
-	packetThreshold  = 3 // RFC 9002, section 6.1.1
-	// timeGranularity stands for RFC 9002's kGranularity (1 ms there): a poll-mode link's clock is finer.
-	timeGranularity = 100 * time.Microsecond
-	sentRingMin     = 16
-	sentRingMax     = 2048
-	minFragment     = 256 // bytes: a smaller unit would only be an attack on the reassembly's bitmap
-	maxReason       = 256 // bytes of text in Refuse and Close
+	minPart          = 256 // bytes of a long message's first part: less would only be an attack on the reassembly's memory
+	maxReason        = 256 // bytes of text in Refuse and Close
 )
 
 func (c Config) withDefaults() Config {
@@ -78,7 +79,10 @@ func (c Config) withDefaults() Config {
 	def(&c.IdleTimeout, defaultIdleTimeout)
 	def(&c.HelloTimeout, defaultHelloTimeout)
 	def(&c.Window, defaultWindow)
+	def(&c.TargetDelay, defaultTargetDelay)
+	def(&c.StreamWindow, defaultStreamWindow)
 	c.Window = min(c.Window, sentRingMax/2)
+	c.StreamWindow = min(c.StreamWindow, maxStreamWindow)
 	return c
 }
 

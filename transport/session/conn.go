@@ -31,10 +31,17 @@ type Conn struct {
 	state       connState
 	err         *Error
 
+	blocked  bool // the window held something back since the last acknowledgement
+	marked   bool // a packet with the mark CE was received since the last acknowledgement
+	wantPing bool
+	inReady  bool
+	ackNow   bool
+
 	// What the two ends agreed on.
-	packetBytes  int // most bytes of a packet, checksum or tag included
+	packetBytes  int // most bytes of a packet to send, checksum or tag included
 	messageBytes uint32
 	callsAtOnce  int
+	streamWindow uint32 // messages that the peer takes on a new stream
 	peerAckDelay time.Duration
 	keepAlive    time.Duration // client: interval of heartbeats without calls
 
@@ -43,35 +50,47 @@ type Conn struct {
 	freeSlots   []uint16 // client
 	waiting     callQueue
 	outstanding int
+	callsAt     transport.Time // no call is due before; 0: none is
 
 	// Sending.
-	sendq     callQueue // calls with something to send
-	sent      sentLog
-	rtt       rtt
-	ptoCount  uint8
-	elicitAt  transport.Time // when the last packet that asks for an acknowledgement was sent
-	lossAt    transport.Time // when a packet counts as lost unless it is acknowledged, 0: none is suspected
-	topAcked  uint64         // the largest packet number that was acknowledged
-	probes    []uint32       // calls to ask for
-	cancels   []uint32
-	wantPing  bool
-	readyNext *Conn
-	inReady   bool
+	smalls          outQueue      // small messages that wait
+	longs           []*outMessage // long ones that are not delivered
+	chosen          *outMessage   // of these, the one whose turn it is
+	turn            uint
+	controls        []control
+	sent            sentLog
+	rtt             rtt
+	cc              controller
+	cwnd            int            // packets that may be unacknowledged
+	gap             time.Duration  // between two packets, where the window is below one
+	paceAt          transport.Time // when the next one may go
+	ptoCount        uint8
+	packetThreshold uint8
+	timeThreshold   uint8
+	hole            blackHole
+	elicitAt        transport.Time // when the last packet was sent that the probe timeout waits for
+	ackedAt         transport.Time // of the last progress in what is acknowledged
+	lossAt          transport.Time // when a packet counts as lost unless it is acknowledged, 0: none is suspected
+	topAcked        uint64         // the largest packet number that was acknowledged
+	readyNext       *Conn
 
 	// Receiving.
-	window  receiveWindow
-	ackNow  bool
-	ackAt   transport.Time
-	unacked int
-	owd     oneWay
+	window    receiveWindow
+	ackAt     transport.Time
+	unacked   int
+	owd       oneWay
+	creditOut int64 // bytes of long messages that this end has granted and not received
 
 	// Times.
 	timer   timer
 	heardAt transport.Time // of any packet
-	pingAt  transport.Time // of the last ping sent
-	misses  int
+	pingAt  transport.Time // client: of the last keep-alive
 
-	hello *helloState // client, while connecting
+	peer               *peer
+	peerNext, peerPrev *Conn
+	challenge          *challenge  // server: an address that the client may have moved to
+	challenged         uint64      // client: the token to answer with
+	hello              *helloState // client, while connecting
 }
 
 // ID is the session's number, unique in the process and, by its random half, among its peers.
@@ -92,9 +111,6 @@ func (c *Conn) RTT() time.Duration { return c.rtt.smoothed }
 // SmallMessage is the longest message that travels in one packet, in place, bytes.
 func (c *Conn) SmallMessage() int { return c.packetBytes - wire.Overhead - wire.TagBytes }
 
-// fragmentBytes is a fragment's share of a larger one. The first has the total before it.
-func (c *Conn) fragmentBytes() int { return c.SmallMessage() - wire.TotalBytes }
-
 func (c *Conn) maxMessage() uint32 { return c.messageBytes }
 
 func (c *Conn) key() peerKey {
@@ -108,6 +124,7 @@ func (c *Conn) agree(h *wire.Handshake) {
 	c.packetBytes = min(c.e.packetBytes(&c.path), int(h.MaxPacket))
 	c.messageBytes = min(cfg.MaxMessage, h.MaxMessage)
 	c.callsAtOnce = min(cfg.CallsPerSession, int(h.Calls), wire.Slots)
+	c.streamWindow = min(uint32(h.StreamWindow), maxStreamWindow)
 	c.keepAlive = cfg.KeepAlive
 	if h.IdleSeconds > 0 { // three pings before the server loses its patience
 		c.keepAlive = min(c.keepAlive, time.Duration(h.IdleSeconds)*time.Second/3)
@@ -121,7 +138,7 @@ func (e *Endpoint) packetBytes(p *transport.Path) int {
 }
 
 // minPacketBytes is the least packet that a session can work with: a Hello, and fragments of a useful size.
-const minPacketBytes = wire.Overhead + wire.TagBytes + wire.TotalBytes + 2*minFragment
+const minPacketBytes = wire.Overhead + wire.TagBytes + wire.TotalBytes + 2*minPart
 
 // Close ends the session. The peer is told once, and hears it again when it sends to the closed session.
 func (c *Conn) Close(now transport.Time, code Code, reason string) {
@@ -129,12 +146,13 @@ func (c *Conn) Close(now transport.Time, code Code, reason string) {
 		return
 	}
 	if c.state == established {
-		if id, data := c.e.alloc(); id != noFrame {
-			n := copy(data[wire.Overhead:wire.Overhead+maxReason], reason)
+		p := &c.e.packet
+		if p.id, p.data = c.e.alloc(); p.id != noFrame {
+			n := copy(p.data[wire.Overhead:wire.Overhead+maxReason], reason)
 			fr := wire.Frame{Type: wire.Close, A: uint32(code)}
-			fr.Put(data[wire.DataHeaderBytes:], n)
-			c.finish(now, id, wire.Overhead+n, sentPacket{})
-			c.e.drop(id)
+			fr.Put(p.data[wire.DataHeaderBytes:], n)
+			p.n, p.items, p.flies, p.timed = wire.Overhead+n, 0, false, false
+			c.finish(now, p, &c.path)
 		}
 	}
 	c.fail(now, &Error{Code: code, Outcome: MaybeExecuted, Reason: reason})

@@ -306,29 +306,43 @@ func TestPacketsOfOtherEndpoints(t *testing.T) {
 	}
 }
 
-// TestPathShrinks: a session whose packets no longer fit its path ends, and says so; less than any session needs is not believed.
+// TestPathShrinks: when the link says that a path carries less, sessions go on with shorter packets, also with what was built or on its way
+// before; less than a session works with is not believed.
 func TestPathShrinks(t *testing.T) {
 	w := newWorld(t, 1, lan, session.Config{})
 	w.establish()
 	path := w.conn.Path()
 	for _, small := range []uint16{0, 100, path.MTU} {
 		path.MTU = small
-		w.client.core.HandleMTU(w.net.Now(), &path)
-		if !w.conn.Established() {
-			t.Fatalf("the session ended at %d bytes", small)
+		w.client.core.HandleMTU(&path)
+		if got := w.conn.PacketBytes(); got != 2048 {
+			t.Fatalf("at %d bytes the session sends packets of %d", small, got)
 		}
 	}
-	w.call("a", 1, []byte("x"), 0)
+	body := pattern(1900, 3)
+	built, err := w.conn.NewCall()
+	if err != nil {
+		t.Fatal(err)
+	}
+	built.Tag = "built"
+	n := copy(built.Buffer(), body)
+	w.call("sent", 1, body, 0)
+	w.turns()
+	w.call("waiting", 1, body, 0)
 	path.MTU = 1200
-	w.client.core.HandleMTU(w.net.Now(), &path)
-	k := w.wait("a", time.Millisecond)
-	if err := k.Err(); err == nil || err.Code != session.Unavailable || err.Outcome != session.NotExecuted {
-		t.Error(describe(k))
+	w.client.core.HandleMTU(&path)
+	built.Start(w.net.Now(), 1, n, 0)
+	for _, tag := range []string{"built", "sent", "waiting"} {
+		k := w.wait(tag, time.Second)
+		if k.Err() != nil || !bytes.Equal(k.Body(), body) {
+			t.Errorf("%s: %s", tag, describe(k))
+		}
+		k.Release()
 	}
-	k.Release()
-	if w.conn.Established() {
-		t.Error("the session goes on")
+	if got := w.conn.PacketBytes(); got != 1200 {
+		t.Errorf("the session sends packets of %d bytes", got)
 	}
+	w.settle()
 }
 
 // TestFailureIsNeverOK: whatever status a peer gives as it ends a session, the calls in it have failed.

@@ -9,6 +9,8 @@ type Audit struct {
 	Flying     int   // frames handed to the link and not completed
 	Reassembly int64 // bytes
 	Peers      int
+	Hosts      int
+	Credit     int64 // bytes granted and not received
 	HalfOpen   int
 	Ready      int // sessions queued to send
 	Timers     int // sessions in the wheel
@@ -42,6 +44,15 @@ func (e *Endpoint) Audit() Audit {
 		if c != nil && c.timer.linked {
 			a.Timers++
 		}
+	}
+	for _, p := range e.hosts {
+		if p.timer.linked {
+			a.Timers++
+		}
+	}
+	a.Hosts, a.Credit = len(e.hosts), e.credit.out
+	if e.outHeld != 0 || e.inHeld != 0 {
+		a.Held += 1000 * (e.outHeld + e.inHeld)
 	}
 	return a
 }

@@ -51,7 +51,7 @@ func (c *Conn) sendHello(now transport.Time) {
 	c.e.sendHandshake(&p, &c.path)
 	h.at = now.Add(min(c.e.cfg.HelloTimeout<<min(h.said, 16), helloTimeoutMax))
 	h.said++
-	c.e.wheel.arm(c, h.at)
+	c.e.wheel.arm(&c.timer, h.at)
 }
 
 // helloTimeout says Hello again; whoever dialled decides how long.
@@ -65,15 +65,16 @@ func (c *Conn) helloTimeout(now transport.Time) {
 // offer fills in what this end offers or grants in a handshake packet.
 func (e *Endpoint) offer(kind wire.Kind, c *Conn) wire.Handshake {
 	return wire.Handshake{
-		Kind:        kind,
-		Calls:       uint32(e.cfg.CallsPerSession),
-		Session:     c.remoteID,
-		Source:      c.id,
-		Incarnation: e.cfg.Incarnation,
-		MaxMessage:  e.cfg.MaxMessage,
-		MaxPacket:   uint16(e.packetBytes(&c.path)),
-		IdleSeconds: uint16(min((e.cfg.IdleTimeout+time.Second-1)/time.Second, 1<<16-1)),
-		AckDelay:    uint32(e.cfg.AckDelay / time.Microsecond),
+		Kind:         kind,
+		Calls:        uint32(e.cfg.CallsPerSession),
+		Session:      c.remoteID,
+		Source:       c.id,
+		Incarnation:  e.cfg.Incarnation,
+		MaxMessage:   e.cfg.MaxMessage,
+		MaxPacket:    uint16(e.packetBytes(&c.path)),
+		IdleSeconds:  uint16(min((e.cfg.IdleTimeout+time.Second-1)/time.Second, 1<<16-1)),
+		AckDelay:     uint32(e.cfg.AckDelay / time.Microsecond),
+		StreamWindow: uint16(e.cfg.StreamWindow),
 	}
 }
 
@@ -128,8 +129,11 @@ func (c *Conn) handleAnswer(now transport.Time, h *wire.Handshake) {
 		c.wantPing = true // shows the server that this end receives
 		c.enqueue()
 		c.e.emit(SessionOpened, c, nil, nil)
+		if c.outstanding > 0 {
+			c.watch(now)
+		}
 		c.openWaiting()
-		c.e.wheel.arm(c, c.heartbeatAt())
+		c.e.wheel.arm(&c.timer, c.keepAliveAt())
 	case wire.Retry:
 		if len(h.Payload) != tokenBytes || c.hello.hasToken && [tokenBytes]byte(h.Payload) == c.hello.token {
 			c.e.stats.Malformed++
@@ -192,7 +196,7 @@ func (e *Endpoint) handleHello(now transport.Time, f *transport.Frame, h *wire.H
 	e.halfOpen++
 	e.stats.SessionsAccepted++
 	e.peers[c.key()] = c
-	e.wheel.arm(c, now.Add(halfOpenLifetime))
+	e.wheel.arm(&c.timer, now.Add(halfOpenLifetime))
 	c.accept(h.Echo)
 }
 
@@ -211,10 +215,17 @@ func (e *Endpoint) refuse(f *transport.Frame, h *wire.Handshake, code Code, reas
 // closePredecessors ends the sessions of an earlier process at the client's address: it was restarted. c's client has shown that it receives
 // there; a Hello alone, which anyone can forge, ends nothing.
 func (c *Conn) closePredecessors(now transport.Time) {
-	for k, other := range c.e.peers {
-		if k.ip == c.path.RemoteIP && k.port == c.path.RemotePort && !other.client && other.incarnation != c.incarnation {
+	p := c.peer
+	if p.incarnation == c.incarnation {
+		return // there is none: its sessions ended when the first of this process came
+	}
+	p.incarnation = c.incarnation
+	for other := p.first; other != nil; {
+		next := other.peerNext
+		if !other.client && other.incarnation != c.incarnation && !other.halfOpen {
 			other.fail(now, errRestarted)
 		}
+		other = next
 	}
 }
 

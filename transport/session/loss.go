@@ -7,98 +7,14 @@ import (
 	"github.com/fastrpc/fastrpc/transport/wire"
 )
 
-// sentPacket is what is remembered of a packet until it is acknowledged or counts as lost.
-type sentPacket struct {
-	at      transport.Time
-	call    *Call // whose message it carries a part of; nil: none
-	epoch   uint32
-	offset  uint32
-	elicits bool // an acknowledgement is expected
-}
-
-// sentLog remembers the packets from base to next, in a ring that grows when it has to.
-type sentLog struct {
-	ring       []sentPacket
-	base, next uint64
-	eliciting  int // packets of which an acknowledgement is expected
-}
-
-func (l *sentLog) at(n uint64) *sentPacket { return &l.ring[n&uint64(len(l.ring)-1)] }
-
-// push gives a packet its number.
-func (l *sentLog) push(c *Conn, p sentPacket) uint64 {
-	if l.next-l.base == uint64(len(l.ring)) {
-		if len(l.ring) < sentRingMax {
-			l.grow()
-		} else {
-			l.lose(c, l.at(l.base)) // never seen: the window is far smaller
-			l.trim()
-		}
-	}
-	n := l.next
-	*l.at(n) = p
-	l.next++
-	if p.elicits {
-		l.eliciting++
-	} else {
-		l.trim()
-	}
-	return n
-}
-
-func (l *sentLog) grow() {
-	ring := make([]sentPacket, max(2*len(l.ring), sentRingMin))
-	for n := l.base; n < l.next; n++ {
-		ring[n&uint64(len(ring)-1)] = *l.at(n)
-	}
-	l.ring = ring
-}
-
-// trim moves base past the packets of which nothing is expected.
-func (l *sentLog) trim() {
-	for l.base < l.next && !l.at(l.base).elicits {
-		l.base++
-	}
-}
-
-// settle forgets a packet.
-func (l *sentLog) settle(p *sentPacket) {
-	p.elicits, p.call = false, nil
-	l.eliciting--
-}
-
-// lose readies what a lost packet carried for being sent again, in a packet with a new number.
-func (l *sentLog) lose(c *Conn, p *sentPacket) {
-	k, epoch, offset := p.call, p.epoch, p.offset
-	l.settle(p)
-	c.e.stats.Lost++
-	c.enqueue() // the window has room again, if not for this
-	if k == nil || k.epoch != epoch {
-		return
-	}
-	if k.out.unit == 0 {
-		if c.client && k.acked {
-			return
-		}
-		k.out.due = true
-	} else {
-		k.out.lost = append(k.out.lost, offset)
-		c.e.stats.Retransmitted++
-	}
-	if !k.queued {
-		c.sendq.push(k)
-	}
-}
-
-// giveUp counts all packets of k's message as lost, because the peer says that it misses some.
-func (l *sentLog) giveUp(c *Conn, k *Call) {
-	for n := l.base; n < l.next; n++ {
-		if p := l.at(n); p.elicits && p.call == k && p.epoch == k.epoch {
-			l.lose(c, p)
-		}
-	}
-	l.trim()
-}
+// packetThreshold is how many packets after it have to be acknowledged before a packet counts as lost (RFC 9002, section 6.1.1), and
+// timeThreshold how late it has to be, in eighths of the round-trip time (section 6.1.2). A path that was seen to reorder gets more of both.
+const (
+	packetThreshold    = 3
+	packetThresholdMax = ackBits
+	timeThreshold      = 9
+	timeThresholdMax   = 16
+)
 
 // handleAck takes an acknowledgement; false when it names a packet that was never sent.
 func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
@@ -110,128 +26,181 @@ func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
 	if largest < l.base {
 		return true // all that it can tell is known
 	}
-	if p := l.at(largest); p.elicits {
+	sampled := false
+	if p := l.at(largest); p.state == flying {
 		c.rtt.sample(now.Sub(p.at), time.Duration(h.AckDelay)*time.Microsecond)
+		sampled = true
 	}
-	progress := false
-	for n := l.base; n <= largest; n++ {
+	n := l.base
+	if largest > ackBits {
+		n = max(n, largest-ackBits)
+	}
+	acked, flight := 0, l.flying
+	for ; n <= largest; n++ {
 		p := l.at(n)
-		if !p.elicits {
+		if back := largest - n; p.state == settled || back != 0 && h.AckBits&(1<<(back-1)) == 0 {
 			continue
 		}
-		if back := largest - n; back == 0 || back <= 64 && h.AckBits&(1<<(back-1)) != 0 {
-			c.acknowledged(now, p)
-			progress = true
+		if p.state == lost {
+			c.spurious(now, p, largest-n)
+		} else {
+			l.land(p, settled)
+			acked++
 		}
+		c.acknowledged(now, p)
 	}
-	l.trim()
-	if progress {
-		c.ptoCount = 0
+	if acked > 0 {
+		c.ptoCount, c.ackedAt = 0, now
+		c.congestion(now, acked, flight, sampled, h.Flags&wire.FlagCE != 0)
 	}
 	c.topAcked = max(c.topAcked, largest) // acknowledgements may overtake each other
+	l.trim(c.topAcked)
 	c.detectLost(now)
 	return true
 }
 
-// acknowledged notes that the peer has a packet.
-func (c *Conn) acknowledged(now transport.Time, p *sentPacket) {
-	k, epoch, offset := p.call, p.epoch, p.offset
-	c.sent.settle(p)
-	if k == nil || k.epoch != epoch || !k.out.acknowledge(offset) {
+// congestion tells the controller what an acknowledgement showed, unless that can change nothing: the window was not what held the session
+// back, and the path is not slow. That is the way of all calls while the network is idle.
+func (c *Conn) congestion(now transport.Time, acked, flight int, sampled, marked bool) {
+	if !c.blocked && !marked && c.rtt.latest <= c.rtt.least+c.e.cfg.TargetDelay {
 		return
 	}
-	if c.client {
-		k.requestArrived()
-	} else if k.state == callReplied {
-		c.abandon(k) // the client has the reply
+	if c.blocked {
+		flight = max(flight, c.cwnd)
 	}
+	var rtt time.Duration
+	if sampled {
+		rtt = c.rtt.latest
+	}
+	c.cc.acked(now, acked, flight, rtt, c.rtt.least, marked)
+	c.cwnd, c.gap = c.cc.window()
+	c.blocked = false
+}
+
+// acknowledged notes that the peer has a packet.
+func (c *Conn) acknowledged(now transport.Time, p *sentPacket) {
+	c.packetAcked(int(p.bytes))
+	for i := range uint32(p.items) {
+		if it := c.sent.item(p.first + i); it.out != nil && it.out.epoch == it.epoch {
+			c.delivered(now, it.out, it.offset, it.length)
+		}
+	}
+}
+
+// delivered notes that the peer has a message, or a part of a long one.
+func (c *Conn) delivered(now transport.Time, o *outMessage, offset, length uint32) {
+	if l := o.long; l != nil {
+		l.since = now
+		l.acked.add(offset, offset+length) // if it cannot be noted, the part is sent again
+		if !l.acked.all(o.total) {
+			return
+		}
+	}
+	k := o.call
+	switch o.kind {
+	case wire.Request:
+		c.retract(o)
+		k.requestArrived(now)
+	case wire.Reply:
+		if k.state == callReplied {
+			c.abandon(k) // the client has the reply
+		}
+	default:
+		k.stream.delivered(c, o)
+	}
+}
+
+// spurious notes that a packet that counted as lost was only late: so much reordering is normal here.
+func (c *Conn) spurious(now transport.Time, p *sentPacket, behind uint64) {
+	p.state = settled
+	c.e.stats.Spurious++
+	c.packetThreshold = uint8(min(max(uint64(c.packetThreshold), behind+1), packetThresholdMax))
+	c.timeThreshold = min(c.timeThreshold+1, timeThresholdMax)
+	c.cc.spurious(now)
+	c.cwnd, c.gap = c.cc.window()
 }
 
 // detectLost applies the packet and the time threshold of RFC 9002, section 6.1, to the packets before the largest that was acknowledged.
 func (c *Conn) detectLost(now transport.Time) {
 	l, largest := &c.sent, c.topAcked
 	c.lossAt = 0
-	if l.base >= largest {
+	if l.base >= largest || l.flying == 0 {
 		return // all before it are settled
 	}
-	delay := c.rtt.lossDelay()
+	delay := c.rtt.lossDelay(int(c.timeThreshold))
 	for n := l.base; n < largest; n++ {
 		p := l.at(n)
-		if !p.elicits {
+		if p.state != flying {
 			continue
 		}
-		if largest-n >= packetThreshold || p.at.Add(delay) <= now {
-			l.lose(c, p)
+		if largest-n >= uint64(c.packetThreshold) || p.at.Add(delay) <= now {
+			c.cc.lost(now, p.at)
+			c.lose(p)
 		} else if at := p.at.Add(delay); c.lossAt == 0 || at < c.lossAt {
 			c.lossAt = at
 		}
 	}
-	l.trim()
+	c.cwnd, c.gap = c.cc.window()
+	l.trim(largest)
 	if c.lossAt != 0 {
-		c.e.wheel.arm(c, c.lossAt)
+		c.e.wheel.arm(&c.timer, c.lossAt)
 	}
 }
 
-// probeTimeout sends the oldest unacknowledged messages again (RFC 9002, section 6.2, with data instead of a bare probe).
-func (c *Conn) probeTimeout() {
+// lose readies what a lost packet carried for being sent again, in a packet with a new number.
+func (c *Conn) lose(p *sentPacket) {
+	c.sent.land(p, lost)
+	c.e.stats.Lost++
+	c.enqueue() // the window has room again, if not for this
+	for i := range uint32(p.items) {
+		switch it := c.sent.item(p.first + i); {
+		case it.out == nil:
+			c.controlLost(it)
+		case it.out.epoch != it.epoch: // what it carried matters no more
+		case it.out.long != nil && it.length > 0:
+			it.out.long.lost.add(it.offset, it.offset+it.length)
+		default:
+			if !it.out.queued {
+				c.e.stats.Retransmitted++
+			}
+			c.requeue(it.out)
+		}
+	}
+	c.packetLost(int(p.bytes))
+}
+
+// probeTimeout sends what the oldest unacknowledged packets carried again (RFC 9002, section 6.2), or a ping if nothing of that matters
+// any more.
+func (c *Conn) probeTimeout(now transport.Time) {
 	l := &c.sent
 	again := 0
 	for n := l.base; n < l.next && again < 2; n++ {
-		if p := l.at(n); p.elicits {
-			l.lose(c, p)
+		if p := l.at(n); p.state == flying && p.timed {
+			c.lose(p)
 			again++
 		}
 	}
-	l.trim()
-	c.ptoCount = min(c.ptoCount+1, 10)
+	l.trim(c.topAcked)
+	if c.smalls.head == nil && !c.anySendable() {
+		c.wantPing = true
+	}
+	c.elicitAt = now
+	c.ptoCount = min(c.ptoCount+1, ptoBackoffMax)
 	c.e.stats.ProbeTimeouts++
+	c.cc.timedOut(now, int(c.ptoCount))
+	c.cwnd, c.gap = c.cc.window()
+	c.enqueue()
 }
 
-// rtt estimates the round-trip time after RFC 9002, section 5.
-type rtt struct {
-	any      bool
-	latest   time.Duration
-	smoothed time.Duration
-	variance time.Duration
-	least    time.Duration
-}
+// ptoBackoffMax bounds the exponent of the probe timeout's backoff; the heartbeat's interval bounds the timeout itself.
+const ptoBackoffMax = 10
 
-// initialRTT stands until there is a sample (RFC 9002, section 6.2.2, has 333 ms for the Internet).
-const initialRTT = 5 * time.Millisecond
-
-func (r *rtt) reset() { *r = rtt{} }
-
-func (r *rtt) sample(latest, ackDelay time.Duration) {
-	r.latest = latest
-	if !r.any {
-		r.any, r.least, r.smoothed, r.variance = true, latest, latest, latest/2
-		return
+// anySendable tells whether a part of a long message waits to be sent.
+func (c *Conn) anySendable() bool {
+	for _, o := range c.longs {
+		if o.sendable() {
+			return true
+		}
 	}
-	r.least = min(r.least, latest)
-	adjusted := latest
-	if latest >= r.least+ackDelay {
-		adjusted = latest - ackDelay
-	}
-	r.variance += (abs(r.smoothed-adjusted) - r.variance) / 4
-	r.smoothed += (adjusted - r.smoothed) / 8
-}
-
-// pto is the probe timeout without backoff.
-func (r *rtt) pto(c *Conn) time.Duration {
-	if !r.any {
-		return max(3*initialRTT, c.e.cfg.MinPTO)
-	}
-	return max(r.smoothed+max(4*r.variance, timeGranularity)+c.peerAckDelay, c.e.cfg.MinPTO)
-}
-
-// lossDelay is the time threshold.
-func (r *rtt) lossDelay() time.Duration {
-	return max(max(r.smoothed, r.latest)*9/8, timeGranularity)
-}
-
-func abs(d time.Duration) time.Duration {
-	if d < 0 {
-		return -d
-	}
-	return d
+	return false
 }

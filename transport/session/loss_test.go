@@ -38,12 +38,12 @@ func TestProbeTimeoutBounds(t *testing.T) {
 	if got := c.rtt.pto(c); got != e.cfg.MinPTO {
 		t.Errorf("at 10 µs %v, want the least, %v", got, e.cfg.MinPTO)
 	}
-	c.rtt.reset()
+	c.rtt = rtt{}
 	c.rtt.sample(10*time.Millisecond, 0)
 	if got, want := c.rtt.pto(c), 10*time.Millisecond+4*5*time.Millisecond+200*time.Microsecond; got != want {
 		t.Errorf("at 10 ms %v, want %v", got, want)
 	}
-	if got, want := c.rtt.lossDelay(), 11250*time.Microsecond; got != want {
+	if got, want := c.rtt.lossDelay(timeThreshold), 11250*time.Microsecond; got != want {
 		t.Errorf("time threshold %v, want %v", got, want)
 	}
 }
@@ -64,7 +64,7 @@ func sender(n int) (*Conn, transport.Time) {
 	c.state = established
 	now := transport.Time(time.Second)
 	for range n {
-		c.sent.push(c, sentPacket{at: now, elicits: true})
+		c.sent.push(c, now, 100, 0, true, true)
 		now = now.Add(time.Millisecond)
 	}
 	return c, now
@@ -72,7 +72,7 @@ func sender(n int) (*Conn, transport.Time) {
 
 func (c *Conn) outstandingPackets() (ns []uint64) {
 	for n := c.sent.base; n < c.sent.next; n++ {
-		if c.sent.at(n).elicits {
+		if c.sent.at(n).state == flying {
 			ns = append(ns, n)
 		}
 	}
@@ -118,7 +118,7 @@ func TestAckOfWhatWasNeverSent(t *testing.T) {
 			t.Errorf("the acknowledgement of packet %d was taken", n)
 		}
 	}
-	if n := c.sent.eliciting; n != 3 {
+	if n := c.sent.flying; n != 3 {
 		t.Errorf("%d packets outstanding, want 3", n)
 	}
 }
@@ -126,7 +126,7 @@ func TestAckOfWhatWasNeverSent(t *testing.T) {
 // TestSentLogIsBounded: a peer that acknowledges nothing makes the log neither grow for ever nor forget to count.
 func TestSentLogIsBounded(t *testing.T) {
 	c, _ := sender(3 * sentRingMax)
-	if len(c.sent.ring) != sentRingMax || c.sent.eliciting != sentRingMax || len(c.outstandingPackets()) != sentRingMax {
-		t.Errorf("a ring of %d with %d packets", len(c.sent.ring), c.sent.eliciting)
+	if len(c.sent.ring) != sentRingMax || c.sent.flying != sentRingMax || len(c.outstandingPackets()) != sentRingMax {
+		t.Errorf("a ring of %d with %d packets", len(c.sent.ring), c.sent.flying)
 	}
 }

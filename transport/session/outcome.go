@@ -66,6 +66,9 @@ var (
 	errCanceledUnsent = &Error{Code: Canceled, Outcome: NotExecuted, Reason: "the caller gave up before the request was sent"}
 	errCanceled       = &Error{Code: Canceled, Outcome: MaybeExecuted, Reason: "the caller gave up before a reply came"}
 	errReassembly     = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the reply exceeds the budget for reassembly (WithReassembly)"}
+	errNoCredit       = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "the server has no room for the request, and has not taken any of it for five seconds"}
+	errNoReader       = &Error{Code: ResourceExhausted, Outcome: MaybeExecuted, Reason: "the server has not taken any of a message for five seconds"}
+	errStalled        = &Error{Code: DeadlineExceeded, Outcome: Executed, Reason: "the rest of the reply did not come"}
 	errReplySize      = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the reply exceeds the largest message (WithMaxMessage)"}
 )
 
@@ -81,6 +84,7 @@ var (
 var (
 	ErrTooManySessions = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "too many sessions (WithMaxSessions)"}
 	errPeerSilent      = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the peer has stopped answering heartbeats"}
+	errNoAcks          = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the peer is alive and acknowledges nothing"}
 	errIdle            = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the session was idle for too long"}
 	errRestarted       = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the peer was restarted"}
 	errForgotten       = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the peer no longer knows the session"}
@@ -96,6 +100,8 @@ const (
 	RequestGone                         // nobody waits for Call's answer any more; Reply is still due
 	CallEnded                           // Call ended: see its Err and Body; Release it
 	SessionOpened                       // Conn is established
+	StreamReadable                      // the next message of Call, or the end of them, is there: Receive until nil
+	StreamWritable                      // Send, which was refused with ErrWindow, may be tried again
 	SessionClosed                       // Conn, dialled or opened, is over; Err says why. All its calls have ended before
 )
 

@@ -15,7 +15,8 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 		e.stats.Malformed++
 		return
 	}
-	if f.Path.RemotePort != c.path.RemotePort || f.Path.RemoteIP != c.path.RemoteIP {
+	elsewhere := f.Path.RemotePort != c.path.RemotePort || f.Path.RemoteIP != c.path.RemoteIP
+	if elsewhere && c.client {
 		e.stats.WrongPath++
 		return
 	}
@@ -31,11 +32,17 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 		c.enqueue()
 		return
 	}
+	if elsewhere && !c.moved(now, f, body[wire.DataHeaderBytes:]) {
+		return
+	}
 	if h.Flags&wire.FlagAck != 0 && !c.handleAck(now, &h) {
 		e.stats.Malformed++
 		return
 	}
 	c.heard(now)
+	if f.ECN == congestionExperienced {
+		c.marked = true
+	}
 	if !c.client {
 		c.owd.sample(now, f.Stamp, h.Stamp) // for the deadlines of requests
 	}
@@ -47,14 +54,24 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 		c.window.record(number, f.Stamp)
 		c.scheduleAck(now, urgent, elicits)
 	}
-	if !c.inReady && c.mayMessage() {
+	if h.Flags&wire.FlagAckNow != 0 {
+		c.ackNow = true
+	}
+	if !c.inReady && c.more(now) {
 		c.enqueue()
 	}
 }
 
+// Codepoints of RFC 3168, section 5.
+const (
+	ecnCapable            = 2 // ECT(0)
+	congestionExperienced = 3
+)
+
 // heard notes a sign of life. It comes before the packet's frames, so that the owner learns of a session before its first request.
 func (c *Conn) heard(now transport.Time) {
-	c.heardAt, c.misses = now, 0
+	c.heardAt = now
+	c.peer.heard(c.e, now)
 	if c.halfOpen {
 		c.halfOpen = false
 		c.e.halfOpen--
@@ -85,7 +102,7 @@ func (c *Conn) scheduleAck(now transport.Time, urgent, elicits bool) {
 	}
 	if at := now.Add(delay); c.ackAt == 0 || at < c.ackAt {
 		c.ackAt = at
-		c.e.wheel.arm(c, at)
+		c.e.wheel.arm(&c.timer, at)
 	}
 }
 
@@ -109,6 +126,9 @@ func (c *Conn) handleFrames(now transport.Time, f *transport.Frame, b []byte, st
 		case fr.Type == wire.Reply && c.client:
 			urgent = urgent || fr.Flags&wire.FlagMore != 0
 			took = c.handleReply(now, f, &fr)
+		case fr.Type == wire.Fragment && fr.Flags&wire.FlagStream != 0:
+			urgent = true
+			took = c.handleMessagePart(now, f, &fr)
 		case fr.Type == wire.Fragment && c.client:
 			urgent = true
 			took = c.handleReplyPart(now, f, &fr)
@@ -120,6 +140,19 @@ func (c *Conn) handleFrames(now transport.Time, f *transport.Frame, b []byte, st
 			c.handleProbe(fr.Call)
 		case fr.Type == wire.Cancel && !c.client:
 			c.handleCancel(fr.Call)
+		case fr.Type == wire.Grant:
+			c.handleGrant(&fr)
+		case fr.Type == wire.Message:
+			urgent = true
+			took = c.handleMessage(now, f, &fr)
+		case fr.Type == wire.End && !c.client:
+			urgent = true
+			took = c.handleEnd(&fr)
+		case fr.Type == wire.Window:
+			took = c.handleWindow(&fr)
+		case fr.Type == wire.Challenge && c.client:
+			c.handleChallenge(&fr)
+		case fr.Type == wire.Response && !c.client: // it was looked at when it came from elsewhere
 		case fr.Type == wire.Ping:
 			c.ackNow = true
 			c.enqueue()

@@ -5,96 +5,205 @@ import (
 	"github.com/fastrpc/fastrpc/transport/wire"
 )
 
-// Control frames are small and few: so many in a packet, and so many of a kind that wait. A probe too many is sent at its next turn.
+// packet is the data packet that is being built. An endpoint has one, because it builds one at a time.
+type packet struct {
+	id    int32 // its frame
+	data  []byte
+	n     int // bytes so far
+	items int
+	flies bool // an acknowledgement is asked for
+	timed bool // and missed after the probe timeout
+}
+
+// So many small messages share a packet at most, and so many small packets may be on their way beyond the window: a call does not wait
+// until a long message has made room.
 const (
-	controlFrames = 32
-	maxControls   = 64
+	packetItems = 64
+	smallExtra  = 16
 )
 
 // transmit builds one packet. It returns whether more waits to be sent.
 func (c *Conn) transmit(now transport.Time) (more bool) {
-	switch {
-	case c.state == connecting:
-		c.sendHello(now)
+	if c.state != established {
+		if c.state == connecting {
+			c.sendHello(now)
+		}
 		return false
-	case c.state == closed:
-		return false
-	case c.wantPing || len(c.probes) > 0 || len(c.cancels) > 0:
-		if !c.buildControl(now) {
-			return true
-		}
-	case c.mayMessage():
-		k := c.sendq.pop()
-		built := c.buildMessage(now, k)
-		if k.out.more() {
-			c.sendq.push(k) // behind the session's other messages
-		}
-		if !built {
-			return true
-		}
-	case c.ackNow:
-		id, _ := c.e.alloc()
-		if id == noFrame {
-			return true
-		}
-		c.finish(now, id, wire.DataHeaderBytes, sentPacket{})
-		c.e.drop(id)
 	}
-	return c.wantPing || len(c.probes) > 0 || len(c.cancels) > 0 || c.ackNow || c.mayMessage()
+	p := &c.e.packet
+	p.id, p.n, p.items, p.flies, p.timed = noFrame, wire.DataHeaderBytes, 0, false, c.client
+	switch {
+	case c.smalls.head != nil && c.mayFly(now, smallExtra):
+		if !c.putSmalls(now, p) {
+			return true
+		}
+	case len(c.longs) > 0 && c.mayFly(now, 0):
+		if o := c.choose(); o != nil && !c.putLong(now, p, o) {
+			return true
+		}
+	}
+	if (len(c.controls) > 0 || c.wantPing) && !c.putControls(p) {
+		return true
+	}
+	if p.id == noFrame {
+		if !c.ackNow {
+			return false
+		}
+		if p.id, p.data = c.e.alloc(); p.id == noFrame {
+			return true
+		}
+	}
+	c.finish(now, p, &c.path)
+	return c.more(now)
 }
 
-func (c *Conn) mayMessage() bool { return c.sendq.head != nil && c.sent.eliciting < c.e.cfg.Window }
+// more tells whether something may be sent.
+func (c *Conn) more(now transport.Time) bool {
+	return c.ackNow || c.wantPing || len(c.controls) > 0 || c.smalls.head != nil && c.mayFly(now, smallExtra) ||
+		len(c.longs) > 0 && c.mayFly(now, 0) && c.choose() != nil
+}
 
-// buildControl builds a packet of probes, cancels and a ping; false when there is no free frame.
-func (c *Conn) buildControl(now transport.Time) bool {
-	id, data := c.e.alloc()
-	if id == noFrame {
+// mayFly tells whether the window has room for one more packet, or so many beyond it. Below a window of one packet, packets go by time.
+func (c *Conn) mayFly(now transport.Time, extra int) bool {
+	if c.sent.flying >= c.cwnd+extra {
+		c.blocked = true
 		return false
 	}
-	n := wire.DataHeaderBytes
-	room := min(controlFrames, (c.packetBytes-wire.TagBytes-n)/wire.FrameHeaderBytes)
-	put := func(t wire.FrameType, call uint32) {
-		fr := wire.Frame{Type: t, Call: call}
-		fr.Put(data[n:], 0)
-		n += wire.FrameHeaderBytes
-		room--
+	if c.paceAt > now {
+		c.e.wheel.arm(&c.timer, c.paceAt)
+		c.blocked = true
+		return false
 	}
-	if c.wantPing {
-		put(wire.Ping, 0)
-		c.wantPing = false
-	}
-	for ; len(c.cancels) > 0 && room > 0; c.cancels = c.cancels[:len(c.cancels)-1] {
-		put(wire.Cancel, c.cancels[len(c.cancels)-1])
-	}
-	for ; len(c.probes) > 0 && room > 0; c.probes = c.probes[:len(c.probes)-1] {
-		put(wire.Probe, c.probes[len(c.probes)-1])
-		c.e.stats.Probes++
-	}
-	c.finish(now, id, n, sentPacket{elicits: true})
-	c.e.drop(id)
 	return true
 }
 
-// finish completes the packet whose n bytes of frames, header included, stand in frame id: number, acknowledgement, stamp, checksum.
-func (c *Conn) finish(now transport.Time, id int32, n int, rec sentPacket) {
+// putSmalls puts the small messages that wait into p, as many as fit. The first stays where it was built, unless that frame is in the
+// device's hands or in another message's use; the others move into its frame.
+func (c *Conn) putSmalls(now transport.Time, p *packet) bool {
+	e, o := c.e, c.smalls.head
+	if b := o.frame; b == noFrame || o.at != wire.Overhead || e.bufs[b].flight || e.bufs[b].refs > 1 {
+		id, data := e.alloc()
+		if id == noFrame {
+			return false
+		}
+		copy(data[wire.Overhead:], e.bytesOf(o))
+		e.dropOut(o)
+		o.frame, o.at, o.data = id, wire.Overhead, nil
+		e.count(id)
+	}
+	p.id, p.data = o.frame, e.bufs[o.frame].data
+	limit := c.packetBytes - wire.TagBytes
+	for {
+		c.smalls.pop()
+		c.putHeader(now, p.data[p.n:], o, int(o.total))
+		p.n += wire.FrameHeaderBytes + int(o.total)
+		it := c.sent.carry()
+		it.out, it.epoch = o, o.epoch
+		p.items++
+		p.flies, p.timed = true, p.timed || o.kind != wire.Reply
+		o.sentOnce = true
+		o = c.smalls.head
+		if o == nil || p.n+wire.FrameHeaderBytes+int(o.total) > limit || p.items == packetItems {
+			return true
+		}
+		at := p.n + wire.FrameHeaderBytes
+		copy(p.data[at:], e.bytesOf(o))
+		e.dropOut(o)
+		o.frame, o.at, o.data = p.id, uint16(at), nil
+		e.bufs[p.id].refs++
+	}
+}
+
+// putHeader writes the header of the frame that holds n bytes of a message, from its beginning on.
+func (c *Conn) putHeader(now transport.Time, b []byte, o *outMessage, n int) {
+	fr := wire.Frame{Type: o.kind, Call: o.call.id}
+	o.describe(now, &fr)
+	fr.Put(b, n)
+}
+
+// describe fills in what a message's first frame says beside the message.
+func (o *outMessage) describe(now transport.Time, fr *wire.Frame) {
+	k := o.call
+	switch o.kind {
+	case wire.Request:
+		fr.A, fr.Flags = k.method, k.flags&wire.FlagStream
+		if k.deadline != 0 {
+			fr.B = uint32(min(max(k.deadline.Sub(now).Microseconds(), 1), 1<<32-1))
+		}
+	case wire.Reply:
+		fr.A, fr.Flags = uint32(k.code), k.flags
+		if k.stream != nil {
+			fr.B = k.stream.begun
+		}
+	default: // Message, End
+		fr.A = o.number
+	}
+}
+
+// putLong puts the next part of a long message into p.
+func (c *Conn) putLong(now transport.Time, p *packet, o *outMessage) bool {
+	if p.id, p.data = c.e.alloc(); p.id == noFrame {
+		return false
+	}
+	resend := len(o.long.lost) > 0
+	x := c.cut(o)
+	if x.lo == x.hi { // what was lost has arrived after all
+		c.e.drop(p.id)
+		p.id = noFrame
+		return true
+	}
+	if resend {
+		c.e.stats.Retransmitted++
+	}
+	c.turn++
+	fr := wire.Frame{Type: o.kind, Call: o.call.id}
+	o.describe(now, &fr)
+	p.n += c.putPart(p.data[p.n:], o, x, &fr)
+	it := c.sent.carry()
+	it.out, it.epoch, it.offset, it.length = o, o.epoch, x.lo, x.hi-x.lo
+	p.items++
+	p.flies, p.timed = true, p.timed || o.kind != wire.Reply
+	o.sentOnce = true
+	return true
+}
+
+// finish completes the packet in p: number, acknowledgement, stamp, checksum; and hands it to the link's burst.
+func (c *Conn) finish(now transport.Time, p *packet, path *transport.Path) {
+	e := c.e
+	held := e.bufs[p.id].holder == sending
 	h := wire.DataHeader{Session: c.remoteID, Stamp: micros(now)}
-	rec.at = now
-	h.Number = uint32(c.sent.push(c, rec))
+	h.Number = uint32(c.sent.push(c, now, p.n, p.items, p.flies, p.timed))
 	if c.window.any {
 		h.Flags = wire.FlagAck
 		h.AckLargest, h.AckBits = uint32(c.window.largest), c.window.bits
 		h.AckDelay = uint16(min(uint64(max(now-c.window.at, 0))/1000, 1<<16-1))
+		if c.marked {
+			h.Flags |= wire.FlagCE
+			c.marked = false
+		}
+	}
+	if p.flies {
+		if c.sent.flying >= c.cwnd {
+			h.Flags |= wire.FlagAckNow
+		}
+		if c.sent.flying == 1 {
+			c.ackedAt = now
+		}
+		if c.gap > 0 {
+			c.paceAt = now.Add(c.gap)
+		}
+		if p.timed {
+			c.elicitAt = now
+			e.wheel.arm(&c.timer, now.Add(c.rtt.pto(c)<<c.ptoCount))
+		}
 	}
 	c.ackNow, c.ackAt, c.unacked = false, 0, 0
-	data := c.e.bufs[id].data[:n+wire.ChecksumBytes]
+	data := p.data[:p.n+wire.ChecksumBytes]
 	h.Put(data)
 	wire.Sum(data)
-	c.e.queue(id, len(data), &c.path)
-	if rec.elicits {
-		c.elicitAt = now
-		if c.client { // the server has no probe timeout
-			c.e.wheel.arm(c, now.Add(c.rtt.pto(c)<<c.ptoCount))
-		}
+	e.queue(p.id, len(data), path)
+	if !held { // no message stands in it: it is free once it has been sent
+		e.drop(p.id)
 	}
 }
 

@@ -18,77 +18,75 @@ type slot struct {
 // handleRequest takes a request or the first part of a large one. It is false when the packet has to count as lost, for want of room, or
 // as malformed.
 func (c *Conn) handleRequest(now transport.Time, f *transport.Frame, fr *wire.Frame, stamp uint32) bool {
-	k, fresh, ok := c.serverCall(now, fr.Call)
-	if k == nil || !fresh && k.in.opened {
+	k, ok := c.serverCall(fr.Call)
+	if k == nil {
 		return ok
 	}
 	k.method = fr.A
-	k.in.opened = true
 	if fr.B != 0 {
 		left := time.Duration(fr.B)*time.Microsecond - c.owd.queued(f.Stamp, stamp)
 		k.deadline = f.Stamp.Add(left)
 	}
-	return c.receiveRequest(now, k, f, fr)
+	if fr.Flags&wire.FlagStream != 0 {
+		return c.openStream(now, k)
+	}
+	done, err := k.in.receive(now, k, f, fr, 0)
+	return c.requestTaken(now, k, done, err)
 }
 
 // handleRequestPart takes a later part of a large request.
 func (c *Conn) handleRequestPart(now transport.Time, f *transport.Frame, fr *wire.Frame) bool {
-	k, _, ok := c.serverCall(now, fr.Call)
-	if k == nil {
-		return ok
+	k := c.callOf(fr.Call)
+	if k == nil || k.state != callOpen {
+		c.e.stats.Duplicates++
+		return true
 	}
-	return c.receiveRequest(now, k, f, fr)
+	done, err := k.in.part(now, c, f, fr.Payload, fr.A, fr.B)
+	return c.requestTaken(now, k, done, err)
 }
 
-// serverCall finds or makes the record of a request that is being received. nil with ok: the request was received before, and that was
-// seen to. nil without: no room.
-func (c *Conn) serverCall(now transport.Time, id uint32) (k *Call, fresh, ok bool) {
+// serverCall makes the record of a new request. nil with ok: the request is known, and that was seen to. nil without: no room.
+func (c *Conn) serverCall(id uint32) (k *Call, ok bool) {
 	e := c.e
 	index := wire.SlotOf(id)
 	if int(index) >= c.callsAtOnce {
 		e.stats.Malformed++
-		return nil, false, false
+		return nil, false
 	}
 	for int(index) >= len(c.slots) {
 		c.slots = append(c.slots, slot{})
 	}
 	s := &c.slots[index]
 	seq := wire.SeqOf(id)
-	if s.used && seq == s.seq {
-		if s.call != nil && s.call.state == callOpen {
-			return s.call, false, true
-		}
-		e.stats.Duplicates++
-		if s.call != nil && s.call.state == callReplied {
-			c.resend(s.call)
-		}
-		return nil, false, true
-	}
 	if s.used && !wire.SeqAfter(seq, s.seq) {
 		e.stats.Duplicates++
-		return nil, false, true
+		if seq == s.seq && s.call != nil && s.call.state == callReplied {
+			c.resend(s.call)
+		}
+		return nil, true
 	}
 	if k = e.newCall(); k == nil {
 		e.stats.CallsRefused++
-		return nil, false, false
+		return nil, false
 	}
-	e.allocOut(&k.out) // without a frame, the reply is built elsewhere
+	if k.out.frame = e.allocOut(); k.out.frame != noFrame { // without a frame, the reply is built elsewhere
+		k.out.at = wire.Overhead
+	}
 	if s.call != nil {
 		c.abandon(s.call) // the client has finished with it
 	}
 	s.seq, s.used, s.call = seq, true, k
-	k.conn, k.role, k.state, k.id, k.startAt = c, serverCall, callOpen, id, now
-	return k, true, true
+	k.conn, k.role, k.state, k.id = c, serverCall, callOpen, id
+	return k, true
 }
 
-func (c *Conn) receiveRequest(now transport.Time, k *Call, f *transport.Frame, fr *wire.Frame) bool {
+func (c *Conn) requestTaken(now transport.Time, k *Call, done bool, err *Error) bool {
 	e := c.e
-	done, err := k.in.receive(c, f, fr)
 	switch {
-	case err == errMalformed:
-		if !k.in.begun() { // nothing of it has been taken: as if it had not come
-			c.undo(k)
-		}
+	case err == errMalformed && k.in.long == nil: // nothing of it has been taken: as if it had not come
+		c.undo(k)
+		return false
+	case err == errMalformed, err == errNoRoom:
 		return false
 	case err != nil:
 		k.state = callAnswering
@@ -158,30 +156,24 @@ func (k *Call) reply(now transport.Time, code Code, outcome Outcome) {
 		panic("session: a request was answered twice")
 	}
 	e.answering--
-	e.releaseIn(k)
+	k.in.release(c)
 	if k.gone || c.state == closed {
 		e.recycle(k)
 		return
 	}
-	k.state, k.code = callReplied, code
+	k.state, k.code, k.out.kind = callReplied, code, wire.Reply
 	if outcome == NotExecuted {
-		k.flags = wire.FlagNotExecuted
+		k.flags |= wire.FlagNotExecuted
 	}
-	k.out.prepare(c)
-	c.sendq.push(k)
-	c.enqueue()
+	c.submit(&k.out)
 }
 
 // resend sends a kept reply again, because the client asked.
 func (c *Conn) resend(k *Call) {
-	if k.queued {
+	if k.out.queued && k.out.long == nil {
 		return // it is about to be sent
 	}
-	k.out.again(c, k)
-	if !k.queued {
-		c.sendq.push(k)
-	}
-	c.enqueue()
+	c.again(&k.out)
 }
 
 // Replying counts the replies that this session keeps because the client has not acknowledged them.
@@ -197,6 +189,9 @@ func (c *Conn) Replying() (n int) {
 // abandon ends a request that the client has finished with: its reply arrived, or nobody waits for it.
 func (c *Conn) abandon(k *Call) {
 	c.slots[wire.SlotOf(k.id)].call = nil
+	if k.stream != nil {
+		k.stream.silence(c)
+	}
 	switch k.state {
 	case callAnswering:
 		k.gone = true
@@ -208,22 +203,14 @@ func (c *Conn) abandon(k *Call) {
 
 // handleProbe answers a client that misses a reply: the acknowledgement tells that the request is known, and a kept reply goes again.
 func (c *Conn) handleProbe(id uint32) {
-	index := wire.SlotOf(id)
-	if int(index) >= len(c.slots) {
-		return
-	}
-	if k := c.slots[index].call; k != nil && k.id == id && k.state == callReplied {
+	if k := c.callOf(id); k != nil && k.state == callReplied {
 		c.resend(k)
 	}
 }
 
 // handleCancel abandons a request whose caller gave up.
 func (c *Conn) handleCancel(id uint32) {
-	index := wire.SlotOf(id)
-	if int(index) >= len(c.slots) {
-		return
-	}
-	if k := c.slots[index].call; k != nil && k.id == id {
+	if k := c.callOf(id); k != nil {
 		c.abandon(k)
 	}
 }

@@ -16,7 +16,6 @@
 package session
 
 import (
-	"fmt"
 	"math/rand/v2"
 
 	"github.com/fastrpc/fastrpc/transport"
@@ -35,6 +34,7 @@ type Endpoint struct {
 	cfg    Config
 	frames Frames
 	caps   transport.Caps
+	ecn    uint8 // the codepoint to send with
 	random *rand.Rand
 	secret [32]byte // keys the handshake's tokens
 
@@ -47,10 +47,16 @@ type Endpoint struct {
 	freeConns []uint32
 	open      int
 	peers     map[peerKey]*Conn
+	hosts     map[hostKey]*peer
 	ready     connQueue // have something to send
 	wheel     wheel
+	sweep     timer // while long messages are arriving
+	credit    credit
+	packet    packet // that is being built
 	calls     callPool
-	retired   *Call // finished with, and not yet back in the pool
+	retired   *Call       // finished with, and not yet back in the pool
+	outs      *outMessage // the pool of streams' messages
+	incomings *Incoming
 	listening map[uint16]Listener
 	halfOpen  int
 	answering int // requests handed out and not yet answered
@@ -92,6 +98,7 @@ func New(frames Frames, cfg Config) *Endpoint {
 		garbage:   make([]transport.Frame, 0, caps.Frames),
 		pending:   make([]transport.Frame, 0, caps.Burst),
 		peers:     make(map[peerKey]*Conn),
+		hosts:     make(map[hostKey]*peer),
 		listening: make(map[uint16]Listener),
 		events:    make([]Event, 0, 64),
 		resets:    bucket{rate: cfg.ResetsPerSecond},
@@ -99,6 +106,9 @@ func New(frames Frames, cfg Config) *Endpoint {
 	}
 	for i := range e.secret {
 		e.secret[i] = byte(e.random.Uint32())
+	}
+	if caps.ECN {
+		e.ecn = ecnCapable
 	}
 	e.calls.limit = cfg.Calls
 	e.limitHolds()
@@ -171,30 +181,30 @@ func (e *Endpoint) HandleStray(now transport.Time, f *transport.Frame) {
 // HandleUnreachable takes a link's word that the network refused a packet to a path. It ends a handshake; an established session is only
 // asked for a sign of life, because anyone can forge such a message.
 func (e *Endpoint) HandleUnreachable(now transport.Time, p *transport.Path, err error) {
-	for _, c := range e.conns {
-		if c == nil || c.path.RemoteIP != p.RemoteIP || p.RemotePort != 0 && c.path.RemotePort != p.RemotePort {
+	for _, h := range e.hosts {
+		if h.key.ip != p.RemoteIP || p.RemotePort != 0 && h.key.port != p.RemotePort {
 			continue
 		}
-		if c.state == connecting {
-			c.fail(now, &Error{Code: Unavailable, Outcome: NotExecuted, Reason: "the server's host refused the packet: nobody listens there", Err: err})
-		} else if c.client && c.state == established {
-			c.misses = max(c.misses, e.cfg.Misses-1)
-			c.wantPing = true
-			c.enqueue()
+		for c := h.first; c != nil; {
+			next := c.peerNext
+			if c.state == connecting {
+				c.fail(now, &Error{Code: Unavailable, Outcome: NotExecuted, Reason: "the server's host refused the packet: nobody listens there", Err: err})
+			}
+			c = next
 		}
+		h.unreachable(e, now)
 	}
 }
 
-// HandleMTU takes a link's word that a path, or every path where p names none, carries no more than p.MTU bytes a packet. Sessions whose
-// packets are longer end: what is on its way cannot be cut anew. Less than a session needs is not believed.
-func (e *Endpoint) HandleMTU(now transport.Time, p *transport.Path) {
+// HandleMTU takes a link's word that a path, or every path where p names none, carries no more than p.MTU bytes a packet: sessions cut what
+// they send from now on, and what comes back as lost, to that. Less than a session works with is not believed.
+func (e *Endpoint) HandleMTU(p *transport.Path) {
 	if int(p.MTU) < minPacketBytes {
 		return
 	}
 	for _, c := range e.conns {
-		if c != nil && (p.RemoteIP == [16]byte{} || p.RemoteIP == c.path.RemoteIP) && c.packetBytes > int(p.MTU) {
-			c.fail(now, &Error{Code: Unavailable, Outcome: MaybeExecuted,
-				Reason: fmt.Sprintf("the path carries only %d bytes a packet now, and the session was opened for %d", p.MTU, c.packetBytes)})
+		if c != nil && (p.RemoteIP == [16]byte{} || p.RemoteIP == c.path.RemoteIP) {
+			c.stepDown(int(p.MTU))
 		}
 	}
 }
@@ -202,11 +212,16 @@ func (e *Endpoint) HandleMTU(now transport.Time, p *transport.Path) {
 // HandleTimeout does what is due.
 func (e *Endpoint) HandleTimeout(now transport.Time) {
 	for {
-		c := e.wheel.expire(now)
-		if c == nil {
+		switch t := e.wheel.expire(now); {
+		case t == nil:
 			return
+		case t.conn != nil:
+			t.conn.handleTimeout(now)
+		case t.peer != nil:
+			t.peer.handleTimeout(e, now)
+		default:
+			e.handleSweep(now)
 		}
-		c.handleTimeout(now)
 	}
 }
 
@@ -268,9 +283,13 @@ func (e *Endpoint) newConn(path transport.Path, client bool, now transport.Time)
 		client:  client,
 		heardAt: now,
 	}
-	c.rtt.reset()
+	c.timer.conn = c
+	c.cc = newController(e.cfg.Congestion, e.cfg.Window, e.cfg.TargetDelay)
+	c.cwnd, c.gap = c.cc.window()
+	c.packetThreshold, c.timeThreshold = packetThreshold, timeThreshold
 	e.conns[index] = c
 	e.open++
+	e.joinPeer(c)
 	return c
 }
 
@@ -290,8 +309,8 @@ func (e *Endpoint) forget(c *Conn) {
 	if e.peers[c.key()] == c {
 		delete(e.peers, c.key())
 	}
-	e.wheel.remove(c)
-	e.ready.remove(c)
+	e.wheel.remove(&c.timer)
+	e.leavePeer(c)
 }
 
 // CallLimit is the most calls and requests that there can be at once.

@@ -15,6 +15,7 @@ type Stats struct {
 
 	Lost          uint64 // sent packets that count as lost
 	Retransmitted uint64 // messages and fragments sent again
+	Spurious      uint64 // packets that counted as lost and were only late
 	ProbeTimeouts uint64
 	Probes        uint64 // for overdue replies
 	Unsendable    uint64 // packets that the link refused
@@ -26,6 +27,7 @@ type Stats struct {
 	CallsRefused      uint64 // for want of a record: Config.Calls
 	NoFrame           uint64 // times that the link had no free frame
 	ReassemblyRefused uint64 // messages over the budget
+	Stalled           uint64 // long messages given up: their sender, or their receiver, did not go on
 
 	SessionsAccepted  uint64
 	SessionsRefused   uint64 // for want of room
@@ -34,6 +36,8 @@ type Stats struct {
 	Retries           uint64 // Hellos answered with a token
 	AnswersDropped    uint64 // to handshakes, for want of room in the burst
 	PeersSilent       uint64 // peers given up for missing heartbeats
+	Migrations        uint64 // sessions whose client has moved to another address
+	PathsNarrowed     uint64 // times that a session went on with shorter packets
 }
 
 // Stats returns the counters.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/wire"
 )
 
 // handleTimeout does what is due in a session and arms its timer for what is next. Everything that can become due stands here.
@@ -19,7 +20,7 @@ func (c *Conn) handleTimeout(now transport.Time) {
 		return
 	}
 	if at := c.nextTimeout(); at != 0 {
-		c.e.wheel.arm(c, max(at, now+1))
+		c.e.wheel.arm(&c.timer, max(at, now+1))
 	}
 }
 
@@ -29,50 +30,62 @@ func (c *Conn) due(now transport.Time) {
 		c.enqueue()
 		c.ackAt = 0
 	}
+	if c.paceAt != 0 && c.paceAt <= now {
+		c.paceAt = 0
+		c.enqueue()
+	}
 	if c.lossAt != 0 && c.lossAt <= now {
 		c.detectLost(now)
 	}
 	if at := c.ptoAt(); at != 0 && at <= now {
-		c.probeTimeout()
-		c.elicitAt = now
+		if now.Sub(c.ackedAt) >= stallTimeout && now.Sub(c.heardAt) < stallTimeout/2 {
+			c.fail(now, errNoAcks) // it is alive
+			return
+		}
+		c.probeTimeout(now)
 	}
 	c.callTimeouts(now)
-	c.heartbeat(now)
-	if !c.client && c.state == established {
-		if now.Sub(c.heardAt) >= c.lifetime() {
-			c.fail(now, pick(c.halfOpen, errHalfOpen, errIdle))
-		}
+	if c.state != established {
+		return
+	}
+	if at := c.keepAliveAt(); at != 0 && at <= now {
+		c.pingAt = now
+		c.wantPing = true
+		c.enqueue()
+	}
+	if !c.client && now.Sub(c.heardAt) >= c.lifetime() {
+		c.fail(now, pick(c.halfOpen, errHalfOpen, errIdle))
 	}
 }
 
-// ptoAt is when the probe timeout strikes, 0 for never. The server has none: the client asks for what it misses.
+// ptoAt is when the probe timeout strikes, 0 for never. At a server it does so for what nobody asks for: grants, and messages of streams. A
+// client asks for the replies that it misses.
 func (c *Conn) ptoAt() transport.Time {
-	if !c.client || c.sent.eliciting == 0 {
+	if c.sent.timed == 0 {
 		return 0
 	}
 	return c.elicitAt.Add(min(c.rtt.pto(c)<<c.ptoCount, c.e.cfg.Heartbeat))
 }
 
-// callTimeouts ends the calls whose deadline has come, and asks for the replies that are overdue.
+// soon notes that a call is due at a time.
+func (c *Conn) soon(at transport.Time) {
+	if c.callsAt == 0 || at < c.callsAt {
+		c.callsAt = at
+		c.e.wheel.arm(&c.timer, at)
+	}
+}
+
+// callTimeouts sees to the calls that are due, and finds out when the next one is. It looks at all of them, which is seldom: callsAt only
+// moves to an earlier time when a call comes that is due before all others.
 func (c *Conn) callTimeouts(now transport.Time) {
-	if !c.client || c.outstanding == 0 {
+	if c.callsAt == 0 || c.callsAt > now {
 		return
 	}
+	c.callsAt = 0
 	for i := range c.slots {
-		k := c.slots[i].call
-		if k == nil {
-			continue
-		}
-		if k.deadline != 0 && k.deadline <= now {
-			c.expire(k)
-		} else if k.acked && k.probeAt == 0 {
-			k.progress(now)
-		} else if k.acked && k.probeAt <= now {
-			k.probes = min(k.probes+1, 200)
-			k.probeAt = now.Add(c.probeInterval(k.probes))
-			if len(c.probes) < maxControls {
-				c.probes = append(c.probes, k.id)
-				c.enqueue()
+		if k := c.slots[i].call; k != nil {
+			if at := k.handleTimeout(now); at != 0 {
+				c.soon(at)
 			}
 		}
 	}
@@ -80,8 +93,76 @@ func (c *Conn) callTimeouts(now transport.Time) {
 		next := k.next
 		if k.deadline != 0 && k.deadline <= now {
 			c.expire(k)
+		} else if k.deadline != 0 {
+			c.soon(k.deadline)
 		}
 		k = next
+	}
+}
+
+// handleTimeout does what is due of a call, and returns when it will be due again; 0 for never.
+func (k *Call) handleTimeout(now transport.Time) (at transport.Time) {
+	c := k.conn
+	if at = k.out.stalledAt(now); at != 0 && at <= now {
+		k.unwanted()
+		return 0
+	}
+	if k.stream != nil {
+		for _, o := range k.stream.outs {
+			if o == nil {
+				continue
+			}
+			t := o.stalledAt(now)
+			if t != 0 && t <= now {
+				k.unwanted()
+				return 0
+			}
+			if t != 0 && (at == 0 || t < at) {
+				at = t
+			}
+		}
+	}
+	if k.role != clientCall {
+		return at
+	}
+	if k.deadline != 0 && k.deadline <= now {
+		c.expire(k)
+		return 0
+	}
+	if k.acked && k.probeAt <= now {
+		k.probes = min(k.probes+1, 200)
+		k.probeAt = now.Add(c.probeInterval(k.probes))
+		c.hint(wire.Probe, k.id)
+	}
+	if k.acked && (at == 0 || k.probeAt < at) {
+		at = k.probeAt
+	}
+	if k.deadline != 0 && (at == 0 || k.deadline < at) {
+		at = k.deadline
+	}
+	return at
+}
+
+// stalledAt is when a long message is given up whose receiver takes nothing of it; 0 for never.
+func (o *outMessage) stalledAt(now transport.Time) transport.Time {
+	if o.long == nil {
+		return 0
+	}
+	if o.long.since == 0 {
+		o.long.since = now
+	}
+	return o.long.since.Add(stallTimeout)
+}
+
+// unwanted ends a call whose long message the peer does not take.
+func (k *Call) unwanted() {
+	c := k.conn
+	c.e.stats.Stalled++
+	if k.role == clientCall {
+		c.sendCancel(k)
+		c.endCall(k, ResourceExhausted, pick(k.stream == nil, errNoCredit, errNoReader))
+	} else {
+		c.abandon(k)
 	}
 }
 
@@ -94,36 +175,13 @@ func (c *Conn) expire(k *Call) {
 	c.endCall(k, DeadlineExceeded, err)
 }
 
-// heartbeat sends a ping when nothing was heard for an interval, and gives the peer up after too many without any packet. It counts its
-// own pings, not time: a pause of this process is not the peer's silence.
-func (c *Conn) heartbeat(now transport.Time) {
-	at := c.heartbeatAt()
-	if at == 0 || at > now {
-		return
-	}
-	if c.pingAt > c.heardAt {
-		c.misses++
-		if c.misses >= c.e.cfg.Misses {
-			c.e.stats.PeersSilent++
-			c.fail(now, errPeerSilent)
-			return
-		}
-	}
-	c.pingAt = now
-	c.wantPing = true
-	c.enqueue()
-}
-
-// heartbeatAt is when the next ping is due. A server sends none: it owes its clients no suspicion.
-func (c *Conn) heartbeatAt() transport.Time {
+// keepAliveAt is when an idle client's session is to be used, so that the server, and what lies between, does not forget it. 0 at a server:
+// it owes its clients nothing.
+func (c *Conn) keepAliveAt() transport.Time {
 	if !c.client {
 		return 0
 	}
-	interval := c.keepAlive
-	if c.outstanding > 0 {
-		interval = c.e.cfg.Heartbeat
-	}
-	return max(c.heardAt, c.pingAt).Add(interval)
+	return max(c.heardAt, c.pingAt).Add(c.keepAlive)
 }
 
 // lifetime is how long a server keeps a session that it does not hear from.
@@ -141,30 +199,18 @@ func (c *Conn) nextTimeout() (at transport.Time) {
 			at = t
 		}
 	}
+	sooner(c.callsAt)
 	if c.state == connecting {
 		sooner(c.hello.at)
-	} else {
-		sooner(c.ackAt)
-		sooner(c.lossAt)
-		sooner(c.ptoAt())
-		sooner(c.heartbeatAt())
-		if !c.client {
-			sooner(c.heardAt.Add(c.lifetime()))
-		}
-	}
-	if !c.client || c.outstanding == 0 {
 		return at
 	}
-	for i := range c.slots {
-		if k := c.slots[i].call; k != nil {
-			sooner(k.deadline)
-			if k.acked {
-				sooner(k.probeAt)
-			}
-		}
-	}
-	for k := c.waiting.head; k != nil; k = k.next {
-		sooner(k.deadline)
+	sooner(c.ackAt)
+	sooner(c.paceAt)
+	sooner(c.lossAt)
+	sooner(c.ptoAt())
+	sooner(c.keepAliveAt())
+	if !c.client {
+		sooner(c.heardAt.Add(c.lifetime()))
 	}
 	return at
 }

@@ -6,13 +6,13 @@ import (
 	"github.com/fastrpc/fastrpc/transport"
 )
 
-// wheel is a hierarchical timing wheel (Varghese and Lauck, 1987, scheme 7): one timer a session, armed, moved and fired in constant time.
+// wheel is a hierarchical timing wheel (Varghese and Lauck, 1987, scheme 7): armed, moved and fired in constant time.
 // A timer fires up to one tick late, never early. The zero value is ready; not for concurrent use.
 type wheel struct {
 	tick  uint64 // all ticks up to and including this one have fired
 	used  [wheelLevels]uint64
-	slots [wheelLevels][wheelSlots]*Conn
-	due   *Conn // taken out of their slots, about to be handed out by expire
+	slots [wheelLevels][wheelSlots]*timer
+	due   *timer // taken out of their slots, about to be handed out by expire
 }
 
 const (
@@ -22,29 +22,29 @@ const (
 	wheelBits   = 6
 )
 
-// timer is a session's place in the wheel.
+// timer is a place in the wheel: a session's, a peer's or the endpoint's own. Each has one, for whatever is due first.
 type timer struct {
 	at           transport.Time // 0: not armed
-	prev, next   *Conn
+	prev, next   *timer
+	conn         *Conn // whose it is; both nil: the endpoint's
+	peer         *peer
 	level, index uint8
 	linked       bool
 }
 
-// arm sets c's timer to at, or leaves it where it is when it fires earlier: the session then looks again.
-func (w *wheel) arm(c *Conn, at transport.Time) {
-	t := &c.timer
+// arm sets t to at, or leaves it where it is when it fires earlier: its owner then looks again.
+func (w *wheel) arm(t *timer, at transport.Time) {
 	if t.linked {
 		if t.at <= at {
 			return
 		}
-		w.remove(c)
+		w.remove(t)
 	}
 	t.at = at
-	w.insert(c)
+	w.insert(t)
 }
 
-func (w *wheel) insert(c *Conn) {
-	t := &c.timer
+func (w *wheel) insert(t *timer) {
 	tick := max(uint64(t.at)+1<<tickBits-1, 0) >> tickBits
 	tick = max(tick, w.tick+1)
 	level := 0
@@ -59,22 +59,21 @@ func (w *wheel) insert(c *Conn) {
 	head := &w.slots[level][index]
 	t.prev, t.next = nil, *head
 	if *head != nil {
-		(*head).timer.prev = c
+		(*head).prev = t
 	}
-	*head = c
+	*head = t
 	w.used[level] |= 1 << index
 }
 
-// remove disarms c's timer.
-func (w *wheel) remove(c *Conn) {
-	t := &c.timer
+// remove disarms t.
+func (w *wheel) remove(t *timer) {
 	if !t.linked {
 		return
 	}
 	switch {
 	case t.prev != nil:
-		t.prev.timer.next = t.next
-	case w.due == c:
+		t.prev.next = t.next
+	case w.due == t:
 		w.due = t.next
 	default:
 		w.slots[t.level][t.index] = t.next
@@ -83,7 +82,7 @@ func (w *wheel) remove(c *Conn) {
 		}
 	}
 	if t.next != nil {
-		t.next.timer.prev = t.prev
+		t.next.prev = t.prev
 	}
 	t.prev, t.next, t.linked, t.at = nil, nil, false, 0
 }
@@ -119,8 +118,8 @@ func (w *wheel) nextTick() (uint64, bool) {
 	return best, found
 }
 
-// expire disarms and returns a session whose timer has come, nil when there is none.
-func (w *wheel) expire(now transport.Time) *Conn {
+// expire disarms and returns a timer that has come, nil when there is none.
+func (w *wheel) expire(now transport.Time) *timer {
 	for w.due == nil {
 		tick, ok := w.nextTick()
 		if !ok || tick > uint64(now)>>tickBits {
@@ -139,28 +138,27 @@ func (w *wheel) expire(now transport.Time) *Conn {
 			list := w.slots[level][index]
 			w.slots[level][index] = nil
 			w.used[level] &^= 1 << index
-			for c := list; c != nil; {
-				next := c.timer.next
-				w.place(c)
-				c = next
+			for t := list; t != nil; {
+				next := t.next
+				w.place(t)
+				t = next
 			}
 		}
 	}
-	c := w.due
-	w.remove(c)
-	return c
+	t := w.due
+	w.remove(t)
+	return t
 }
 
 // place puts the timer of an opened slot where it belongs now: among the due ones, or into a lower slot.
-func (w *wheel) place(c *Conn) {
-	t := &c.timer
+func (w *wheel) place(t *timer) {
 	if (uint64(t.at)+1<<tickBits-1)>>tickBits > w.tick {
-		w.insert(c)
+		w.insert(t)
 		return
 	}
 	t.prev, t.next = nil, w.due
 	if w.due != nil {
-		w.due.timer.prev = c
+		w.due.prev = t
 	}
-	w.due = c
+	w.due = t
 }

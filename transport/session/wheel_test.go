@@ -12,15 +12,15 @@ const tick = 1 << tickBits
 
 // wheelModel is a wheel beside the slow and obvious way: a list of all timers.
 type wheelModel struct {
-	t     *testing.T
-	wheel wheel
-	conns []Conn
-	at    []transport.Time // 0: not armed
+	t      *testing.T
+	wheel  wheel
+	timers []timer
+	at     []transport.Time // 0: not armed
 }
 
 // arm sets a timer. One that is overdue already is due now.
 func (m *wheelModel) arm(i int, at, now transport.Time) {
-	m.wheel.arm(&m.conns[i], at)
+	m.wheel.arm(&m.timers[i], at)
 	at = max(at, now)
 	if m.at[i] == 0 || at < m.at[i] {
 		m.at[i] = at
@@ -28,7 +28,7 @@ func (m *wheelModel) arm(i int, at, now transport.Time) {
 }
 
 func (m *wheelModel) remove(i int) {
-	m.wheel.remove(&m.conns[i])
+	m.wheel.remove(&m.timers[i])
 	m.at[i] = 0
 }
 
@@ -49,20 +49,20 @@ func (m *wheelModel) expire(now transport.Time) (fired int) {
 		if at != 0 && at+tick <= now {
 			m.t.Fatalf("timer %d is %v overdue", i, now.Sub(at))
 		}
-		if m.conns[i].timer.linked != (at != 0) {
+		if m.timers[i].linked != (at != 0) {
 			m.t.Fatalf("timer %d is in the wheel: %v", i, at == 0)
 		}
 	}
 	return fired
 }
 
-func (m *wheelModel) index(c *Conn) int {
-	for i := range m.conns {
-		if c == &m.conns[i] {
+func (m *wheelModel) index(t *timer) int {
+	for i := range m.timers {
+		if t == &m.timers[i] {
 			return i
 		}
 	}
-	m.t.Fatal("a session that nobody armed")
+	m.t.Fatal("a timer that nobody armed")
 	return 0
 }
 
@@ -84,27 +84,27 @@ func (m *wheelModel) next(now transport.Time) transport.Time {
 	return next
 }
 
-// span draws a duration between a nanosecond and ten hours, all magnitudes alike.
-func span(r *rand.Rand) time.Duration {
+// drawn draws a duration between a nanosecond and ten hours, all magnitudes alike.
+func drawn(r *rand.Rand) time.Duration {
 	return time.Duration(r.Uint64()>>1) >> (63 - r.UintN(46)) % (10 * time.Hour)
 }
 
 func TestWheelAgainstList(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		m := &wheelModel{t: t, conns: make([]Conn, 40), at: make([]transport.Time, 40)}
+		m := &wheelModel{t: t, timers: make([]timer, 40), at: make([]transport.Time, 40)}
 		now := transport.Time(1 + r.Int64N(int64(100*time.Hour)))
 		for range 2000 {
-			i := r.IntN(len(m.conns))
+			i := r.IntN(len(m.timers))
 			switch r.IntN(6) {
 			case 0, 1:
-				m.arm(i, now.Add(span(r)), now)
+				m.arm(i, now.Add(drawn(r)), now)
 			case 2:
 				m.arm(i, max(now-transport.Time(r.IntN(1e6)), 1), now)
 			case 3:
 				m.remove(i)
 			case 4:
-				now = now.Add(span(r))
+				now = now.Add(drawn(r))
 				m.expire(now)
 			case 5: // as an engine does: to the very time that the wheel asked for
 				if at := m.next(now); at != 0 {
@@ -121,10 +121,10 @@ func TestWheelAgainstList(t *testing.T) {
 func TestWheelTakesFewSteps(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	for range 1000 {
-		m := &wheelModel{t: t, conns: make([]Conn, 1), at: make([]transport.Time, 1)}
+		m := &wheelModel{t: t, timers: make([]timer, 1), at: make([]transport.Time, 1)}
 		now := transport.Time(r.Int64N(int64(time.Hour)))
 		m.expire(now)
-		at := now.Add(span(r) % (4 * time.Hour)).Add(1) // within the wheel's range
+		at := now.Add(drawn(r) % (4 * time.Hour)).Add(1) // within the wheel's range
 		m.arm(0, at, now)
 		for step := 0; ; step++ {
 			if step > wheelLevels {
@@ -143,13 +143,13 @@ func TestWheelTakesFewSteps(t *testing.T) {
 
 // TestWheelRemovesWhatIsDue: handling one session's timeout may close others that are due in the same tick.
 func TestWheelRemovesWhatIsDue(t *testing.T) {
-	m := &wheelModel{t: t, conns: make([]Conn, 5), at: make([]transport.Time, 5)}
-	for i := range m.conns {
+	m := &wheelModel{t: t, timers: make([]timer, 5), at: make([]transport.Time, 5)}
+	for i := range m.timers {
 		m.arm(i, 1000, 0)
 	}
 	first := m.index(m.wheel.expire(tick))
 	m.at[first] = 0
-	for i := range m.conns {
+	for i := range m.timers {
 		if i != first && i != (first+2)%5 {
 			m.remove(i)
 		}

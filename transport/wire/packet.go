@@ -38,9 +38,10 @@ const (
 
 // Flags of a data packet, its second byte.
 const (
-	FlagPhase = 1 << 0 // the key phase, for sealed packets
-	FlagAck   = 1 << 1 // AckDelay, AckLargest and AckBits are valid
-	FlagCE    = 1 << 2 // of the packets acknowledged here for the first time, some bore the mark CE (RFC 3168, section 5)
+	FlagPhase  = 1 << 0 // the key phase, for sealed packets
+	FlagAck    = 1 << 1 // AckDelay, AckLargest and AckBits are valid
+	FlagCE     = 1 << 2 // of the packets acknowledged here for the first time, some bore the mark CE (RFC 3168, section 5)
+	FlagAckNow = 1 << 3 // the sender waits for the acknowledgement: its window is full
 )
 
 // DataHeader opens a data packet:

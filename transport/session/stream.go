@@ -1,0 +1,402 @@
+package session
+
+import (
+	"slices"
+
+	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/wire"
+)
+
+// stream is what a call needs in which messages go both ways. Each direction numbers its messages from 0 and hands them over in order; the
+// receiver says how many it takes. The client ends its direction with CloseSend, the server both of them with its reply.
+type stream struct {
+	outs      []*outMessage // not delivered, by number modulo the length
+	begun     uint32        // messages submitted
+	oldest    uint32        // of those not delivered
+	limit     uint32        // the peer takes messages with lower numbers
+	blocked   bool          // Send was refused since
+	halfEnded bool          // nothing more may be sent
+
+	ins       []*Incoming // not handed over, by number modulo the length
+	next      uint32      // to hand over
+	freed     uint32      // messages that the reader has given back
+	window    uint32      // numbers below it may come
+	windowDue bool        // a Window has to be sent
+	ended     bool        // the number of messages is known
+	last      uint32      // it
+	replied   bool        // client: the reply is whole, and waits for the messages before it
+}
+
+const (
+	defaultStreamWindow = 32 // messages: a round trip's worth of small ones
+	maxStreamWindow     = 1024
+)
+
+// Incoming is a message of a stream, from Receive until Free.
+type Incoming struct {
+	in   inMessage
+	next *Incoming // in the pool
+}
+
+// Body is the message. It may lie in the very frame that the link received and must not be written.
+func (m *Incoming) Body() []byte { return m.in.contiguous() }
+
+// ErrWindow refuses a message for which the peer has no room yet: an event StreamWritable follows.
+var ErrWindow = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "the stream's reader has not made room yet"}
+
+var errHalfEnded = &Error{Code: FailedPrecondition, Outcome: NotExecuted, Reason: "the stream takes no more messages in this direction"}
+
+func (c *Conn) newStream() *stream {
+	return &stream{
+		outs:   make([]*outMessage, max(c.streamWindow, 1)),
+		limit:  c.streamWindow,
+		ins:    make([]*Incoming, c.e.cfg.StreamWindow),
+		window: uint32(c.e.cfg.StreamWindow),
+	}
+}
+
+// Streams tells whether messages go both ways in this call.
+func (k *Call) Streams() bool { return k.stream != nil }
+
+// StartStream begins a call in which messages go both ways. It ends with an event CallEnded, once all of the server's messages are there.
+func (k *Call) StartStream(now transport.Time, method uint32, deadline transport.Time) {
+	k.stream = &stream{} // sized once the session is established
+	k.out.total, k.flags = 0, wire.FlagStream
+	k.begin(now, method, deadline)
+}
+
+// Send submits the next message. One that fits into a packet is copied; a larger one is read until it is delivered, or the call has ended,
+// and must not be written before. ErrWindow: not yet.
+func (k *Call) Send(body []byte) *Error {
+	c, st := k.conn, k.stream
+	switch {
+	case k.state == callEnded || k.gone || c.state == closed || st.halfEnded:
+		return errHalfEnded
+	case uint64(len(body)) > uint64(c.maxMessage()):
+		return ErrTooLarge
+	case k.state == callWaiting || st.begun >= min(st.limit, st.oldest+uint32(len(st.outs))):
+		st.blocked = true
+		return ErrWindow
+	}
+	o := c.e.newOut(k, wire.Message)
+	o.number, o.total = st.begun, uint32(len(body))
+	if c.small(o.total) {
+		if o.frame = c.e.allocOut(); o.frame == noFrame {
+			o.data = slices.Clone(body)
+		} else {
+			o.at = wire.Overhead
+			copy(c.e.bufs[o.frame].data[wire.Overhead:], body)
+		}
+	} else {
+		o.data = body
+	}
+	st.outs[st.begun%uint32(len(st.outs))] = o
+	st.begun++
+	c.submit(o)
+	return nil
+}
+
+// CloseSend tells the server that the client sends no more messages.
+func (k *Call) CloseSend() *Error {
+	c, st := k.conn, k.stream
+	switch {
+	case k.state == callEnded || c.state == closed || st.halfEnded:
+		return errHalfEnded
+	case k.state == callWaiting || st.begun-st.oldest == uint32(len(st.outs)):
+		st.blocked = true
+		return ErrWindow
+	}
+	st.halfEnded = true
+	o := c.e.newOut(k, wire.End)
+	o.number = st.begun
+	st.outs[st.begun%uint32(len(st.outs))] = o
+	st.begun++ // the end has a number of its own, which is not sent with a message
+	c.submit(o)
+	return nil
+}
+
+// Receive returns the next message, nil while it is not there. It is the caller's until Free.
+func (k *Call) Receive() *Incoming {
+	st := k.stream
+	if len(st.ins) == 0 {
+		return nil
+	}
+	m := &st.ins[st.next%uint32(len(st.ins))]
+	got := *m
+	if got == nil || !got.in.whole() {
+		return nil
+	}
+	*m = nil
+	st.next++
+	return got
+}
+
+// Drained tells whether Receive has returned the peer's last message.
+func (k *Call) Drained() bool { return k.stream.ended && k.stream.next == k.stream.last }
+
+// Free gives back a received message, which makes room for another. It may follow the call's end.
+func (k *Call) Free(m *Incoming) {
+	c, st := k.conn, k.stream
+	m.in.release(c)
+	c.e.putIncoming(m)
+	st.freed++
+	st.window = st.freed + uint32(len(st.ins))
+	if half := uint32(len(st.ins)+1) / 2; st.freed%half == 0 && !st.windowDue && !st.ended && k.state != callEnded && !k.gone && c.state == established {
+		st.windowDue = true
+		c.control(wire.Window, k.id, 0)
+	}
+}
+
+// whole tells whether all of a message is there.
+func (m *inMessage) whole() bool {
+	if m.long != nil {
+		return m.long.got == m.long.total
+	}
+	return m.body != nil
+}
+
+// openStream takes up a stream that a client has begun.
+func (c *Conn) openStream(now transport.Time, k *Call) bool {
+	e := c.e
+	k.stream, k.flags = c.newStream(), wire.FlagStream
+	k.state = callAnswering
+	e.answering++
+	e.stats.Requests++
+	if k.deadline != 0 && k.deadline <= now {
+		e.stats.Expired++
+		k.Refuse(now, DeadlineExceeded, "the deadline passed before the stream was taken up")
+		return true
+	}
+	e.emit(RequestArrived, c, k, nil)
+	return true
+}
+
+// handleMessage takes a stream's message or its first part; false when it has to come again.
+func (c *Conn) handleMessage(now transport.Time, f *transport.Frame, fr *wire.Frame) bool {
+	k := c.callOf(fr.Call)
+	if k == nil {
+		return c.late(fr.Call)
+	}
+	st := k.stream
+	if st == nil || fr.A >= st.window || st.ended && fr.A >= st.last {
+		c.e.stats.Malformed++
+		return false
+	}
+	m := &st.ins[fr.A%uint32(len(st.ins))]
+	if fr.A < st.next || *m != nil {
+		c.e.stats.Duplicates++
+		return true
+	}
+	in := c.e.newIncoming()
+	done, err := in.in.receive(now, k, f, fr, fr.A)
+	if err != nil {
+		in.in.release(c)
+		c.e.putIncoming(in)
+		return false // malformed, or over the budget for now
+	}
+	*m = in
+	if done {
+		c.messageWhole(k, fr.A)
+	}
+	return true
+}
+
+// handleMessagePart takes a later part of a stream's message.
+func (c *Conn) handleMessagePart(now transport.Time, f *transport.Frame, fr *wire.Frame) bool {
+	k := c.callOf(fr.Call)
+	if k == nil {
+		return c.late(fr.Call)
+	}
+	number, ok := fr.CutNumber()
+	if !ok || k.stream == nil {
+		c.e.stats.Malformed++
+		return false
+	}
+	m := k.stream.incoming(number)
+	if m == nil {
+		c.e.stats.Duplicates++
+		return true
+	}
+	done, err := m.part(now, c, f, fr.Payload, fr.A, fr.B)
+	if err != nil {
+		return false
+	}
+	if done {
+		c.messageWhole(k, number)
+	}
+	return true
+}
+
+// late judges a frame of a call that is not here: true, it is over; false, its beginning has not arrived yet.
+func (c *Conn) late(id uint32) bool {
+	index := wire.SlotOf(id)
+	if !c.client && (int(index) >= len(c.slots) || !c.slots[index].used || wire.SeqAfter(wire.SeqOf(id), c.slots[index].seq)) {
+		return false
+	}
+	c.e.stats.Duplicates++
+	return true
+}
+
+// messageWhole tells the reader, if the message is the next.
+func (c *Conn) messageWhole(k *Call, number uint32) {
+	if number == k.stream.next {
+		c.e.emit(StreamReadable, c, k, nil)
+	}
+	c.streamDone(k)
+}
+
+// streamDone ends a client's stream whose reply, and every message before it, are there.
+func (c *Conn) streamDone(k *Call) {
+	st := k.stream
+	if !st.replied {
+		return
+	}
+	for n := st.next; n < st.last; n++ {
+		if m := st.incomingWhole(n); !m {
+			return
+		}
+	}
+	c.endCall(k, k.code, nil)
+}
+
+func (st *stream) incomingWhole(number uint32) bool {
+	m := st.ins[number%uint32(len(st.ins))]
+	return m != nil && m.in.whole()
+}
+
+// handleEnd takes the client's word that it sends no more messages.
+func (c *Conn) handleEnd(fr *wire.Frame) bool {
+	k := c.callOf(fr.Call)
+	if k == nil {
+		return c.late(fr.Call)
+	}
+	st := k.stream
+	if st == nil || st.ended && st.last != fr.A || fr.A > st.window || fr.A < st.next {
+		c.e.stats.Malformed++
+		return false
+	}
+	if !st.ended {
+		st.ended, st.last = true, fr.A
+		c.e.emit(StreamReadable, c, k, nil)
+	}
+	return true
+}
+
+// handleTrailer takes the reply of a stream: it counts once the messages before it are there. False when it contradicts what came before.
+func (c *Conn) handleTrailer(k *Call, fr *wire.Frame) bool {
+	st := k.stream
+	if fr.B > st.window || fr.B < st.next {
+		c.e.stats.Malformed++
+		return false
+	}
+	st.ended, st.last = true, fr.B
+	return true
+}
+
+// handleWindow takes the peer's word on how many messages it takes.
+func (c *Conn) handleWindow(fr *wire.Frame) bool {
+	k := c.callOf(fr.Call)
+	if k == nil {
+		return c.late(fr.Call)
+	}
+	st := k.stream
+	if st == nil {
+		c.e.stats.Malformed++
+		return false
+	}
+	if fr.A > st.limit { // never back
+		st.limit = fr.A
+		c.writable(k)
+	}
+	return true
+}
+
+// writable tells the writer that was refused before that it may try again.
+func (c *Conn) writable(k *Call) {
+	if k.stream.blocked && k.state != callEnded && !k.gone {
+		k.stream.blocked = false
+		c.e.emit(StreamWritable, c, k, nil)
+	}
+}
+
+// delivered notes that the peer has one of the stream's messages.
+func (st *stream) delivered(c *Conn, o *outMessage) {
+	k := o.call
+	st.outs[o.number%uint32(len(st.outs))] = nil
+	c.retract(o)
+	c.e.putOut(o)
+	for st.oldest < st.begun && st.outs[st.oldest%uint32(len(st.outs))] == nil {
+		st.oldest++
+	}
+	c.writable(k)
+}
+
+// outgoing finds a message that is not delivered.
+func (st *stream) outgoing(number uint32) *outMessage {
+	if o := st.outs[number%uint32(len(st.outs))]; o != nil && o.number == number {
+		return o
+	}
+	return nil
+}
+
+// incoming finds a message that is not handed over.
+func (st *stream) incoming(number uint32) *inMessage {
+	if number < st.next || number >= st.window {
+		return nil
+	}
+	if m := st.ins[number%uint32(len(st.ins))]; m != nil {
+		return &m.in
+	}
+	return nil
+}
+
+// silence ends the stream's own direction: nothing of it is sent any more.
+func (st *stream) silence(c *Conn) {
+	for i, o := range st.outs {
+		if o != nil {
+			c.retract(o)
+			c.e.putOut(o)
+			st.outs[i] = nil
+		}
+	}
+	st.oldest, st.halfEnded = st.begun, true
+}
+
+// release gives back all that the stream holds.
+func (st *stream) release(c *Conn) {
+	st.silence(c)
+	for i, m := range st.ins {
+		if m != nil {
+			m.in.release(c)
+			c.e.putIncoming(m)
+			st.ins[i] = nil
+		}
+	}
+}
+
+// newOut takes a record for a stream's message from the pool.
+func (e *Endpoint) newOut(k *Call, kind wire.FrameType) *outMessage {
+	o := e.outs
+	if o == nil {
+		o = &outMessage{}
+	} else {
+		e.outs = o.next
+	}
+	*o = outMessage{call: k, kind: kind, frame: noFrame, epoch: o.epoch}
+	return o
+}
+
+func (e *Endpoint) putOut(o *outMessage) { o.next, e.outs = e.outs, o }
+
+func (e *Endpoint) newIncoming() *Incoming {
+	m := e.incomings
+	if m == nil {
+		m = &Incoming{}
+	} else {
+		e.incomings = m.next
+	}
+	*m = Incoming{in: inMessage{frame: noFrame}}
+	return m
+}
+
+func (e *Endpoint) putIncoming(m *Incoming) { m.next, e.incomings = e.incomings, m }

@@ -71,8 +71,8 @@ func openCapture(r io.Reader) (*capture, error) {
 		ticks := map[uint32]uint64{0xa1b2c3d4: 1e6, 0xa1b23c4d: 1e9}[order.Uint32(h)]
 		if ticks != 0 && order.Uint16(h[4:]) == 2 {
 			c.order = order
-			// The link type's high bits tell of a frame check sequence behind each packet, which the lengths in IP's header exclude.
-			c.ifaces = []captureInterface{{link: linkType(order.Uint32(h[20:]) & 0xffff), ticks: ticks}}
+			// The upper half does not belong to the link type: it tells of a frame check sequence behind each packet, which IP's length excludes.
+			c.ifaces = []captureInterface{{link: linkType(order.Uint32(h[20:])), ticks: ticks}}
 			return c, nil
 		}
 	}

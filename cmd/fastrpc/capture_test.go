@@ -112,7 +112,7 @@ func TestCaptureFormats(t *testing.T) {
 		{"pcapng, µs, big-endian", pcapng(binary.BigEndian, 6, func(at time.Time) uint64 { return uint64(at.UnixMicro()) }, 0, linkEthernet, frames), time.Microsecond},
 		{"pcapng, s", pcapng(binary.LittleEndian, 0, seconds, 0, linkEthernet, frames), time.Second},
 		{"pcapng, 2^-32 s", pcapng(binary.BigEndian, 0x80|32, binary32, 0, linkEthernet, frames), 2},
-		{"pcapng, sections of either order", append(nanoPcapng(linkEthernet, nil), pcapng(binary.BigEndian, 9, func(at time.Time) uint64 { return uint64(at.UnixNano()) }, 0, linkEthernet, frames)...), 1},
+		{"pcapng, sections of either order", append(nanoPcapng(linkNull, nil), pcapng(binary.BigEndian, 6, func(at time.Time) uint64 { return uint64(at.UnixMicro()) }, 0, linkEthernet, frames)...), time.Microsecond},
 	} {
 		packets, err := readCapture(f.file)
 		if err != nil || len(packets) != len(frames) {

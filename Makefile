@@ -46,6 +46,12 @@ fuzz: ## fuzz every target for FUZZTIME (default 30s) each
 			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),30s) $$target || exit 1; \
 		done; done
 
+.PHONY: soak
+soak: ## run SEEDS (default 100000) simulated worlds on all cores; goes on where it was interrupted
+	@mkdir -p .soak
+	@$(GO) test -c -o .soak/session.test ./transport/session
+	@.soak/session.test -test.run '^TestSoak$$' -test.timeout 0 -soak $(or $(SEEDS),100000) -soak.dir .soak
+
 .PHONY: clean
-clean: ## remove what make build made
-	rm -rf bin
+clean: ## remove what make build and make soak made
+	rm -rf bin .soak

@@ -1,10 +1,9 @@
-// Package bench measures round trips between two processes, over fastrpc and over what a user would pick instead, and reports them side by
-// side.
+// Package bench measures calls between two processes, over fastrpc and over what a user would pick instead, and reports them side by side.
 //
 // Figures on shared machines drift, so a figure alone says little. [Compare] runs every system once a round, round after round (A B C A B C
 // ...), between the same two network namespaces and on the same CPUs, and the report gives ratios within that run. Each run of a system has
-// a server process and a client process of its own; the client keeps one call outstanding, changes the payload with every call and checks
-// every byte that comes back.
+// a server process and a client process of its own; the client changes the payload with every call and checks every byte that comes back.
+// What it measures is the workload: the latency of one call at a time, the rate of many at once, or the bits of long messages.
 //
 // A [System] is one way to carry the payload; it stands in a file of its own and is known by name once [Register] was called.
 package bench
@@ -19,11 +18,13 @@ import (
 
 // Config says what Compare runs.
 type Config struct {
-	Systems  []string      // names, in the order of the report
-	Size     int           // payload, bytes
-	Requests int           // measured calls a round; 0: Duration bounds the round
-	Duration time.Duration // of a measured round; 0: Requests bounds it
-	Rounds   int
+	Systems     []string      // names, in the order of the report
+	Workload    string        // "" stands for Latency
+	Outstanding int           // calls outstanding; 0: 1, which is all that Latency takes
+	Size        int           // payload, bytes
+	Requests    int           // measured calls a round, of Latency; 0: Duration bounds the round
+	Duration    time.Duration // of a measured round; 0: Requests bounds it
+	Rounds      int
 
 	// Lab names the lab to run in, which stays. Empty: Compare makes one and takes it down.
 	Lab string
@@ -41,11 +42,14 @@ type Progress struct {
 	System        string
 }
 
-// Bounds of a Config. A payload larger than one packet would measure fragmentation, which not every system has.
+// Bounds of a Config. Calls that do not fit into one packet would measure fragmentation, which not every system has: they are Bulk's.
 const (
-	MinSize   = 1
-	MaxSize   = 1400
-	MaxRounds = 1000
+	MinSize        = 1
+	MaxSize        = 1400
+	MinBulk        = 16
+	MaxBulk        = 1 << 30
+	MaxOutstanding = 1024
+	MaxRounds      = 1000
 )
 
 // Errors about a Config, for errors.Is.
@@ -57,12 +61,19 @@ var (
 // usual are the systems of a comparison that does not name any.
 var usual = []string{"ring", "xdp", "xdp-worker", "udp", "net-tcp", "spin-tcp"}
 
-// Default lists the systems of a comparison that does not name any: those of the project itself.
-func Default() []string {
-	return slices.DeleteFunc(slices.Clone(usual), func(name string) bool { _, ok := systems[name]; return !ok })
+// Default lists the systems of a comparison that does not name any: those of the project itself that have the workload.
+func Default(workload string) []string {
+	return slices.DeleteFunc(slices.Clone(usual), func(name string) bool { s, ok := systems[name]; return !ok || !has(s, workload) })
 }
 
+// check completes the defaults, too.
 func (c *Config) check() error {
+	if c.Workload == "" {
+		c.Workload = Latency
+	}
+	if c.Outstanding == 0 {
+		c.Outstanding = 1
+	}
 	if err := c.problem(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -81,9 +92,20 @@ func (c *Config) problem() error {
 			return fmt.Errorf("system %q is named twice", name)
 		}
 	}
+	least, most := c.sizes()
 	switch {
-	case c.Size < MinSize || c.Size > MaxSize:
-		return fmt.Errorf("a payload of %d bytes is not between %d and %d", c.Size, MinSize, MaxSize)
+	case !slices.Contains(Workloads(), c.Workload):
+		return fmt.Errorf("unknown workload %q; choose from %s", c.Workload, strings.Join(Workloads(), ", "))
+	case c.Size < least || c.Size > most:
+		return fmt.Errorf("a payload of %d bytes is not between %d and %d, the bounds of workload %s", c.Size, least, most, c.Workload)
+	case c.Workload == Latency && c.Outstanding != 1:
+		return fmt.Errorf("workload %s has one call outstanding; choose workload %s for more", Latency, Rate)
+	case c.Outstanding < 1 || c.Outstanding > MaxOutstanding:
+		return fmt.Errorf("%d calls outstanding are not between 1 and %d", c.Outstanding, MaxOutstanding)
+	case c.Workload == Bulk && c.Outstanding*c.Size > MaxBulk:
+		return fmt.Errorf("%d messages of %d bytes outstanding are more than %d bytes", c.Outstanding, c.Size, MaxBulk)
+	case c.Workload != Latency && c.Requests != 0:
+		return fmt.Errorf("workload %s is bounded by a duration, not by a number of requests", c.Workload)
 	case c.Rounds < 1 || c.Rounds > MaxRounds:
 		return fmt.Errorf("%d rounds are not between 1 and %d", c.Rounds, MaxRounds)
 	case c.Requests < 0 || c.Duration < 0 || (c.Requests == 0) == (c.Duration == 0):
@@ -92,4 +114,11 @@ func (c *Config) problem() error {
 		return errors.New("no command for the child processes")
 	}
 	return nil
+}
+
+func (c *Config) sizes() (least, most int) {
+	if c.Workload == Bulk {
+		return MinBulk, MaxBulk
+	}
+	return MinSize, MaxSize
 }

@@ -30,10 +30,11 @@ type order struct {
 }
 
 type answer struct {
-	Error string `json:"error,omitempty"`
-	Ready *Ready `json:"ready,omitempty"`
-	Round *Round `json:"round,omitempty"`
-	Use   *use   `json:"use,omitempty"`
+	Error     string `json:"error,omitempty"`
+	Ready     *Ready `json:"ready,omitempty"`
+	Round     *Round `json:"round,omitempty"`
+	Use       *use   `json:"use,omitempty"`
+	Uncounted int64  `json:"uncounted,omitempty"` // calls since the server's start that are not the round's
 }
 
 // The two orders around the measured loop are compared and answered as bytes, so that the server's own control channel allocates nothing
@@ -84,13 +85,15 @@ func Child(in io.Reader, out io.Writer) error {
 }
 
 type child struct {
-	ctx     context.Context
-	serving bool
-	served  chan error // Serve's result
-	caller  Caller
-	payload []byte
-	calls   uint64
-	meter   meter
+	ctx      context.Context
+	serving  bool
+	served   chan error // Serve's result
+	endpoint Endpoint   // of the client
+	caller   Caller
+	payload  []byte  // of workload latency
+	window   *window // of the others
+	calls    uint64
+	meter    meter
 }
 
 func (c *child) obey(line []byte) answer {
@@ -112,7 +115,7 @@ func (c *child) do(o *order) (answer, error) {
 	case o.Do == "connect" && o.Endpoint != nil:
 		return answer{}, c.connect(o)
 	case o.Do == "warm" && c.caller != nil:
-		_, err := c.loop(o, newRecorder())
+		_, err := c.measure(o, newRecorder())
 		return answer{}, err
 	case o.Do == "run" && c.caller != nil:
 		return c.run(o)
@@ -170,32 +173,75 @@ func (c *child) connect(o *order) error {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, callLimit)
 	defer cancel()
-	c.payload = make([]byte, o.Endpoint.Size)
-	for i := range c.payload {
-		c.payload[i] = byte(i)
+	c.endpoint = *o.Endpoint
+	if c.caller, err = s.Connect(ctx, c.endpoint); err != nil {
+		return err
 	}
-	c.caller, err = s.Connect(ctx, *o.Endpoint)
-	return err
+	if c.endpoint.Workload == Latency {
+		c.payload = pattern(c.endpoint.Size)
+	} else if _, ok := c.caller.(Pipeline); ok {
+		c.window = newWindow(&c.endpoint)
+	}
+	return nil
 }
 
-// settleCalls go before the measured ones. On its one CPU the server's control goroutine, blocked in a read once it answered "start", keeps
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	return b
+}
+
+// What goes before the measured calls. On its one CPU the server's control goroutine, blocked in a read once it answered "start", keeps
 // the processor until the runtime notices, which takes the first call 10 to 20 ms.
-const settleCalls = 64
+const (
+	settleCalls = 64
+	settleFor   = 20 * time.Millisecond
+)
 
 func (c *child) run(o *order) (answer, error) {
 	rec := newRecorder()
 	runtime.GC() // the warm-up's rubbish is not the loop's
-	if _, err := c.loop(&order{Requests: settleCalls}, newRecorder()); err != nil {
+	before, settle := c.calls, order{Requests: settleCalls}
+	if c.endpoint.Workload != Latency {
+		settle = order{Duration: settleFor}
+	}
+	if _, err := c.measure(&settle, newRecorder()); err != nil {
 		return answer{}, err
 	}
 	c.meter.start()
-	elapsed, err := c.loop(o, rec)
+	r, err := c.measure(o, rec)
 	u := c.meter.stop()
 	if err != nil {
 		return answer{}, err
 	}
-	r := rec.round(elapsed)
-	return answer{Round: &r, Use: &u}, nil
+	return answer{Round: &r, Use: &u, Uncounted: max(int64(c.calls-before)-r.Ops, 0)}, nil
+}
+
+// measure makes calls as the workload has it: o.Requests of them, which only workload latency heeds, or for o.Duration.
+func (c *child) measure(o *order, rec *recorder) (r Round, err error) {
+	var elapsed time.Duration
+	p, pipelines := c.caller.(Pipeline)
+	f, floods := c.caller.(flooder)
+	switch {
+	case c.endpoint.Workload == Latency:
+		elapsed, err = c.loop(o, rec)
+	case floods:
+		return f.flood(o.Duration)
+	case pipelines:
+		elapsed, err = c.load(p, o.Duration, rec)
+	default:
+		err = fmt.Errorf("the system has no workload %s", c.endpoint.Workload)
+	}
+	if err != nil {
+		return r, fmt.Errorf("call %d: %w", c.calls, err)
+	}
+	r = rec.round(elapsed)
+	if c.endpoint.Workload == Bulk {
+		r.setBits(r.Ops * int64(c.endpoint.Size))
+	}
+	return r, nil
 }
 
 // loop makes o.Requests calls, or calls for o.Duration. It allocates nothing.
@@ -210,7 +256,7 @@ func (c *child) loop(o *order, rec *recorder) (time.Duration, error) {
 		number(c.payload, c.calls)
 		t := time.Now()
 		if err := c.caller.Call(c.payload); err != nil {
-			return 0, fmt.Errorf("call %d: %w", c.calls, err)
+			return 0, err
 		}
 		rec.record(time.Since(t))
 		if o.Duration > 0 && time.Since(begin) >= o.Duration {

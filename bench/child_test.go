@@ -16,7 +16,7 @@ import (
 )
 
 func loopback() *Endpoint {
-	return &Endpoint{Interface: "lo", Local: netip.MustParseAddrPort("127.0.0.1:0"), Size: 64}
+	return &Endpoint{Interface: "lo", Local: netip.MustParseAddrPort("127.0.0.1:0"), Size: 64, Workload: Latency, Outstanding: 1}
 }
 
 // A parent that is gone closes the control channel; that ends a server, and frees its port.
@@ -111,7 +111,7 @@ func (f *fakeCaller) Close() error { return nil }
 // Each call carries another payload; the loop around it allocates nothing.
 func TestLoop(t *testing.T) {
 	f := &fakeCaller{seen: make([]uint64, 0, 4)}
-	c := child{ctx: context.Background(), caller: f, payload: make([]byte, 64)}
+	c := child{ctx: context.Background(), endpoint: *loopback(), caller: f, payload: make([]byte, 64)}
 	rec, o := newRecorder(), &order{Requests: 10}
 	if n := testing.AllocsPerRun(100, func() {
 		if _, err := c.loop(o, rec); err != nil {

@@ -91,6 +91,7 @@ type outcome struct {
 	round          Round
 	ready          Ready
 	server, client use
+	uncounted      int64
 }
 
 // How long the parent waits for answers: set-up, and what a run may take over what it should.
@@ -106,7 +107,7 @@ func runOnce(ctx context.Context, c *Config, p *place, system string) (out outco
 	}
 	defer func() { err = joinEnd(err, server) }()
 	e := p.server.endpoint
-	e.Size = c.Size
+	e.Size, e.Workload, e.Outstanding = c.Size, c.Workload, c.Outstanding
 	a, err := server.ask(ctx, order{Do: "serve", System: system, Endpoint: &e}, setupLimit)
 	if err != nil {
 		return out, err
@@ -121,25 +122,24 @@ func runOnce(ctx context.Context, c *Config, p *place, system string) (out outco
 		return out, err
 	}
 	defer func() { err = joinEnd(err, client) }()
-	e = p.client.endpoint
-	e.Size, e.Remote, e.RemoteMAC = c.Size, out.ready.Addr, out.ready.MAC
+	e.Interface, e.Local, e.Remote, e.RemoteMAC = p.client.endpoint.Interface, p.client.endpoint.Local, out.ready.Addr, out.ready.MAC
 	if _, err = client.ask(ctx, order{Do: "connect", System: system, Endpoint: &e}, setupLimit); err != nil {
 		return out, err
 	}
-	return out, measure(ctx, c, server, client, &out)
+	return out, measure(ctx, c, server, client, &out, e.callLimit()-callLimit)
 }
 
-// measure warms up with a tenth of the load, then runs it, and collects both sides' figures.
-func measure(ctx context.Context, c *Config, server, client *process, out *outcome) error {
+// measure warms up with a tenth of the load, then runs it, and collects both sides' figures. extra is what the workload's last calls may take.
+func measure(ctx context.Context, c *Config, server, client *process, out *outcome, extra time.Duration) error {
 	warm := order{Do: "warm", Requests: max(c.Requests/10, min(c.Requests, 500)), Duration: c.Duration / 10}
-	if _, err := client.ask(ctx, warm, limitOf(&warm)); err != nil {
+	if _, err := client.ask(ctx, warm, limitOf(&warm)+extra); err != nil {
 		return err
 	}
 	if _, err := server.ask(ctx, order{Do: "start"}, setupLimit); err != nil {
 		return err
 	}
 	run := order{Do: "run", Requests: c.Requests, Duration: c.Duration}
-	a, err := client.ask(ctx, run, limitOf(&run))
+	a, err := client.ask(ctx, run, limitOf(&run)+2*extra)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func measure(ctx context.Context, c *Config, server, client *process, out *outco
 	if a.Round == nil || a.Use == nil || b.Use == nil {
 		return errors.New("an answer without figures")
 	}
-	out.round, out.client, out.server = *a.Round, *a.Use, *b.Use
+	out.round, out.client, out.server, out.uncounted = *a.Round, *a.Use, *b.Use, a.Uncounted
 	return nil
 }
 

@@ -27,6 +27,15 @@ func TestConfig(t *testing.T) {
 		"two bounds":   func(c *Config) { c.Duration = time.Second },
 		"negative":     func(c *Config) { c.Requests = -1 },
 		"nobody to do": func(c *Config) { c.Child = nil },
+		"no workload":  func(c *Config) { c.Workload = "leisure" },
+		"two at once":  func(c *Config) { c.Outstanding = 2 },
+		"none at once": func(c *Config) { c.Workload, c.Requests, c.Duration, c.Outstanding = Rate, 0, time.Second, -1 },
+		"counted rate": func(c *Config) { c.Workload = Rate },
+		"long calls":   func(c *Config) { c.Workload, c.Requests, c.Duration, c.Size = Rate, 0, time.Second, MaxSize+1 },
+		"short bulk":   func(c *Config) { c.Workload, c.Requests, c.Duration, c.Size = Bulk, 0, time.Second, MinBulk-1 },
+		"much bulk": func(c *Config) {
+			c.Workload, c.Requests, c.Duration, c.Size, c.Outstanding = Bulk, 0, time.Second, MaxBulk, 2
+		},
 	} {
 		c := good
 		change(&c)
@@ -40,9 +49,19 @@ func TestConfig(t *testing.T) {
 	if !errors.Is(err, ErrUnknownSystem) || !errors.Is(err, ErrConfig) {
 		t.Fatalf("%v, want ErrUnknownSystem", err)
 	}
-	for _, name := range append(Default(), "carrier-pigeon") {
+	for _, name := range append(Default(Latency), "carrier-pigeon") {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%q does not name %s", err, name)
+		}
+	}
+}
+
+// A comparison that names no systems takes those that have the workload.
+func TestDefault(t *testing.T) {
+	for _, workload := range Workloads() {
+		names := Default(workload)
+		if !slices.Contains(names, "ring") || slices.Contains(names, "spin-tcp") != (workload == Latency) {
+			t.Errorf("workload %s: %v", workload, names)
 		}
 	}
 }
@@ -115,6 +134,9 @@ func noLab(t *testing.T) {
 // compareOnLoopback runs c as Compare does where there are no privileges.
 func compareOnLoopback(t *testing.T, c Config) *Report {
 	t.Helper()
+	if err := c.check(); err != nil {
+		t.Fatal(err)
+	}
 	p := onLoopback()
 	r := newReport(&c, p, nil)
 	if err := r.fill(t.Context(), &c, p); err != nil {

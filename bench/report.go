@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"text/tabwriter"
 )
 
 // Report is a finished comparison. Its JSON form is stable; the results' order is that of Config.Systems.
@@ -18,9 +17,10 @@ type Report struct {
 
 // Result is one system's figures.
 type Result struct {
-	System   string `json:"system"`
-	Workload string `json:"workload"` // "latency": closed loop, one call outstanding
-	Size     int    `json:"size"`     // payload, bytes
+	System      string `json:"system"`
+	Workload    string `json:"workload"`              // see Workloads
+	Outstanding int    `json:"outstanding,omitempty"` // calls at once; left out with Latency, which has one
+	Size        int    `json:"size"`                  // payload, bytes
 
 	// AllocsPerOp counts the heap allocations of client and server in the measured loops, by call, the mean of
 	// all rounds to three decimals; nil where they were not measured.
@@ -36,8 +36,14 @@ func newReport(c *Config, p *place, notes []string) *Report {
 	r := &Report{Machine: thisMachine(), Notes: notes}
 	r.Machine.Network, r.Machine.Pinning = p.network, p.pinning
 	for _, name := range c.Systems {
-		res := Result{System: name, Workload: "latency", Size: c.Size, Rounds: []Round{}}
-		if s, _ := lookup(name); s.Bypass() && !p.bypass {
+		res := Result{System: name, Workload: c.Workload, Size: c.Size, Rounds: []Round{}}
+		if c.Workload != Latency {
+			res.Outstanding = c.Outstanding
+		}
+		switch s, _ := lookup(name); {
+		case !has(s, c.Workload):
+			res.Error = "has no workload " + c.Workload
+		case s.Bypass() && !p.bypass:
 			res.Error = "needs AF_XDP, which loopback does not have"
 		}
 		r.Results = append(r.Results, res)
@@ -48,7 +54,7 @@ func newReport(c *Config, p *place, notes []string) *Report {
 func (r *Report) add(res *Result, out outcome) {
 	res.Rounds = append(res.Rounds, out.round)
 	ops := float64(out.round.Ops)
-	res.allocs = append(res.allocs, float64(out.client.Mallocs)/ops+float64(out.server.Mallocs)/(ops+settleCalls))
+	res.allocs = append(res.allocs, float64(out.client.Mallocs)/ops+float64(out.server.Mallocs)/(ops+float64(out.uncounted)))
 	perOp := math.Round(1e3*mean(res.allocs)) / 1e3
 	res.AllocsPerOp = &perOp
 	m := &r.Machine
@@ -81,9 +87,9 @@ func (r *Report) Table(w io.Writer) error {
 		m.Network, m.Driver, m.Queues, m.XDPMode, m.ZeroCopy, m.BusyPoll, m.Pinning)
 	fmt.Fprintf(&b, "steal %.2f %%, %d garbage collections in the measured loops, longest pause %.0f µs\n\n", m.StealPercent, m.GC.Cycles, m.GC.MaxPauseUs)
 	if len(r.Results) > 0 {
-		fmt.Fprintf(&b, "Round trip of %d bytes, one call outstanding; µs, medians over the rounds\n\n", r.Results[0].Size)
+		r.Results[0].describe(&b)
+		tables[r.Results[0].Workload](r, &b)
 	}
-	r.rows(&b)
 	for i := range r.Results {
 		if res := &r.Results[i]; res.Error != "" {
 			fmt.Fprintf(&b, "\n%s: %s", res.System, strings.ReplaceAll(res.Error, "\n", "; "))
@@ -95,33 +101,6 @@ func (r *Report) Table(w io.Writer) error {
 	text := strings.TrimRight(b.String(), "\n") + "\n"
 	_, err := io.WriteString(w, text)
 	return err
-}
-
-func (r *Report) rows(b *strings.Builder) {
-	net, ring := r.p50("net-tcp"), r.p50("ring")
-	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "system\tp50\tp90\tp99\tp99.9\tmax\tcalls/s\tallocs/op\tp50/net-tcp\tp50/ring\trounds\t")
-	for i := range r.Results {
-		res := &r.Results[i]
-		if len(res.Rounds) == 0 {
-			fmt.Fprintf(tw, "%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\t0\t\n", res.System)
-			continue
-		}
-		m := medians(res.Rounds)
-		fmt.Fprintf(tw, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.0f\t%s\t%s\t%s\t%d\t\n", res.System, m.P50, m.P90, m.P99, m.P999, m.Max, m.PerSec,
-			number3(res.AllocsPerOp), ratio(m.P50, net), ratio(m.P50, ring), len(res.Rounds))
-	}
-	tw.Flush()
-}
-
-// p50 of a system, NaN when it has none.
-func (r *Report) p50(system string) float64 {
-	for i := range r.Results {
-		if r.Results[i].System == system && len(r.Results[i].Rounds) > 0 {
-			return medians(r.Results[i].Rounds).P50
-		}
-	}
-	return math.NaN()
 }
 
 func ratio(a, b float64) string {

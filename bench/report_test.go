@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -32,6 +33,23 @@ func sample() *Report {
 		},
 		Notes: []string{"no lab: missing CAP_NET_RAW"},
 	}
+}
+
+// sampleLoad is one of another workload: a flood, which has no latencies, and a system that has not the workload.
+func sampleLoad(workload string, outstanding, size int, gbit float64) *Report {
+	r := sample()
+	allocs := 0.0
+	round := func(perSec, p50 float64) Round {
+		return Round{P50: p50, P90: 2 * p50, P99: 3 * p50, P999: 4 * p50, Max: 10 * p50, Ops: int64(2 * perSec), Seconds: 2, PerSec: perSec, Gbit: gbit * perSec}
+	}
+	of := func(system string) Result {
+		return Result{System: system, Workload: workload, Outstanding: outstanding, Size: size, AllocsPerOp: &allocs, Rounds: []Round{}}
+	}
+	ring, xdp, tcp, spin := of("ring"), of("xdp"), of("net-tcp"), of("spin-tcp")
+	ring.Rounds, xdp.Rounds, tcp.Rounds = []Round{round(1000, 0), round(1200, 0)}, []Round{round(1650, 50)}, []Round{round(550, 100)}
+	spin.AllocsPerOp, spin.Error = nil, "has no workload "+workload
+	r.Results, r.Notes = []Result{ring, xdp, tcp, spin}, nil
+	return r
 }
 
 func golden(t *testing.T, name string, got []byte) {
@@ -67,6 +85,17 @@ func TestReportTable(t *testing.T) {
 	golden(t, "report.txt", b.Bytes())
 }
 
+func TestLoadReports(t *testing.T) {
+	for _, r := range []*Report{sampleLoad(Rate, 32, 64, 0), sampleLoad(Bulk, 1, 8<<20, 0.01)} {
+		var table, text bytes.Buffer
+		if err := errors.Join(r.Table(&table), r.JSON(&text)); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, r.Results[0].Workload+".txt", table.Bytes())
+		golden(t, r.Results[0].Workload+".json", text.Bytes())
+	}
+}
+
 // Without one of the two systems that the ratios refer to, the table has no ratio rather than a wrong one.
 func TestRatioWithoutReference(t *testing.T) {
 	r := sample()
@@ -89,7 +118,7 @@ func TestRatioWithoutReference(t *testing.T) {
 func TestAllocsPerOp(t *testing.T) {
 	r, res := &Report{}, &Result{}
 	r.add(res, outcome{round: Round{Ops: 1000}, client: use{Mallocs: 500}, server: use{Mallocs: 0}})
-	r.add(res, outcome{round: Round{Ops: 1000}, client: use{Mallocs: 0}, server: use{Mallocs: 1000 + settleCalls}})
+	r.add(res, outcome{round: Round{Ops: 1000}, client: use{Mallocs: 0}, server: use{Mallocs: 1000 + settleCalls}, uncounted: settleCalls})
 	if res.AllocsPerOp == nil || *res.AllocsPerOp != 0.75 {
 		t.Errorf("got %v, want the mean of 0.5 and 1", number3(res.AllocsPerOp))
 	}

@@ -8,16 +8,25 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Round is what one run of one system gave: latencies of single calls in microseconds, and the calls' rate.
+// Round is what one run of one system gave: latencies of single calls in microseconds, and the calls' rate. A flood has packets in the
+// place of calls, and no latencies.
 type Round struct {
-	P50     float64 `json:"p50_us"`
-	P90     float64 `json:"p90_us"`
-	P99     float64 `json:"p99_us"`
-	P999    float64 `json:"p999_us"`
-	Max     float64 `json:"max_us"`
+	P50     float64 `json:"p50_us,omitempty"`
+	P90     float64 `json:"p90_us,omitempty"`
+	P99     float64 `json:"p99_us,omitempty"`
+	P999    float64 `json:"p999_us,omitempty"`
+	Max     float64 `json:"max_us,omitempty"`
 	Ops     int64   `json:"ops"`
 	Seconds float64 `json:"seconds"`
 	PerSec  float64 `json:"ops_per_s"`
+	Gbit    float64 `json:"gbit_per_s,omitempty"` // of payload, one way; workload bulk
+}
+
+// setBits works out Gbit from the payload of the round.
+func (r *Round) setBits(bytes int64) {
+	if r.Seconds > 0 {
+		r.Gbit = math.Round(8*float64(bytes)/r.Seconds/1e6) / 1e3
+	}
 }
 
 // recorder collects the latencies of one round. Recording allocates nothing. Three significant figures: below 2,048 ns to the nanosecond,
@@ -45,14 +54,18 @@ func (r *recorder) round(elapsed time.Duration) Round {
 	// A histogram answers with the upper end of the cell that holds the value, which may lie above the largest value seen.
 	at := func(p float64) float64 { return us(min(r.hist.ValueAtPercentile(p), r.max)) }
 	n := r.hist.TotalCount()
-	out := Round{
+	return Round{
 		P50: at(50), P90: at(90), P99: at(99), P999: at(99.9), Max: us(r.max),
-		Ops: n, Seconds: elapsed.Seconds(),
+		Ops: n, Seconds: elapsed.Seconds(), PerSec: perSecond(n, elapsed),
 	}
-	if elapsed > 0 {
-		out.PerSec = math.Round(float64(n)/elapsed.Seconds()*10) / 10
+}
+
+// perSecond gives a rate to one decimal.
+func perSecond(n int64, elapsed time.Duration) float64 {
+	if elapsed <= 0 {
+		return 0
 	}
-	return out
+	return math.Round(float64(n)/elapsed.Seconds()*10) / 10
 }
 
 // medians gives the median of each figure over the rounds; not of one round, so they need not fit together.
@@ -73,6 +86,7 @@ func medians(rounds []Round) Round {
 		Ops:     int64(of(func(r *Round) float64 { return float64(r.Ops) })),
 		Seconds: of(func(r *Round) float64 { return r.Seconds }),
 		PerSec:  of(func(r *Round) float64 { return r.PerSec }),
+		Gbit:    of(func(r *Round) float64 { return r.Gbit }),
 	}
 }
 

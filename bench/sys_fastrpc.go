@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -23,14 +24,22 @@ type rpc struct {
 	handle       func(*fastrpc.Server, string, fastrpc.Handler)
 }
 
-func (s rpc) Name() string { return s.name }
-func (s rpc) Bypass() bool { return s.scheme == "xdp" }
+func (s rpc) Name() string    { return s.name }
+func (s rpc) Bypass() bool    { return s.scheme == "xdp" }
+func (s rpc) Has(string) bool { return true }
 
 func (s rpc) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
-	srv := fastrpc.NewServer(fastrpc.WithInsecure())
+	srv := fastrpc.NewServer(options(&e)...)
 	s.handle(srv, "echo", func(w *fastrpc.Response, r *fastrpc.Request) error {
 		_, err := w.Write(r.Body())
 		return err
+	})
+	s.handle(srv, "receipt", func(w *fastrpc.Response, r *fastrpc.Request) error {
+		if len(r.Body()) < MinBulk {
+			return &fastrpc.Error{Code: fastrpc.InvalidArgument, Msg: fmt.Sprintf("a message of %d bytes", len(r.Body()))}
+		}
+		AppendReceipt(w.Extend(ReceiptBytes)[:0], r.Body())
+		return nil
 	})
 	host := e.Local.Addr().String()
 	if s.Bypass() {
@@ -67,26 +76,86 @@ func granted(transports []string) (r Ready) {
 	return r
 }
 
+// options are those of both ends. Long messages need limits of their own: memory for those outstanding, and for one that is given back.
+func options(e *Endpoint) []fastrpc.Option {
+	o := []fastrpc.Option{fastrpc.WithInsecure()}
+	if e.Workload == Bulk {
+		o = append(o, fastrpc.WithMaxMessage(uint32(e.Size)), fastrpc.WithReassembly(int64(e.Outstanding+1)*int64(e.Size)))
+	}
+	return o
+}
+
 func (s rpc) Connect(ctx context.Context, e Endpoint) (Caller, error) {
-	c, err := fastrpc.Dial(ctx, s.target(e.Remote.Addr().String(), e.Remote.Port()), fastrpc.WithInsecure())
+	client, err := fastrpc.Dial(ctx, s.target(e.Remote.Addr().String(), e.Remote.Port()), options(&e)...)
 	if err != nil {
 		return nil, err
 	}
-	return &rpcCaller{client: c, echo: c.Method("echo")}, nil
+	c := &rpcCaller{client: client, method: client.Method("echo"), timeout: fastrpc.Timeout(e.callLimit())}
+	if e.Workload == Latency {
+		return c, nil
+	}
+	if e.Workload == Bulk {
+		c.method, c.receipts = client.Method("receipt"), true
+	}
+	c.queue, c.results = fastrpc.NewQueue(e.Outstanding), make([]fastrpc.Result, e.Outstanding)
+	c.payloads = make([][]byte, e.Slots())
+	return c, nil
 }
 
 type rpcCaller struct {
-	client *fastrpc.Client
-	echo   *fastrpc.Method
+	client  *fastrpc.Client
+	method  *fastrpc.Method
+	timeout fastrpc.CallOption
+
+	queue    *fastrpc.Queue
+	results  []fastrpc.Result
+	payloads [][]byte // by slot
+	receipts bool     // answers are receipts, not echoes
 }
 
 func (c *rpcCaller) Call(payload []byte) error {
-	reply, err := c.echo.Call(context.Background(), payload, fastrpc.Timeout(callLimit))
+	reply, err := c.method.Call(context.Background(), payload, c.timeout)
 	if err != nil {
 		return err
 	}
 	defer reply.Release()
 	return verify(reply.Body(), payload)
+}
+
+// slot of a call: its number in the queue counts the calls from 1, and they begin in the order of the slots.
+func (c *rpcCaller) slot(id uint64) int { return int((id - 1) % uint64(len(c.payloads))) }
+
+func (c *rpcCaller) Begin(slot int, payload []byte) error {
+	c.payloads[slot] = payload
+	id, err := c.method.Go(context.Background(), payload, c.queue, c.timeout)
+	if err == nil && c.slot(id) != slot {
+		return fmt.Errorf("the call in slot %d has number %d", slot, id)
+	}
+	return err
+}
+
+func (c *rpcCaller) Wait(ended []int) (int, error) {
+	n, err := c.queue.Wait(context.Background(), c.results)
+	if err != nil {
+		return 0, err
+	}
+	for i := range c.results[:n] {
+		r := &c.results[i]
+		if r.Err != nil {
+			return 0, r.Err
+		}
+		ended[i] = c.slot(r.ID)
+		if c.receipts {
+			err = verifyReceipt(r.Reply.Body(), c.payloads[ended[i]])
+		} else {
+			err = verify(r.Reply.Body(), c.payloads[ended[i]])
+		}
+		r.Reply.Release()
+		if err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
 }
 
 func (c *rpcCaller) Close() error { return c.client.Close() }

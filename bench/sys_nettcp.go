@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -14,8 +15,9 @@ func init() { Register(netTCP{}) }
 // netTCP is the kernel's TCP path as Go programs write it: net.Conn, io.ReadFull and Write, TCP_NODELAY.
 type netTCP struct{}
 
-func (netTCP) Name() string { return "net-tcp" }
-func (netTCP) Bypass() bool { return false }
+func (netTCP) Name() string    { return "net-tcp" }
+func (netTCP) Bypass() bool    { return false }
+func (netTCP) Has(string) bool { return true }
 
 func (netTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(e.Local))
@@ -34,14 +36,25 @@ func (netTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 		if err != nil {
 			return err
 		}
-		go echoConn(ctx, c, e.Size)
+		go answerConn(ctx, c, &e)
 	}
 }
 
-// echoConn ends when the client closes or ctx does; either is how a run ends, so that there is no error to tell.
-func echoConn(ctx context.Context, c *net.TCPConn, size int) {
+// answerConn ends when the client closes or ctx does; either is how a run ends, so that there is no error to tell.
+func answerConn(ctx context.Context, c *net.TCPConn, e *Endpoint) {
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
+	switch e.Workload {
+	case Rate:
+		echoBatches(c, e.Size)
+	case Bulk:
+		sendReceipts(c, e.Size)
+	default:
+		echoEach(c, e.Size)
+	}
+}
+
+func echoEach(c *net.TCPConn, size int) {
 	buf := make([]byte, size)
 	for {
 		if _, err := io.ReadFull(c, buf); err != nil {
@@ -53,32 +66,78 @@ func echoConn(ctx context.Context, c *net.TCPConn, size int) {
 	}
 }
 
+// echoBatches sends back in one Write all that one Read brought.
+func echoBatches(c *net.TCPConn, size int) {
+	r, out := bufio.NewReaderSize(c, batchBytes), make([]byte, 0, batchBytes+size)
+	for {
+		n := len(out)
+		out = out[:n+size]
+		if _, err := io.ReadFull(r, out[n:]); err != nil {
+			return
+		}
+		if r.Buffered() >= size && len(out) < batchBytes {
+			continue
+		}
+		if _, err := c.Write(out); err != nil {
+			return
+		}
+		out = out[:0]
+	}
+}
+
+func sendReceipts(c *net.TCPConn, size int) {
+	buf, receipt := make([]byte, size), make([]byte, 0, ReceiptBytes)
+	for {
+		if _, err := io.ReadFull(c, buf); err != nil {
+			return
+		}
+		if _, err := c.Write(AppendReceipt(receipt, buf)); err != nil {
+			return
+		}
+	}
+}
+
+// batchBytes is the most that workload rate writes or reads at once.
+const batchBytes = 64 << 10
+
 func (netTCP) Connect(ctx context.Context, e Endpoint) (Caller, error) {
 	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(e.Local.Addr(), 0))}
-	c, err := d.DialContext(ctx, "tcp", e.Remote.String())
+	conn, err := d.DialContext(ctx, "tcp", e.Remote.String())
 	if err != nil {
 		return nil, err
 	}
-	if err := c.(*net.TCPConn).SetNoDelay(true); err != nil { // Go's default already; said aloud
-		c.Close()
+	if err := conn.(*net.TCPConn).SetNoDelay(true); err != nil { // Go's default already; said aloud
+		conn.Close()
 		return nil, fmt.Errorf("TCP_NODELAY: %w", err)
 	}
-	return &netCaller{conn: c, echo: make([]byte, e.Size)}, nil
+	c := netCaller{conn: conn, limit: e.callLimit()}
+	if e.Workload == Latency {
+		c.echo = make([]byte, e.Size)
+		return &c, nil
+	}
+	p := &netPipeline{netCaller: c, payloads: make([][]byte, e.Slots()), bulk: e.Workload == Bulk}
+	if p.bulk {
+		p.in = bufio.NewReader(conn)
+		p.echo = make([]byte, ReceiptBytes)
+	} else {
+		p.in = bufio.NewReaderSize(conn, batchBytes)
+		p.echo = make([]byte, e.Size)
+		p.out = make([]byte, 0, batchBytes+e.Size)
+	}
+	return p, nil
 }
 
 type netCaller struct {
 	conn  net.Conn
 	echo  []byte
+	limit time.Duration
 	calls int
 }
 
 func (c *netCaller) Call(payload []byte) error {
-	if c.calls%1000 == 0 { // not with every call, which would add a timer's cost to each
-		if err := c.conn.SetDeadline(time.Now().Add(callLimit)); err != nil {
-			return err
-		}
+	if err := c.bound(); err != nil {
+		return err
 	}
-	c.calls++
 	if _, err := c.conn.Write(payload); err != nil {
 		return err
 	}
@@ -88,4 +147,74 @@ func (c *netCaller) Call(payload []byte) error {
 	return verify(c.echo, payload)
 }
 
+// bound bounds the calls that follow: not each anew, which would add a timer's cost to each.
+func (c *netCaller) bound() error {
+	c.calls++
+	if c.limit == callLimit && c.calls%1000 != 1 {
+		return nil
+	}
+	return c.conn.SetDeadline(time.Now().Add(c.limit))
+}
+
 func (c *netCaller) Close() error { return c.conn.Close() }
+
+// netPipeline has many messages on one connection: those that begin together are written together, and one Read brings many.
+type netPipeline struct {
+	netCaller
+	in       *bufio.Reader
+	out      []byte   // begun and not written
+	payloads [][]byte // by slot
+	oldest   int      // slot of the next answer: they come in order
+	bulk     bool
+}
+
+func (c *netPipeline) Begin(slot int, payload []byte) error {
+	c.payloads[slot] = payload
+	if c.bulk { // long enough by itself
+		if err := c.bound(); err != nil {
+			return err
+		}
+		_, err := c.conn.Write(payload)
+		return err
+	}
+	if c.out = append(c.out, payload...); len(c.out) < batchBytes {
+		return nil
+	}
+	return c.flush()
+}
+
+func (c *netPipeline) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	if err := c.bound(); err != nil {
+		return err
+	}
+	_, err := c.conn.Write(c.out)
+	c.out = c.out[:0]
+	return err
+}
+
+func (c *netPipeline) Wait(ended []int) (n int, err error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	for n == 0 || n < len(ended) && c.in.Buffered() >= len(c.echo) {
+		if _, err := io.ReadFull(c.in, c.echo); err != nil {
+			return 0, err
+		}
+		payload := c.payloads[c.oldest]
+		if c.bulk {
+			err = verifyReceipt(c.echo, payload)
+		} else {
+			err = verify(c.echo, payload)
+		}
+		if err != nil {
+			return 0, err
+		}
+		ended[n] = c.oldest
+		n++
+		c.oldest = (c.oldest + 1) % len(c.payloads)
+	}
+	return n, nil
+}

@@ -42,6 +42,9 @@ type Endpoint struct {
 	Remote    netip.AddrPort `json:"remote"`        // the server, for a client
 	RemoteMAC string         `json:"mac,omitempty"` // of the server, for a client
 	Size      int            `json:"size"`          // payload, bytes
+
+	Workload    string `json:"workload"`
+	Outstanding int    `json:"outstanding"` // calls at once
 }
 
 // Ready is what a server tells about itself once it can be called.

@@ -96,7 +96,7 @@ func TestRingVerifies(t *testing.T) {
 	l := labtest.New(t, lab.Config{})
 	var server *ringSocket
 	if err := l.Server().Do(func() (err error) {
-		server, err = openRing(l.Server().Interface, ringServerPort)
+		server, err = openRing(l.Server().Interface, ringServerPort, echoSize)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestRingVerifies(t *testing.T) {
 		}
 	}()
 	h := l.Client()
-	e := Endpoint{Interface: h.Interface, RemoteMAC: l.Server().MAC.String(), Size: 64}
+	e := Endpoint{Interface: h.Interface, RemoteMAC: l.Server().MAC.String(), Size: 64, Workload: Latency, Outstanding: 1}
 	e.Local, e.Remote = addrOf(h, 0), addrOf(l.Server(), ringServerPort)
 	var c Caller
 	if err := h.Do(func() (err error) {
@@ -126,7 +126,7 @@ func TestRingVerifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	payload := make([]byte, 64)
-	for range 3 * ringChunks { // every chunk comes up
+	for range 3 * echoSize.chunks { // every chunk comes up
 		if err := c.Call(payload); err != nil {
 			t.Fatalf("a true echo: %v", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -28,29 +29,37 @@ func compareCommand() *cobra.Command {
 	var jsonFile string
 	cmd := &cobra.Command{
 		Use:   "compare",
-		Short: "Compare round trips over several systems in one interleaved run",
+		Short: "Compare several systems in one interleaved run",
 		Long: `Compare makes a lab of two network namespaces joined by a veth pair, runs each system in turn, round after
-round, with a server process in one and a client process in the other, and prints one table: latency of a
-round trip with one call outstanding, calls per second, heap allocations per call, and the ratio of the
-median to net-tcp's and to the ring's. Every byte that comes back is checked.
+round, with a server process in one and a client process in the other, and prints one table. Every byte that
+comes back is checked. What it measures is the workload:
 
-  ring        a raw UDP packet over bare AF_XDP rings, no protocol: the floor
+  latency     a round trip with one call outstanding: its time, calls per second, heap allocations per
+              call, and the ratio of the median to net-tcp's and to the ring's
+  rate        calls per second with many outstanding (--outstanding) from one goroutine, against the packets
+              per second that the bare ring receives in a flood one way
+  bulk        long messages one way, each answered by a few bytes: Gbit/s, against the payload of the largest
+              packets that the bare ring receives in a flood one way
+
+These are the systems:
+
+  ring        raw UDP packets over bare AF_XDP rings, no protocol: the floor, or with rate and bulk the ceiling
   xdp         fastrpc over AF_XDP, inline handler
   xdp-worker  fastrpc over AF_XDP, handler on the worker pool
   udp         fastrpc over kernel UDP, inline handler
   net-tcp     Go's net.Conn over TCP, as programs write it
-  spin-tcp    TCP at its best: raw non-blocking sockets, spinning
+  spin-tcp    TCP at its best: raw non-blocking sockets, spinning; latency only
 
 A lab and AF_XDP need root, or CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON
 and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that need none run over loopback.`,
 		Example: `  fastrpc bench compare
   fastrpc bench compare --systems ring,xdp,net-tcp --size 256 --duration 2s --rounds 3 --json result.json
+  fastrpc bench compare --workload rate --outstanding 32 --duration 2s
+  fastrpc bench compare --workload bulk --size 8388608
   fastrpc lab up && fastrpc bench compare --lab fastrpc`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().Changed("duration") && !cmd.Flags().Changed("requests") {
-				c.Requests = 0
-			}
+			completeConfig(cmd, &c)
 			exe, err := os.Executable()
 			if err != nil {
 				return err
@@ -85,17 +94,48 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&c.Systems, "systems", bench.Default(), "what to compare, in this order")
-	f.IntVar(&c.Size, "size", 64, fmt.Sprintf("payload in bytes, %d to %d", bench.MinSize, bench.MaxSize))
-	f.IntVar(&c.Requests, "requests", 20000, "measured calls a round")
-	f.DurationVar(&c.Duration, "duration", 0, "measure for this long a round, instead of a number of requests")
+	f.StringVar(&c.Workload, "workload", bench.Latency, "what to measure: "+strings.Join(bench.Workloads(), ", "))
+	f.StringSliceVar(&c.Systems, "systems", bench.Default(bench.Latency), "what to compare, in this order; by default all that have the workload")
+	f.IntVar(&c.Size, "size", 64, fmt.Sprintf("payload in bytes, %d to %d; workload bulk: %d to %d, by default %d",
+		bench.MinSize, bench.MaxSize, bench.MinBulk, bench.MaxBulk, bulkBytes))
+	f.IntVar(&c.Outstanding, "outstanding", 1, fmt.Sprintf("calls at once, up to %d; workload rate: by default %d", bench.MaxOutstanding, rateOutstanding))
+	f.IntVar(&c.Requests, "requests", 20000, "measured calls a round; workload latency only")
+	f.DurationVar(&c.Duration, "duration", 0, fmt.Sprintf("measure for this long a round, instead of a number of requests; workloads rate and bulk: by default %v", loadFor))
 	f.IntVar(&c.Rounds, "rounds", 5, "how often each system runs")
 	f.StringVar(&c.Lab, "lab", "", "use this lab, which stays, instead of making one")
 	f.StringVar(&jsonFile, "json", "", "also write the report as JSON to this file; - is standard output, the table then goes to standard error")
+	_ = cmd.RegisterFlagCompletionFunc("workload", cobra.FixedCompletions(bench.Workloads(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(bench.Names))
 	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
 	_ = cmd.RegisterFlagCompletionFunc("size", cobra.NoFileCompletions)
 	return cmd
+}
+
+// Defaults of the workloads other than latency.
+const (
+	rateOutstanding = 32
+	bulkBytes       = 8 << 20
+	loadFor         = 2 * time.Second
+)
+
+// completeConfig sets what was not given as the workload has it.
+func completeConfig(cmd *cobra.Command, c *bench.Config) {
+	given := cmd.Flags().Changed
+	if !given("systems") {
+		c.Systems = bench.Default(c.Workload)
+	}
+	if c.Workload == bench.Rate && !given("outstanding") {
+		c.Outstanding = rateOutstanding
+	}
+	if c.Workload == bench.Bulk && !given("size") {
+		c.Size = bulkBytes
+	}
+	if c.Workload != bench.Latency && !given("duration") {
+		c.Duration = loadFor
+	}
+	if !given("requests") && c.Duration != 0 {
+		c.Requests = 0
+	}
 }
 
 // createJSON makes sure, before minutes of measuring, that the report can be written; it stands under its name once it is whole.

@@ -13,11 +13,12 @@ import (
 type comparison struct {
 	Machine map[string]any `json:"machine"`
 	Results []struct {
-		System   string               `json:"system"`
-		Workload string               `json:"workload"`
-		Size     int                  `json:"size"`
-		Allocs   *float64             `json:"allocs_per_op"`
-		Rounds   []map[string]float64 `json:"rounds"`
+		System      string               `json:"system"`
+		Workload    string               `json:"workload"`
+		Outstanding int                  `json:"outstanding"`
+		Size        int                  `json:"size"`
+		Allocs      *float64             `json:"allocs_per_op"`
+		Rounds      []map[string]float64 `json:"rounds"`
 	} `json:"results"`
 }
 
@@ -52,6 +53,33 @@ func TestBenchCompare(t *testing.T) {
 				if round[key] <= 0 {
 					t.Errorf("%s: %s is %v", r.System, key, round[key])
 				}
+			}
+		}
+	}
+}
+
+func TestBenchCompareWorkloads(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		keys []string
+		want string
+	}{
+		{[]string{"--workload", "rate", "--outstanding", "8"}, []string{"p50_us", "ops", "seconds", "ops_per_s"}, "calls/s"},
+		{[]string{"--workload", "bulk", "--size", "100000"}, []string{"p50_us", "ops", "seconds", "ops_per_s", "gbit_per_s"}, "Gbit/s"},
+	} {
+		args := append([]string{"bench", "compare", "--systems", "net-tcp", "--duration", "50ms", "--rounds", "1", "--json", "-"}, test.args...)
+		code, out, errOut := fast(t, args...)
+		var c comparison
+		if err := json.Unmarshal([]byte(out), &c); code != exitOK || err != nil {
+			t.Fatalf("%v: exit code %d, %v: %s", test.args, code, err, errOut)
+		}
+		if !strings.Contains(errOut, test.want) {
+			t.Errorf("the table lacks %s:\n%s", test.want, errOut)
+		}
+		r := c.Results[0]
+		for _, key := range test.keys {
+			if r.Workload != test.args[1] || r.Outstanding == 0 || r.Rounds[0][key] <= 0 {
+				t.Errorf("%s of %+v is not there", key, r)
 			}
 		}
 	}

@@ -15,7 +15,7 @@ import (
 const asProgram = "FASTRPC_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	if os.Getenv(asProgram) != "" && !slices.Contains(os.Args, "-test.fuzzworker") { // a fuzz target's workers are children too, but tests
 		main()
 	}
 	os.Setenv(asProgram, "1")
@@ -57,6 +57,10 @@ func TestUsageErrors(t *testing.T) {
 		{"call 127.0.0.1:9 echo --insecure", "127.0.0.1:9"},
 		{"call udp://127.0.0.1:9 echo --insecure --data x --data-file y", "--data-file"},
 		{"bench compare --requests 5 --duration 1s", "duration"},
+		{"decode", "1 arg"},
+		{"decode a b", "1 arg"},
+		{"decode x --port 70000", "--port"},
+		{"decode x --port 0", "65535"},
 	} {
 		code, out, errOut := fast(t, strings.Fields(c.args)...)
 		if code != exitUsage || out != "" {
@@ -136,6 +140,9 @@ func TestCompletion(t *testing.T) {
 	}
 	if got := complete(t, "serve", "--listen", ""); !slices.Contains(got, "xdp://lo:") {
 		t.Errorf("--listen: %v, want schemes with interfaces", got)
+	}
+	if got := complete(t, "decode", ""); !slices.Contains(got, "pcapng") {
+		t.Errorf("decode: %v, want the ends of captures' names", got)
 	}
 	if code, out, _ := fast(t, "completion", "bash"); code != exitOK || !strings.Contains(out, "fastrpc") {
 		t.Error("no completion script for bash")

@@ -3,9 +3,9 @@ package session_test
 import (
 	"bytes"
 	"encoding/binary"
-	"flag"
 	"fmt"
-	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,216 +14,114 @@ import (
 	"github.com/fastrpc/fastrpc/transport/sim"
 )
 
-var (
-	seeds   = flag.Int("seeds", 2000, "how many worlds TestChaos runs")
-	oneSeed = flag.Int64("seed", -1, "run this one world of TestChaos")
-)
-
-// TestChaos runs many small worlds, each drawn from its seed: what the network does to packets, how the ends are sized, which calls are made,
-// how long handlers take, who gives up when, who pauses, and whether the server crashes. In each of them
+// chaos is a world that goes by a plan. In each of them
 //
 //   - every call ends, once;
 //   - a request is run at most once, with its own bytes, and a reply carries what the handler answered;
 //   - outcomes are true: what was not executed never runs, what was executed ran, what succeeded ran exactly once;
+//   - after every step the frames are accounted for, what the ends hold is within their limits, and who waits will be woken;
 //   - at the end both endpoints hold nothing: no frame, no record, no byte of reassembly, no session.
-func TestChaos(t *testing.T) {
-	first, last := int64(1), int64(*seeds)
-	if *oneSeed >= 0 {
-		first, last = *oneSeed, *oneSeed
-	}
-	for seed := first; seed <= last; seed++ {
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			t.Parallel()
-			c := newChaos(t, uint64(seed))
-			defer func() {
-				if t.Failed() || c.failed() {
-					t.Logf("again: go test ./transport/session -run TestChaos -seed %d\nfaults %+v\nlinks %+v\nclient %+v\nserver %+v",
-						seed, c.faults, c.options, c.clientCfg, c.serverCfg)
-				}
-			}()
-			c.play()
-		})
-	}
-}
-
-// chaos is one world of TestChaos.
 type chaos struct {
 	*world
-	rng       *rand.Rand
-	faults    sim.Faults
-	clientCfg session.Config
-	calls     []*chaosCall
-	open      int // calls that have not ended, or were not started yet
-	server    uint64
-	over      bool
+	plan   *plan
+	tracer *tracer // or nil
+	open   int     // calls that have not ended, or were not started yet
+	starts uint64  // of either end
+	over   bool
 }
 
-// chaosCall is a call's script, and what became of it.
-type chaosCall struct {
-	id      uint64
-	body    []byte // its first eight bytes are the id
-	reply   []byte
-	code    session.Code
-	takes   time.Duration // the handler
-	timeout time.Duration
-	cancel  time.Duration // after the start; 0: never
-	holds   time.Duration // the reply, before it is released
-
-	call  *session.Call
-	ended bool
-	err   *session.Error
-	good  bool // it got the handler's reply
-	runs  int
-}
-
-func newChaos(t *testing.T, seed uint64) *chaos {
-	r := rand.New(rand.NewPCG(seed, 0xc4a05))
-	c := &chaos{rng: r, server: seed + 1}
-	c.faults = sim.Faults{Delay: c.upTo(200 * time.Microsecond), Jitter: c.upTo(100 * time.Microsecond)}
-	if c.chance(0.8) {
-		c.faults.Loss = r.Float64() * 0.3 * r.Float64()
+// newChaos builds the world of a plan; network is the seed of all that happens to packets.
+func newChaos(t testing.TB, p *plan, network uint64, tr *tracer) *chaos {
+	c := &chaos{world: emptyWorld(t, network, sim.Faults{}), plan: p, tracer: tr, starts: network << 8}
+	for _, client := range []netip.AddrPort{clientAddr, movedAddr} {
+		c.net.SetFaults(client, serverAddr, p.faults[0])
+		c.net.SetFaults(serverAddr, client, p.faults[1])
 	}
-	if c.chance(0.2) {
-		c.faults.Loss = 0.3
+	c.serverCfg = p.configs[1]
+	c.serve = c.handle
+	c.watchInvariants()
+	if tr != nil {
+		tr.listen(c.net, map[netip.AddrPort]string{clientAddr: "client", serverAddr: "server", movedAddr: "client (moved)"})
 	}
-	if c.chance(0.5) {
-		c.faults.Duplicate = r.Float64() * 0.2
-	}
-	if c.chance(0.5) {
-		c.faults.Reorder, c.faults.ReorderDelay = r.Float64()*0.3, c.upTo(5*time.Millisecond)
-	}
-	if c.chance(0.5) {
-		c.faults.Corrupt = r.Float64() * 0.1
-	}
-	if c.chance(0.3) {
-		c.faults.Spike, c.faults.SpikeDelay = r.Float64()*0.02, c.upTo(60*time.Millisecond)
-	}
-	config := func() session.Config {
-		return session.Config{
-			Calls:           pick(r, 0, 0, 12, 40),
-			CallsPerSession: pick(r, 0, 1, 4, 16),
-			MaxMessage:      pick(r, uint32(0), 1<<20, 20000),
-			Reassembly:      pick(r, int64(0), 0, 300000, 60000),
-			Window:          pick(r, 0, 4, 32),
-			AckDelay:        pick(r, 0, 0, 2*time.Millisecond),
-			LazyAckDelay:    pick(r, 0, 0, time.Millisecond),
-			MinPTO:          pick(r, 0, 200*time.Microsecond, 5*time.Millisecond),
+	c.startEnd(0)
+	c.startEnd(1)
+	c.dial()
+	for id := range c.lastID() + 1 { // in the order of a slice: what is drawn from a map's order cannot be played again
+		if k := p.calls[id]; k != nil {
+			c.open++
+			c.in(k.at, func() { c.start(k) })
 		}
 	}
-	c.clientCfg = config()
-	size := pick(r, 600, 1500, 2048)
-	o := sim.LinkOptions{
-		Frames: pick(r, 64, 512, 512), FrameBytes: 2048, MTU: size, Burst: pick(r, 4, 64), CompleteAfter: pick(r, 0, 0, 30*time.Microsecond, time.Millisecond),
+	for _, a := range p.accidents {
+		c.in(a.at, func() {
+			if !c.over {
+				c.note("%s", a.text)
+				a.do(c)
+			}
+		})
 	}
-	c.world = newWorldOn(t, seed, c.faults, c.clientCfg, config(), o)
-	c.client.onEvent = c.clientEvent
-	c.serve = c.handle
-	c.script()
 	return c
 }
 
-func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
-
-func (c *chaos) chance(p float64) bool { return c.rng.Float64() < p }
-
-func (c *chaos) upTo(d time.Duration) time.Duration { return time.Duration(c.rng.Int64N(int64(d)) + 1) }
-
-// script draws the calls and the accidents.
-func (c *chaos) script() {
-	span := c.upTo(150 * time.Millisecond)
-	for id := range uint64(10 + c.rng.IntN(50)) {
-		k := &chaosCall{id: id, body: c.message(), reply: c.message(), takes: 0}
-		binary.LittleEndian.PutUint64(k.body, id)
-		if c.chance(0.3) {
-			k.takes = c.upTo(60 * time.Millisecond)
-		}
-		if c.chance(0.1) {
-			k.code = session.InvalidArgument
-		}
-		if c.chance(0.5) {
-			k.timeout = c.upTo(100 * time.Millisecond)
-		}
-		if c.chance(0.15) {
-			k.cancel = c.upTo(30 * time.Millisecond)
-		}
-		if c.chance(0.2) {
-			k.holds = c.upTo(20 * time.Millisecond)
-		}
-		c.calls = append(c.calls, k)
-		c.open++
-		c.in(c.upTo(span), func() { c.start(k) })
+func (c *chaos) lastID() int {
+	last := -1
+	for id := range c.plan.calls {
+		last = max(last, id)
 	}
-	if c.chance(0.25) {
-		c.in(c.upTo(span), func() { c.pause(c.client) })
-	}
-	if c.chance(0.25) {
-		c.in(c.upTo(span), func() { c.pause(c.world.server) })
-	}
-	if c.chance(0.25) {
-		c.in(c.upTo(span), func() {
-			c.crash(c.world.server)
-			c.server += 1000000
-			c.in(c.upTo(100*time.Millisecond), c.restart)
-		})
-	}
-	if c.chance(0.15) {
-		from, to := clientAddr, serverAddr
-		if c.chance(0.5) {
-			from, to = to, from
-		}
-		c.in(c.upTo(span), func() {
-			c.net.Partition(from, to, true)
-			c.in(c.upTo(400*time.Millisecond), func() { c.net.Partition(from, to, false) })
-		})
-	}
+	return last
 }
 
-func (c *chaos) message() []byte {
-	n := 8 + c.rng.IntN(500)
-	switch {
-	case c.chance(0.2):
-		n = 8 + c.rng.IntN(30000)
-	case c.chance(0.05):
-		n = 8 + c.rng.IntN(200000)
+// startEnd brings an end up, for the first time or after a crash.
+func (c *chaos) startEnd(end int) {
+	c.starts++
+	c.options = c.plan.links[end]
+	if end == 0 {
+		c.startClient(c.starts, c.plan.configs[0])
+		c.client.onEvent = c.clientEvent
+	} else {
+		c.startServer(c.starts)
 	}
-	return pattern(n, byte(c.rng.Uint32()))
+	c.nodeOf(end).ahead = c.plan.ahead[end]
 }
 
-func (c *chaos) pause(n *node) {
-	if n != nil {
-		n.pausedUntil = c.net.Now().Add(c.upTo(400 * time.Millisecond))
-	}
-}
+// nodeOf is the client or the server; one that crashed is dead.
+func (c *chaos) nodeOf(end int) *node { return c.nodes[end] }
 
-func (c *chaos) restart() {
-	c.startServer(c.server)
+func (c *chaos) note(format string, args ...any) {
+	if c.tracer != nil {
+		c.tracer.note(format, args...)
+	}
 }
 
 // start makes a call, in place or from a slice.
 func (c *chaos) start(k *chaosCall) {
-	now := c.net.Now()
-	if c.client.pausedUntil > now {
-		c.at(c.client.pausedUntil, func() { c.start(k) })
+	if until := c.client.pausedUntil; until > c.net.Now() {
+		c.at(until, func() { c.start(k) })
 		return
 	}
+	if c.client.dead {
+		c.finish(k, &session.Error{Outcome: session.NotExecuted, Reason: "the client is down"})
+		return
+	}
+	now := c.clock(c.client)
 	call, err := c.conn.NewCall()
 	if err != nil {
 		c.finish(k, err)
 		return
 	}
-	k.call, call.Tag = call, k
-	if c.chance(0.02) {
+	if k.discarded {
 		call.Discard()
-		c.finish(k, &session.Error{Outcome: session.NotExecuted})
+		c.finish(k, &session.Error{Outcome: session.NotExecuted, Reason: "discarded"})
 		return
 	}
+	k.call, call.Tag = call, k
 	var deadline transport.Time
 	if k.timeout != 0 {
 		deadline = now.Add(k.timeout)
 	}
-	if len(k.body) <= len(call.Buffer()) && c.chance(0.5) {
-		call.Start(now, 7, copy(call.Buffer(), k.body), deadline)
-	} else if err := call.StartBytes(now, 7, k.body, deadline); err != nil {
+	if len(k.body) <= len(call.Buffer()) && !k.copied[0] {
+		call.Start(now, chaosMethod, copy(call.Buffer(), k.body), deadline)
+	} else if err := call.StartBytes(now, chaosMethod, k.body, deadline); err != nil {
 		call.Discard()
 		c.finish(k, err)
 		return
@@ -231,11 +129,13 @@ func (c *chaos) start(k *chaosCall) {
 	if k.cancel != 0 {
 		c.in(k.cancel, func() {
 			if !k.ended {
-				k.call.Cancel(c.net.Now())
+				call.Cancel(c.clock(c.client))
 			}
 		})
 	}
 }
+
+const chaosMethod = 7
 
 func (c *chaos) finish(k *chaosCall, err *session.Error) {
 	if k.ended {
@@ -243,39 +143,49 @@ func (c *chaos) finish(k *chaosCall, err *session.Error) {
 	}
 	k.ended, k.err = true, err
 	c.open--
+	c.note("call %d ended: %v", k.id, err)
 }
 
 func (c *chaos) clientEvent(ev session.Event) {
+	node := c.client
 	switch ev.Kind {
 	case session.CallEnded:
-		k := ev.Call.Tag.(*chaosCall)
-		c.finish(k, ev.Call.Err())
+		k, call := ev.Call.Tag.(*chaosCall), ev.Call
+		c.finish(k, call.Err())
 		if k.err == nil {
 			c.answered(k)
 		}
+		c.judge(k)
 		if k.holds == 0 {
-			ev.Call.Release()
-		} else {
-			c.in(k.holds, ev.Call.Release)
+			call.Release()
+			return
 		}
+		c.in(k.holds, func() {
+			if !node.dead {
+				call.Release()
+			}
+		})
 	case session.SessionClosed:
 		c.closed = ev.Err
-		if !c.over {
-			c.in(c.upTo(5*time.Millisecond), c.redial)
-		}
+		c.note("the client's session closed: %v", ev.Err)
+		c.in(c.plan.redial, func() { c.redial(node) })
 	}
 }
 
-// redial opens the next session, and gives up on it when it takes too long.
-func (c *chaos) redial() {
-	if c.over {
+// redial opens the next session of a client, and gives up on it when it takes too long.
+func (c *chaos) redial(n *node) {
+	if c.over || n.dead {
+		return
+	}
+	if until := n.pausedUntil; until > c.net.Now() {
+		c.at(until, func() { c.redial(n) })
 		return
 	}
 	c.dial()
 	conn := c.conn
 	c.in(300*time.Millisecond, func() {
-		if !conn.Established() {
-			conn.Close(c.net.Now(), session.Unavailable, "no answer")
+		if !n.dead && !conn.Established() {
+			conn.Close(c.clock(n), session.Unavailable, "no answer")
 		}
 	})
 }
@@ -289,8 +199,8 @@ func (c *chaos) answered(k *chaosCall) {
 		k.err = &session.Error{Code: call.Code(), Outcome: session.Executed, Reason: string(call.Body())}
 	default:
 		k.good = true
-		if call.Code() != k.code || !bytes.Equal(call.Body(), k.reply) {
-			c.t.Errorf("call %d: code %d and %d bytes, want %d and %d other bytes", k.id, call.Code(), len(call.Body()), k.code, len(k.reply))
+		if call.Code() != k.code || !bytes.Equal(call.Body(), k.want) {
+			c.t.Errorf("call %d: code %d and %d bytes, want %d and %d other bytes", k.id, call.Code(), len(call.Body()), k.code, len(k.want))
 		}
 	}
 }
@@ -298,66 +208,141 @@ func (c *chaos) answered(k *chaosCall) {
 // handle is the server's handler.
 func (c *chaos) handle(call *session.Call) {
 	body := call.Body()
-	if len(body) < 8 || binary.LittleEndian.Uint64(body) >= uint64(len(c.calls)) {
+	var k *chaosCall
+	if len(body) >= idBytes {
+		k = c.plan.calls[int(binary.LittleEndian.Uint64(body))]
+	}
+	if k == nil {
 		c.t.Errorf("a request of %d bytes that nobody made", len(body))
 		return
 	}
-	k := c.calls[binary.LittleEndian.Uint64(body)]
-	if !bytes.Equal(body, k.body) || call.Method() != 7 {
+	if !bytes.Equal(body, k.body) || call.Method() != chaosMethod {
 		c.t.Errorf("request %d arrived with other bytes or method %d", k.id, call.Method())
 	}
 	k.runs++
+	c.note("call %d is run", k.id)
+	c.judge(k)
 	if k.takes == 0 {
-		c.reply(call, k)
+		c.reply(c.server, call, k)
 		return
 	}
-	node := c.world.server
-	c.in(k.takes, func() {
-		if node == c.world.server {
-			c.reply(call, k)
-		}
-	})
+	server := c.server
+	c.in(k.takes, func() { c.reply(server, call, k) })
 }
 
-func (c *chaos) reply(call *session.Call, k *chaosCall) {
-	if buffer := call.Buffer(); len(k.reply) <= len(buffer) && c.chance(0.5) {
-		call.Reply(c.net.Now(), k.code, session.Executed, copy(buffer, k.reply))
+func (c *chaos) reply(server *node, call *session.Call, k *chaosCall) {
+	if server.dead {
 		return
 	}
-	call.ReplyBytes(c.net.Now(), k.code, session.Executed, k.reply)
+	if until := server.pausedUntil; until > c.net.Now() {
+		c.at(until, func() { c.reply(server, call, k) })
+		return
+	}
+	now := c.clock(server)
+	if buffer := call.Buffer(); len(k.want) <= len(buffer) && !k.copied[1] {
+		call.Reply(now, k.code, session.Executed, copy(buffer, k.want))
+	} else {
+		call.ReplyBytes(now, k.code, session.Executed, k.want)
+	}
+}
+
+// judge compares what is known of a call with what its caller heard.
+func (c *chaos) judge(k *chaosCall) {
+	switch {
+	case k.runs > 1:
+		c.t.Errorf("call %d was run %d times", k.id, k.runs)
+	case k.good && k.runs != 1:
+		c.t.Errorf("call %d was answered and never run", k.id)
+	case k.err != nil && k.err.Outcome == session.NotExecuted && k.runs != 0:
+		c.t.Errorf("call %d was run, and its caller heard that it was not: %v", k.id, k.err)
+	case k.err != nil && k.err.Outcome == session.Executed && k.runs != 1:
+		c.t.Errorf("call %d was not run, and its caller heard that it was: %v", k.id, k.err)
+	}
 }
 
 // play runs the world to its end and judges it.
 func (c *chaos) play() {
 	if !c.run(2*time.Minute, func() bool { return c.open == 0 }) {
-		for _, k := range c.calls {
-			if !k.ended {
-				c.t.Errorf("call %d (%d bytes, reply %d, timeout %v, runs %d) never ended: %s", k.id, len(k.body), len(k.reply), k.timeout, k.runs, c.state(k))
+		for id := range c.lastID() + 1 {
+			if k := c.plan.calls[id]; k != nil && !k.ended {
+				c.t.Errorf("call %d never ended: run %d times, session established %v", id, k.runs, c.conn.Established())
 			}
 		}
 		return
 	}
 	c.over = true
 	c.settle()
-	for _, k := range c.calls {
-		switch {
-		case k.runs > 1:
-			c.t.Errorf("call %d was run %d times", k.id, k.runs)
-		case k.good && k.runs != 1:
-			c.t.Errorf("call %d was answered and never run", k.id)
-		case k.err != nil && k.err.Outcome == session.NotExecuted && k.runs != 0:
-			c.t.Errorf("call %d was run, and its caller heard that it was not: %v", k.id, k.err)
-		case k.err != nil && k.err.Outcome == session.Executed && k.runs != 1:
-			c.t.Errorf("call %d was not run, and its caller heard that it was: %v", k.id, k.err)
+	for id := range c.lastID() + 1 {
+		if k := c.plan.calls[id]; k != nil {
+			c.judge(k)
 		}
 	}
 }
 
-func (c *chaos) failed() bool { return c.t.Failed() }
+// The accidents.
 
-func (c *chaos) state(k *chaosCall) string {
-	if k.call == nil {
-		return "not started"
+func (c *chaos) pause(end int, d time.Duration) {
+	n := c.nodeOf(end)
+	n.pausedUntil = max(n.pausedUntil, c.net.Now().Add(d))
+}
+
+// cut takes the way from an end to the other away.
+func (c *chaos) cut(end int, d time.Duration) {
+	c.net.Partition(addrs[end], addrs[1-end], true)
+	c.in(d, func() { c.net.Partition(addrs[end], addrs[1-end], false) })
+}
+
+// replay repeats the last n packets of an end, later.
+func (c *chaos) replay(end, n int, after time.Duration) {
+	w := c.nodeOf(end).link.(*watched)
+	for i := len(w.sent) - min(n, len(w.sent), len(w.recent)); i < len(w.sent); i++ {
+		packet := slices.Clone(w.recent[i%len(w.recent)])
+		c.in(after, func() { c.net.Inject(addrs[end], addrs[1-end], packet) })
 	}
-	return fmt.Sprintf("session established %v, closed %v; client %+v, server %+v", c.conn.Established(), c.closed, c.client.core.Stats(), c.world.server.core.Stats())
+}
+
+// movedAddr is where the client may come to be.
+var movedAddr = netip.MustParseAddrPort("198.18.0.1:50001")
+
+// rebind changes the client's address, as a NAT does that forgets.
+func (c *chaos) rebind() {
+	if !c.client.dead {
+		c.net.Rebind(clientAddr, movedAddr)
+	}
+}
+
+func (c *chaos) crashServer(down time.Duration) {
+	if c.server == nil {
+		return
+	}
+	c.crash(c.server)
+	c.in(down, func() { c.startEnd(1) })
+}
+
+// crashClient takes the calls under way with it: nobody hears how they end.
+func (c *chaos) crashClient(down time.Duration) {
+	if c.client.dead {
+		return
+	}
+	c.crash(c.client)
+	for id := range c.lastID() + 1 {
+		if k := c.plan.calls[id]; k != nil && k.call != nil && !k.ended {
+			c.finish(k, nil)
+		}
+	}
+	c.in(down, func() {
+		c.startEnd(0)
+		if !c.over {
+			c.dial()
+		}
+	})
+}
+
+// describeItems lists lines of a schedule, with their numbers.
+func describeItems(items []item, keep []int) string {
+	var b bytes.Buffer
+	for _, i := range keep {
+		fmt.Fprintf(&b, "%5d  %s\n", i, items[i].text)
+	}
+	return b.String()
 }

@@ -42,13 +42,19 @@ func newWorld(t testing.TB, seed uint64, f sim.Faults, cfg session.Config) *worl
 
 // newWorldOn is newWorld with ends that differ, on links of a certain make.
 func newWorldOn(t testing.TB, seed uint64, f sim.Faults, client, server session.Config, o sim.LinkOptions) *world {
-	s := &stage{t: t, net: sim.NewNetwork(seed, f)}
-	w := &world{stage: s, options: o, ended: map[any]*session.Call{}, executions: map[string]int{}, sessions: map[*session.Conn]bool{}}
+	w := emptyWorld(t, seed, f)
+	w.options = o
 	w.startClient(seed, client)
 	w.serverCfg = server
 	w.startServer(seed + 1)
 	w.dial()
 	return w
+}
+
+// emptyWorld has a network and nobody in it.
+func emptyWorld(t testing.TB, seed uint64, f sim.Faults) *world {
+	s := &stage{t: t, net: sim.NewNetwork(seed, f)}
+	return &world{stage: s, ended: map[any]*session.Call{}, executions: map[string]int{}, sessions: map[*session.Conn]bool{}}
 }
 
 func (w *world) startClient(seed uint64, cfg session.Config) {

@@ -11,11 +11,11 @@ import (
 // node is an endpoint on a simulated link, driven as an engine would.
 type node struct {
 	name        string
+	cfg         session.Config // as given, without the defaults
 	link        transport.Link
 	core        *session.Endpoint
 	onEvent     func(session.Event)
-	trace       func(sent bool, f *transport.Frame) // or nil: told of every packet
-	ahead       time.Duration                       // of its clock, before the network's; it only grows
+	ahead       time.Duration // of its clock, before the network's; it only grows
 	rx          [64]transport.Frame
 	turns       int
 	events      [8]transport.Event
@@ -24,7 +24,7 @@ type node struct {
 }
 
 func newNode(link transport.Link, cfg session.Config) *node {
-	return &node{link: link, core: session.New(link, cfg)}
+	return &node{link: link, cfg: cfg, core: session.New(link, cfg)}
 }
 
 // turn does what one turn of an engine does, at a time of the network's; it returns whether packets moved.
@@ -40,7 +40,6 @@ func (n *node) turn(now transport.Time) bool {
 	}
 	for i := range got {
 		n.rx[i].Stamp += transport.Time(n.ahead)
-		n.look(false, n.rx[i:i+1])
 		if _, ours := n.core.HandlePacket(now, &n.rx[i]); !ours {
 			n.link.Free(n.rx[i : i+1])
 		}
@@ -48,8 +47,11 @@ func (n *node) turn(now transport.Time) bool {
 	done := n.link.Completed(n.rx[:])
 	n.core.HandleCompleted(n.rx[:done])
 	for _, ev := range n.events[:n.link.Events(n.events[:])] {
-		if ev.Kind == transport.Unreachable {
+		switch ev.Kind {
+		case transport.Unreachable:
 			n.core.HandleUnreachable(now, &ev.Path, ev.Err)
+		case transport.MTUChanged:
+			n.core.HandleMTU(&ev.Path)
 		}
 	}
 	if at := n.core.NextTimeout(); at != 0 && at <= now {
@@ -69,7 +71,6 @@ func (n *node) turn(now transport.Time) bool {
 			break
 		}
 		k, err := n.link.Send(fs[:min(len(fs), n.link.Caps().Burst)])
-		n.look(true, fs[:k])
 		n.core.Sent(k)
 		if err != nil {
 			n.core.Unsendable()
@@ -83,15 +84,6 @@ func (n *node) turn(now transport.Time) bool {
 		panic(err)
 	}
 	return got > 0 || done > 0 || sent
-}
-
-func (n *node) look(sent bool, fs []transport.Frame) {
-	if n.trace == nil {
-		return
-	}
-	for i := range fs {
-		n.trace(sent, &fs[i])
-	}
 }
 
 // next is when n wants to be run again, by the network's clock; 0 for never.

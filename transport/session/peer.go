@@ -81,7 +81,8 @@ func (c *Conn) watch(now transport.Time) {
 		return
 	}
 	if p.detector == nil {
-		p.detector = newDetector(e.cfg.Phi, e.cfg.Heartbeat)
+		d := newDetector(e.cfg.Phi, e.cfg.Heartbeat)
+		p.detector = &d
 	}
 	p.watched, p.misses, p.refused = true, 0, false
 	p.heardAt, p.pingAt = max(p.heardAt, now), 0

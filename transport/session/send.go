@@ -33,11 +33,11 @@ func (c *Conn) transmit(now transport.Time) (more bool) {
 	p := &c.e.packet
 	p.id, p.n, p.items, p.flies, p.timed = noFrame, wire.DataHeaderBytes, 0, false, c.client
 	switch {
-	case c.smalls.head != nil && c.mayFly(now, smallExtra):
+	case c.smalls.head != nil && c.maySmall():
 		if !c.putSmalls(now, p) {
 			return true
 		}
-	case len(c.longs) > 0 && c.mayFly(now, 0):
+	case len(c.longs) > 0 && c.mayLong(now):
 		if o := c.choose(); o != nil && !c.putLong(now, p, o) {
 			return true
 		}
@@ -59,13 +59,22 @@ func (c *Conn) transmit(now transport.Time) (more bool) {
 
 // more tells whether something may be sent.
 func (c *Conn) more(now transport.Time) bool {
-	return c.ackNow || c.wantPing || len(c.controls) > 0 || c.smalls.head != nil && c.mayFly(now, smallExtra) ||
-		len(c.longs) > 0 && c.mayFly(now, 0) && c.choose() != nil
+	return c.ackNow || c.wantPing || len(c.controls) > 0 || c.smalls.head != nil && c.maySmall() ||
+		len(c.longs) > 0 && c.mayLong(now) && c.choose() != nil
 }
 
-// mayFly tells whether the window has room for one more packet, or so many beyond it. Below a window of one packet, packets go by time.
-func (c *Conn) mayFly(now transport.Time, extra int) bool {
-	if c.sent.flying >= c.cwnd+extra {
+// maySmall tells whether small messages may go: the window does not hold the first of them back.
+func (c *Conn) maySmall() bool {
+	if c.sent.flying >= c.cwnd+smallExtra {
+		c.blocked = true
+		return false
+	}
+	return true
+}
+
+// mayLong tells whether the window has room for a part of a long message. Below a window of one packet, they go by time.
+func (c *Conn) mayLong(now transport.Time) bool {
+	if c.sent.flying >= c.cwnd {
 		c.blocked = true
 		return false
 	}

@@ -18,6 +18,11 @@ const (
 	// receiver fit into 256 KiB.
 	swiftInitial = 10.0
 
+	// swiftFloor packets remain until swiftPatience is used up: a round of too long a delay takes two of it, another gives one back. With so
+	// little on its way a round is a sample or two, and one hiccup of a scheduler at either end must not pace a session for milliseconds.
+	swiftFloor    = 1.0
+	swiftPatience = 4
+
 	// swiftMin is the least window, in packets: a hundred senders for each packet that fits into the path.
 	swiftMin = 0.01
 
@@ -62,10 +67,10 @@ const (
 // It departs from the paper in four things. A decrease looks at the smallest sample of a round trip, not at the newest: a queue that stands
 // shows in all of them, a burst of one's own or a scheduler's hiccup at either end only in some. It goes down to what the path carries
 // without a queue, and below that for a round trip: the paper knows the path's own delay from its topology, but here a
-// session that opens while others keep a queue takes that for part of the path, and would have the more of the link the later it came. Emptied
-// queues show the path's delay to all (LEDBAT++ slows down for the same reason: draft-irtf-iccrg-ledbat-plus-plus, section 4.4). A new
-// session doubles its window each round trip until the first sign of congestion. And a loss alone does not shrink the window, only a high share of
-// losses (lossShare) or one beside a long delay (lossDelay).
+// session that opens while others keep a queue takes that for part of the path, and would have the more of the link the later it came. An
+// emptied queue shows the path's delay to all (the periodic slowdowns of LEDBAT++, draft-irtf-iccrg-ledbat-plus-plus, serve the same end). A
+// new session doubles its window each round trip until the first sign of congestion. And a loss alone does not shrink the window, only a
+// high share of losses (lossShare) or one beside a long delay (lossDelay).
 type swift struct {
 	cwnd          float64        // the window, packets
 	allowed       time.Duration  // queueing delay allowed at the present window
@@ -83,6 +88,8 @@ type swift struct {
 	ackedPackets  uint16  // in this round
 	markedPackets uint16
 	most          uint16 // largest window
+	high          uint8  // patience that is used up: see swiftPatience
+	used          bool   // this round, most of the window was
 }
 
 func newSwift(maxWindow int, targetDelay time.Duration) *swift {
@@ -110,12 +117,13 @@ func (s *swift) acked(now transport.Time, n, flight int, rtt, least time.Duratio
 	s.rtt, s.latest = rtt, rtt-least
 	s.lowest = min(s.lowest, s.latest)
 	s.lossRate *= max(1-s.lossGain()*float32(n), 0)
-	s.ackedPackets = count(s.ackedPackets, n)
+	s.ackedPackets = addCapped(s.ackedPackets, n)
 	if marked {
-		s.markedPackets = count(s.markedPackets, n)
+		s.markedPackets = addCapped(s.markedPackets, n)
 	}
 	sentAt := now.Add(-rtt)
 	used := float64(2*flight) >= s.cwnd // the window grows to twice what is used at most
+	s.used = s.used || used
 	if used && s.latest < s.allowed && !marked && sentAt >= s.cutAt {
 		s.grow(float64(n))
 	}
@@ -139,11 +147,16 @@ func (s *swift) grow(n float64) {
 // endRound judges the round trip that now ends by its delay and its marks.
 func (s *swift) endRound(now transport.Time) {
 	s.alpha += markGain * (float32(s.markedPackets)/float32(max(s.ackedPackets, 1)) - s.alpha)
+	high := s.lowest > s.allowed
+	if !high && s.high > 0 {
+		s.high--
+	}
 	switch {
-	case s.lowest > s.allowed:
+	case high && s.used: // else the delay is not of this window's making
 		s.undo = 0 // the congestion is real, whatever the loss was
+		s.high = min(s.high+2, 2*swiftPatience)
 		s.drain(now, s.lowest)
-	case s.markedPackets > 0:
+	case s.markedPackets > 0: // RFC 8257, section 3.3
 		s.undo = 0
 		s.cut(now, 1-float64(s.alpha)/2)
 	default:
@@ -152,7 +165,7 @@ func (s *swift) endRound(now transport.Time) {
 }
 
 func (s *swift) beginRound(now transport.Time) {
-	s.roundAt, s.lowest = now, math.MaxInt64
+	s.roundAt, s.lowest, s.used = now, math.MaxInt64, false
 	s.ackedPackets, s.markedPackets = 0, 0
 	s.allowed = s.target + time.Duration(float64(s.target)*flowScale(s.cwnd))
 }
@@ -178,8 +191,12 @@ func (s *swift) cut(now transport.Time, keep float64) {
 // drain cuts the window to what the path carries without the queue, and for one round trip below that.
 func (s *swift) drain(now transport.Time, queue time.Duration) {
 	least := s.rtt - s.latest
-	s.cut(now, max(float64(least)/float64(least+queue), 1-swiftMaxCut))
-	s.cwnd = max(s.cwnd*swiftDip, swiftMin)
+	floor := min(s.cwnd, swiftFloor)
+	if s.high >= swiftPatience {
+		floor = swiftMin
+	}
+	s.cut(now, max(float64(least)/float64(least+queue), 1-swiftMaxCut, floor/s.cwnd))
+	s.cwnd = max(s.cwnd*swiftDip, floor)
 }
 
 func (s *swift) lost(now, sentAt transport.Time) {
@@ -229,5 +246,5 @@ func (s *swift) spurious(now transport.Time) {
 	}
 }
 
-// count adds to a counter that stays at its limit.
-func count(c uint16, n int) uint16 { return uint16(min(int(c)+n, math.MaxUint16)) }
+// addCapped adds to a counter that stays at its limit.
+func addCapped(c uint16, n int) uint16 { return uint16(min(int(c)+n, math.MaxUint16)) }

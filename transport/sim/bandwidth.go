@@ -10,7 +10,7 @@ import "github.com/fastrpc/fastrpc/transport"
 type Bandwidth struct {
 	BitsPerSecond int64 // 0: no limit, and nothing else of this applies
 	QueueBytes    int   // a packet that would make the queue longer is dropped, unless the wire is idle. Default, and at most, 1 GiB
-	MarkBytes     int   // a packet with ECT that finds the queue longer than this is marked CE, as RFC 8257, section 3.1, has it. 0: never
+	MarkBytes     int   // an ECN-capable packet that finds the queue longer than this is marked CE, as in RFC 8257, section 3.1. 0: never
 }
 
 const (
@@ -25,7 +25,7 @@ func (b Bandwidth) withDefaults() Bandwidth {
 	if b.QueueBytes == 0 {
 		b.QueueBytes = maxQueueBytes
 	}
-	if b.BitsPerSecond < 0 || b.BitsPerSecond > maxRate || b.QueueBytes < 0 || b.QueueBytes > maxQueueBytes || b.MarkBytes < 0 || b.MarkBytes > maxQueueBytes {
+	if b.BitsPerSecond < 0 || b.BitsPerSecond > maxRate || min(b.QueueBytes, b.MarkBytes) < 0 || max(b.QueueBytes, b.MarkBytes) > maxQueueBytes {
 		panic("sim: Bandwidth out of range")
 	}
 	return b

@@ -27,7 +27,7 @@ const (
 	Reordered
 	Corrupted
 	Spiked
-	Marked // CE took the place of ECT
+	Marked // the codepoint CE took the place of an ECN-capable one
 	fates
 )
 
@@ -36,7 +36,7 @@ func (f Fate) String() string {
 		"reordered", "corrupted", "spiked", "marked"}[f]
 }
 
-// Counters says how many packets met which Fate. At any moment
+// Counters says how many packets met which Fate, each of them counted in the field of its name. At any moment
 //
 //	Sent + Duplicated = Lost + Partitioned + BlackHoled + QueueDropped + Delivered + Overrun + NoListener + TooBig + InTransit
 type Counters struct {

@@ -44,7 +44,7 @@ const (
 // Flags of a frame.
 const (
 	FlagMore        = 1 << 0 // Request, Reply, Message: fragments follow
-	FlagNotExecuted = 1 << 1 // Reply: refused before the handler ran
+	FlagNotExecuted = 1 << 1 // Reply and its Fragments: refused before the handler ran
 	FlagStream      = 1 << 2 // Request, Reply, Fragment, Grant: of a stream
 )
 

@@ -132,8 +132,8 @@ var samples = []struct {
 	{"too short for data", resum(data(plain)[:35], 1, 0), 0, "Data to 0300000a1b2c3d4e\n  malformed: 35 bytes are less than the header and the checksum"},
 	{"short hello", resum(handshake(hello)[:255], 1, 0), 0,
 		"Hello from 0300000a1b2c3d4e insecure, 1024 calls, messages to 1048576 bytes, packets to 1472, idle 60s, ack delay 20ms, stream window 64\n  malformed: a Hello of 255 bytes, where 256 are the least"},
-	{"payload beyond the packet", resum(handshake(wire.Handshake{Kind: wire.Retry, Session: sessionID}), 2, 9), 0,
-		"Retry to 0300000a1b2c3d4e, payload of 9 bytes\n  malformed: a payload of 9 bytes, where 0 are the most"},
+	{"payload beyond the packet", resum(handshake(wire.Handshake{Kind: wire.Refuse, Session: sessionID}), 2, 9), 0,
+		"Refuse to 0300000a1b2c3d4e: OK \"\"\n  malformed: a payload of 9 bytes, where 0 are the most"},
 }
 
 // damaged changes a byte.

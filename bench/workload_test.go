@@ -1,0 +1,211 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/fastrpc/fastrpc/internal/lab"
+	"github.com/fastrpc/fastrpc/internal/lab/labtest"
+)
+
+func TestSlots(t *testing.T) {
+	for _, c := range []struct {
+		workload          string
+		outstanding, want int
+	}{{Rate, 1, 8}, {Rate, 32, 256}, {Rate, 33, 512}, {Rate, MaxOutstanding, 8192}, {Bulk, 1, 1}, {Bulk, 3, 3}} {
+		e := Endpoint{Workload: c.workload, Outstanding: c.outstanding}
+		if got := e.Slots(); got != c.want {
+			t.Errorf("%s, %d outstanding: %d slots, want %d", c.workload, c.outstanding, got, c.want)
+		}
+	}
+}
+
+// shuffler ends its calls out of order: of those outstanding the second oldest, unless that one has waited for long.
+type shuffler struct {
+	fakeCaller
+	t         *testing.T
+	open      []int
+	numbers   map[uint64]bool
+	next      int
+	slots     int
+	most      int
+	overtaken int
+}
+
+func (s *shuffler) Begin(slot int, payload []byte) error {
+	n := binary.LittleEndian.Uint64(payload)
+	if slot != s.next || slices.Contains(s.open, slot) || s.numbers != nil && s.numbers[n] {
+		s.t.Errorf("call %d in slot %d, want slot %d, free, and a number of its own", n, slot, s.next)
+	}
+	if s.numbers != nil {
+		s.numbers[n] = true
+	}
+	s.next = (s.next + 1) % s.slots
+	s.open = append(s.open, slot)
+	s.most = max(s.most, len(s.open))
+	return nil
+}
+
+func (s *shuffler) Wait(ended []int) (int, error) {
+	if len(s.open) == 0 {
+		s.t.Fatal("waited for nothing")
+	}
+	i := min(1, len(s.open)-1)
+	if s.overtaken++; s.overtaken == 100 { // after more calls than there are slots
+		i, s.overtaken = 0, 0
+	}
+	ended[0] = s.open[i]
+	s.open = slices.Delete(s.open, i, i+1)
+	return 1, nil
+}
+
+// The loop keeps as many calls outstanding as it may, begins the slots in turn also when one of them is late, counts what ended in time and
+// waits for the rest. It allocates nothing.
+func TestLoad(t *testing.T) {
+	e := *loopback()
+	e.Workload, e.Outstanding = Rate, 4
+	s := &shuffler{t: t, numbers: map[uint64]bool{}, slots: e.Slots()}
+	c := child{ctx: context.Background(), endpoint: e, caller: s, window: newWindow(&e)}
+	rec := newRecorder()
+	elapsed, err := c.load(s, 5*time.Millisecond, rec)
+	if err != nil || elapsed < 5*time.Millisecond {
+		t.Errorf("%v, %v", elapsed, err)
+	}
+	ops := uint64(rec.round(elapsed).Ops)
+	if s.most != 4 || len(s.open) != 0 || c.window.open != 0 || ops+4 < c.calls || ops >= c.calls || len(s.numbers) != int(c.calls) {
+		t.Errorf("%d at once, %d left, %d of %d calls counted", s.most, len(s.open), ops, c.calls)
+	}
+	s.numbers = nil
+	if n := testing.AllocsPerRun(10, func() { _, _ = c.load(s, 100*time.Microsecond, rec) }); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+func TestReceipt(t *testing.T) {
+	message := pattern(100)
+	receipt := AppendReceipt(nil, message)
+	if len(receipt) != ReceiptBytes || verifyReceipt(receipt, message) != nil {
+		t.Errorf("receipt % x", receipt)
+	}
+	for name, other := range map[string][]byte{"shorter": message[:99], "another head": append([]byte{9}, message[1:]...), "another tail": append(pattern(99), 9)} {
+		if err := verifyReceipt(AppendReceipt(nil, other), message); !errors.Is(err, ErrEcho) {
+			t.Errorf("%s: %v, want ErrEcho", name, err)
+		}
+	}
+}
+
+// What a user runs, small: real processes over loopback.
+func TestLoads(t *testing.T) {
+	for _, workload := range []string{Rate, Bulk} {
+		size := map[string]int{Rate: 64, Bulk: 1 << 20}[workload]
+		r := compareOnLoopback(t, Config{Systems: []string{"udp", "net-tcp", "spin-tcp"}, Workload: workload, Outstanding: 3, Size: size,
+			Duration: 100 * time.Millisecond, Rounds: 1, Child: childCommand(t)})
+		for _, res := range r.Results[:2] {
+			checkLoad(t, &res)
+		}
+		if r.Results[2].Error == "" || len(r.Results[2].Rounds) != 0 {
+			t.Errorf("spin-tcp ran workload %s, which it has not: %+v", workload, r.Results[2])
+		}
+	}
+}
+
+func checkLoad(t *testing.T, res *Result) {
+	t.Helper()
+	if res.Error != "" || len(res.Rounds) != 1 {
+		t.Fatalf("%s: %d rounds, error %q", res.System, len(res.Rounds), res.Error)
+	}
+	round := &res.Rounds[0]
+	gbit := 0.0
+	if res.Workload == Bulk {
+		gbit = 8 * round.PerSec * float64(res.Size) / 1e9
+		if res.System == "ring" {
+			gbit = 8 * round.PerSec * 1472 / 1e9
+		}
+	}
+	if round.Ops == 0 || round.PerSec <= 0 || round.Seconds < 0.1 || round.Gbit < gbit*0.99 || round.Gbit > gbit*1.01+1e-3 {
+		t.Errorf("%s: implausible %+v, want %v Gbit/s", res.System, *round, gbit)
+	}
+	if (round.P50 > 0) != (res.System != "ring") || round.P50 > round.P99 || round.P99 > round.Max {
+		t.Errorf("%s: implausible %+v", res.System, *round)
+	}
+}
+
+// The same in a lab, with the ring's flood.
+func TestFlood(t *testing.T) {
+	if missingCapabilities() != "" {
+		labtest.New(t, lab.Config{}) // says what is missing
+	}
+	for _, c := range []Config{{Workload: Rate, Size: 1}, {Workload: Rate, Size: 24}, {Workload: Bulk, Size: 1 << 20}} {
+		c.Systems, c.Duration, c.Rounds, c.Child = []string{"ring", "xdp"}, 100*time.Millisecond, 1, childCommand(t)
+		r, err := Compare(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, res := range r.Results {
+			checkLoad(t, &res)
+		}
+	}
+	noLab(t)
+}
+
+// A wrong echo among many, and a receipt for another message, are seen.
+func TestTCPPipelineVerifies(t *testing.T) {
+	for _, workload := range []string{Rate, Bulk} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			buf := make([]byte, 64)
+			for i := 0; ; i++ {
+				if _, err := io.ReadFull(c, buf); err != nil {
+					return
+				}
+				if i == 5 {
+					buf[63] ^= 1
+				}
+				answer := buf
+				if workload == Bulk {
+					answer = AppendReceipt(nil, buf)
+				}
+				if _, err := c.Write(answer); err != nil {
+					return
+				}
+			}
+		}()
+		e := *loopback()
+		e.Remote, e.Workload, e.Outstanding = l.Addr().(*net.TCPAddr).AddrPort(), workload, 2
+		caller, err := netTCP{}.Connect(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, ended, collected := caller.(Pipeline), make([]int, 2), 0
+		for i := range 6 {
+			if err := p.Begin(i%e.Slots(), bytes.Repeat([]byte{byte(i)}, 64)); err != nil {
+				t.Fatal(err)
+			}
+			for i%2 == 1 && collected <= i && err == nil {
+				var n int
+				n, err = p.Wait(ended)
+				collected += n
+			}
+		}
+		if collected > 5 || !errors.Is(err, ErrEcho) {
+			t.Errorf("%s: %d answers, then %v, want 5 at most and ErrEcho", workload, collected, err)
+		}
+		caller.Close()
+	}
+}

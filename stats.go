@@ -24,6 +24,7 @@ type QueueStats struct {
 	// Recovery.
 	Lost          uint64 // sent packets that count as lost
 	Retransmitted uint64 // messages and fragments sent again
+	Spurious      uint64 // packets that counted as lost and were only late
 	ProbeTimeouts uint64 // times that no acknowledgement came when it should have
 	Probes        uint64 // for overdue replies
 	Unsendable    uint64 // packets that the link refused
@@ -36,6 +37,7 @@ type QueueStats struct {
 	CallsRefused      uint64            // over WithMaxCalls: calls refused, packets of requests dropped
 	NoFrame           uint64            // times that the link had no free frame
 	ReassemblyRefused uint64            // messages over WithReassembly
+	Stalled           uint64            // long messages given up: their sender, or their receiver, did not go on
 	SlowHandlers      map[string]uint64 // by method: times that a handler of HandleInline held up its queue for over a millisecond
 
 	// Sessions.
@@ -46,6 +48,8 @@ type QueueStats struct {
 	Retries           uint64 // handshakes that had to prove their address first: many were under way
 	AnswersDropped    uint64 // to handshakes, for want of room
 	PeersSilent       uint64 // peers given up for missing heartbeats
+	Migrations        uint64 // sessions that followed their client to another address
+	PathsNarrowed     uint64 // times that a session went on with shorter packets
 
 	// The polling loop.
 	Parks        uint64 // times that it slept for want of work
@@ -97,6 +101,7 @@ func newQueueStats(queue string, open int, e engine.Stats) QueueStats {
 
 		Lost:          s.Lost,
 		Retransmitted: s.Retransmitted,
+		Spurious:      s.Spurious,
 		ProbeTimeouts: s.ProbeTimeouts,
 		Probes:        s.Probes,
 		Unsendable:    s.Unsendable,
@@ -108,6 +113,7 @@ func newQueueStats(queue string, open int, e engine.Stats) QueueStats {
 		CallsRefused:      s.CallsRefused,
 		NoFrame:           s.NoFrame,
 		ReassemblyRefused: s.ReassemblyRefused,
+		Stalled:           s.Stalled,
 		SlowHandlers:      e.SlowHandlers,
 
 		SessionsAccepted:  s.SessionsAccepted,
@@ -117,6 +123,8 @@ func newQueueStats(queue string, open int, e engine.Stats) QueueStats {
 		Retries:           s.Retries,
 		AnswersDropped:    s.AnswersDropped,
 		PeersSilent:       s.PeersSilent,
+		Migrations:        s.Migrations,
+		PathsNarrowed:     s.PathsNarrowed,
 
 		Parks:        e.Parks,
 		Forwarded:    e.Forwarded,

@@ -8,6 +8,14 @@ import (
 
 // Queue collects asynchronous calls: many in flight from one goroutine. Any goroutine may begin calls into it (see Method.Go), one at a
 // time may collect.
+//
+// Calls that are begun one after the other travel together, for a packet and a system call cost more than a small call does. A call that is
+// the only one outstanding on its network queue leaves at once. Others leave with the next Wait or Flush, when some dozens have gathered,
+// when anybody else's packets leave on the same network queue, and after a few milliseconds if nothing of that happens. So begin what is
+// to be begun, then Wait; and Flush before doing something else for a while.
+//
+// Calls of several clients may go into one queue. Wait then leaves the polling to goroutines of the clients', which takes a hand-over that a
+// queue of one client's calls does not need.
 type Queue struct {
 	c   *engine.Completions
 	raw []engine.Completion
@@ -15,7 +23,7 @@ type Queue struct {
 
 // Result is one collected call: a Reply to be released, or an error.
 type Result struct {
-	ID    uint64 // as Method.Go returned it
+	ID    uint64 // as Method.Go returned it: 1 for a queue's first call, 2 for its second, ...
 	Reply Reply
 	Err   error
 }
@@ -26,8 +34,9 @@ func NewQueue(limit int) *Queue {
 	return &Queue{c: engine.NewCompletions(limit), raw: make([]engine.Completion, limit)}
 }
 
-// Go begins a call and returns at once with its number in q, where its end is to be collected. payload must not be written until then. Of
-// ctx only the deadline counts, once Go has returned. The error is about calls that were not begun.
+// Go begins a call and returns at once with its number in q, where its end is to be collected. The call may wait for company; see Queue.
+// payload must not be written until the call was collected. Of ctx only the deadline counts, once Go has returned. The error is about calls
+// that were not begun. In a new session the first call waits for the method's number, or until ctx is over.
 func (m *Method) Go(ctx context.Context, payload []byte, q *Queue, opts ...CallOption) (id uint64, err error) {
 	now, deadline, err := m.deadline(ctx, opts)
 	if err != nil {
@@ -44,8 +53,12 @@ func (m *Method) Go(ctx context.Context, payload []byte, q *Queue, opts ...CallO
 	return id, nil
 }
 
-// Wait fills results with calls that ended and returns how many: at least one, unless ctx is over first. It polls while it waits, so that
-// a call needs no hand-over between goroutines.
+// Flush sends the calls that wait for company. It does not block, may be called from any goroutine, and costs next to nothing when none
+// waits.
+func (q *Queue) Flush() { q.c.Flush() }
+
+// Wait fills results with calls that ended and returns how many: at least one, unless ctx is over first. Calls that wait for company leave
+// first. It polls while it waits, so that a call needs no hand-over between goroutines.
 func (q *Queue) Wait(ctx context.Context, results []Result) (int, error) {
 	n, err := q.c.Wait(ctx, q.raw[:min(len(results), len(q.raw))])
 	if err != nil {

@@ -130,6 +130,7 @@ func (c *Conn) leadFor(ctx context.Context, k *session.Call) (*session.Call, *se
 	default:
 		w := newWaiter(c, nil)
 		w.call, k.Tag = k, w
+		e.waiters++
 		e.release()
 		return w.wait(ctx)
 	}
@@ -177,12 +178,15 @@ func (w *waiter) follow(ctx context.Context) (*session.Call, *session.Error) {
 // submit hands the call to whoever polls. On an error w is free.
 func (w *waiter) submit() *session.Error {
 	e := w.conn.e
-	err := errBusy
+	err, q := errBusy, w.queue
 	switch {
 	case e.insideHandler():
 		err = errInside
-	case e.push(operation{kind: opStart, waiter: w}):
+	case e.push(operation{kind: opStart, waiter: w}): // a collector may have freed w from here on
 		e.lead()
+		if q != nil && e.stopped.Load() {
+			e.sweep()
+		}
 		return nil
 	case e.stopped.Load():
 		err = errStopped
@@ -196,6 +200,9 @@ func (w *waiter) submit() *session.Error {
 
 // start begins the call, in the poll.
 func (w *waiter) start(now transport.Time) {
+	if w.queue == nil {
+		w.conn.e.waiters++
+	}
 	if k := w.call; k != nil {
 		k.Tag = w
 		k.Start(now, w.method, w.built, w.deadline)
@@ -260,6 +267,7 @@ func (w *waiter) end() {
 		w.queue.put(w)
 		return
 	}
+	w.conn.e.waiters--
 	w.ended.Store(true)
 	w.signal <- struct{}{}
 }

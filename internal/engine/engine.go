@@ -89,6 +89,8 @@ type Engine struct {
 	tidyAt   int             // so many at most
 	inFlight int             // frames sent and not completed
 	readied  bool            // this turn ended calls that others wait for
+	waiters  int             // goroutines that wait for a call each, and do not poll
+	batched  int             // calls that begin left unsent
 	handlers handlers        // by local port
 	fault    error           // why the link stopped working
 	followed bool            // a call was handed over since the keeper took the token
@@ -97,6 +99,10 @@ type Engine struct {
 
 	inlineAt   transport.Time // when the first inline handler began that watch has not judged; 0: none
 	inlineName string         // of the last one
+
+	batches    atomic.Uint32 // odd while batched is not 0; grows with each change
+	collectors atomic.Int32  // of queues, that have parked: somebody has to poll
+	wanted     atomic.Int32  // collectors that would poll themselves
 
 	poller atomic.Int64 // holder, for others to see; 0: not asked, so it has run no inline handler
 

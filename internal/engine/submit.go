@@ -16,6 +16,7 @@ const (
 	opCancel                   // the call of a waiter, if it has not ended
 	opReply
 	opFunc
+	opNothing // brings a turn about
 )
 
 // operation is what somebody who does not poll asks of the poller.
@@ -106,7 +107,7 @@ func (e *Engine) drain() (worked bool) {
 	return worked
 }
 
-// discardSubmitted gives back what was submitted too late, once the engine is dead: those who wait have been told so.
+// discardSubmitted gives back what was submitted too late, once the engine is dead. Those who wait have been told so, but for collectors.
 func (e *Engine) discardSubmitted() {
 	for {
 		op, ok := e.submit.Pop()
@@ -114,6 +115,9 @@ func (e *Engine) discardSubmitted() {
 			break
 		}
 		switch {
+		case op.kind == opStart && op.waiter.queue != nil:
+			op.waiter.err = errStopped
+			op.waiter.end()
 		case op.kind == opStart && op.waiter.call != nil:
 			op.waiter.call.Discard()
 		case op.kind == opReply:
@@ -121,6 +125,14 @@ func (e *Engine) discardSubmitted() {
 		}
 	}
 	e.takeReturns()
+}
+
+// sweep ends what was submitted while the engine stopped.
+func (e *Engine) sweep() {
+	<-e.dead
+	e.closing.Lock()
+	defer e.closing.Unlock()
+	e.discardSubmitted()
 }
 
 // takeReturns gives released calls back to the session core.

@@ -22,6 +22,9 @@ func (t *token) acquire() bool {
 	return n%2 == 0 && t.turns.CompareAndSwap(n, n+1)
 }
 
+// held tells whether somebody holds it.
+func (t *token) held() bool { return t.turns.Load()%2 == 1 }
+
 func (t *token) free() {
 	step("free")
 	t.turns.Store(t.turns.Load() + 1) // nobody else writes while it is held
@@ -35,6 +38,8 @@ func (t *token) free() {
 //     the token it looks again (release), and so does the keeper before it parks (park).
 //   - The keeper publishes that it stands by or waits, then tries the token or looks at the queue. A releaser frees the token, then looks
 //     at what the keeper published.
+//   - A collector publishes that it parks, then looks at its ring and the token (park of Completions). Whoever held the token then looks at
+//     what the collector published once it has freed it: a releaser wakes the keeper, and the keeper goes on (stepAside) or waits for packets.
 //
 // The test in token_test.go runs this code through all interleavings of these steps.
 type keeper struct {
@@ -67,7 +72,7 @@ func (k *keeper) wake(link transport.Link) {
 	default:
 	}
 	step("look at keeper")
-	if k.state.Load() == waiting {
+	if k.state.CompareAndSwap(waiting, standby) { // once: it is on its way to the token
 		link.Wake()
 	}
 }
@@ -108,29 +113,29 @@ func (e *Engine) keep() {
 			}
 		}
 		for {
-			turns := e.token.turns.Load()
-			if e.keeper.doze(timer) || e.token.turns.Load() == turns || e.stopped.Load() {
-				break // signalled, or the callers have been quiet for a tick
+			turns, batches := e.token.turns.Load(), e.batches.Load()
+			if e.keeper.doze(timer) || e.token.turns.Load() == turns || e.batch() && e.batches.Load() == batches || e.stopped.Load() {
+				break // signalled; or the callers have been quiet for a tick, or a batch is as old
 			}
 		}
 	}
 }
 
-// poll polls as the token's holder until nothing happens for a while. It returns true, and at once, when all that was to do was a call that
-// another goroutine had handed over: the next such call is faster when its caller polls, so the keeper gets out of the way.
+// poll polls as the token's holder until nothing happens for a while. It returns true, and at once, when somebody else should: see yields.
 func (e *Engine) poll() (aside bool) {
 	since := transport.Now()
 	e.followed = false
 	for !e.stopped.Load() {
-		if e.turn() {
+		worked := e.turn()
+		if e.yields(worked) {
+			return true
+		}
+		if worked {
 			since = e.now
 			if e.readied || e.core.Answering() > 0 {
 				runtime.Gosched() // to those whose calls ended, or to the workers
 			}
 			continue
-		}
-		if e.followed && e.listening.Load() == 0 && !e.core.Busy() {
-			return true
 		}
 		if e.core.Answering() > 0 || e.tidy() {
 			runtime.Gosched()
@@ -145,14 +150,26 @@ func (e *Engine) poll() (aside bool) {
 	return false
 }
 
-// stepAside frees the token without waiting for packets; it is false when something was submitted meanwhile.
+// yields tells whether the keeper is better out of the way: where a collector wants to poll, and nobody else relies on the keeper; or where
+// all that was to do was a call that another goroutine had handed over, for the next such call is faster when its caller polls.
+func (e *Engine) yields(worked bool) bool {
+	switch {
+	case e.listening.Load() > 0:
+		return false
+	case e.wanted.Load() > 0 && e.waiters == 0 && e.collectors.Load() == 0:
+		return true
+	}
+	return !worked && e.followed && !e.core.Busy()
+}
+
+// stepAside frees the token without waiting for packets; it is false when something was submitted, or a collector parked, meanwhile.
 func (e *Engine) stepAside() bool {
 	e.forgetHolder()
 	step("publish standing by")
 	e.keeper.state.Store(standby)
 	e.token.free()
 	step("look at queue")
-	return e.submit.Empty() && e.inbox.Empty()
+	return e.submit.Empty() && e.inbox.Empty() && e.collectors.Load() == 0
 }
 
 // How pollFor ended.
@@ -224,23 +241,26 @@ func (e *Engine) forgetHolder() {
 	}
 }
 
-// release frees the token at a caller's hands, and sees to it that somebody goes on where something is left to do.
+// release frees the token at a caller's hands, and sees to it that somebody goes on where something is left to do. Calls of a queue whose
+// collector has not parked are left to it, sent or not; a keeper that stands by looks after a tick.
 func (e *Engine) release() {
 	k := &e.keeper
-	next := e.core.NextTimeout()
-	busy := e.listening.Load() > 0 || e.core.Busy()
 	unsent := e.core.Unsent()
+	left := e.listening.Load() > 0 || e.waiters > 0 || e.core.Answering() > 0 || unsent && e.batched == 0
+	next := transport.Time(0)
+	if k.state.Load() == waiting { // else it has not looked at the timers yet
+		next = e.core.NextTimeout()
+	}
 	e.forgetHolder()
 	e.token.free()
 	step("look again")
-	queued := !e.submit.Empty() || !e.inbox.Empty()
-	heir := false
+	heir := !e.submit.Empty() || !e.inbox.Empty()
 	switch k.state.Load() {
 	case standby:
-		heir = busy || queued
+		heir = heir || left || e.collectors.Load() > 0
 	case waiting: // it hears packets by itself
 		until := transport.Time(k.until.Load())
-		heir = queued || unsent || next != 0 && (until == 0 || next < until)
+		heir = heir || unsent || next != 0 && (until == 0 || next < until)
 	}
 	if heir {
 		k.wake(e.link)

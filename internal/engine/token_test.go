@@ -122,6 +122,7 @@ type fakeLink struct {
 	x       *explorer
 	arrived int // packets to be received
 	woken   bool
+	receive func() // called with each packet, in the poll
 }
 
 func (l *fakeLink) Caps() transport.Caps {
@@ -144,6 +145,7 @@ func (l *fakeLink) Recv(fs []transport.Frame) (n int, err error) {
 	for ; n < len(fs) && l.arrived > 0; n++ {
 		fs[n] = transport.Frame{ID: uint32(n), Stamp: 1}
 		l.arrived--
+		l.receive()
 	}
 	return n, nil
 }
@@ -154,36 +156,59 @@ func (l *fakeLink) Wait(transport.Time) error {
 	return nil
 }
 
-// TestNoWakeUpIsLost runs submitters, and a packet from the network, against the keeper, through every interleaving of the steps in token.go
-// (with two submitters: all that have up to three preemptions). Ticks never come, so nothing but the protocol can wake the keeper.
+// scene is who takes part in an exploration beside the keeper.
+type scene struct {
+	name       string
+	submitters int // push operations, and wait until they were executed
+	each       int // operations of each submitter
+	packets    int // arrive one by one
+	collectors int // each waits at a queue of its own until every packet and every operation has brought it a call's end
+	beginners  int // each begins a call that waits for company, and flushes
+	bound      int // preemptions; large: all interleavings
+	follow     bool
+	served     bool // the engine listens; packets without a collector would not be minded otherwise
+}
+
+// TestNoWakeUpIsLost runs submitters, collectors, and packets from the network, against the keeper, through every interleaving of the steps in
+// token.go and async.go (with several of them: all that have up to so many preemptions). Ticks never come, so nothing but the protocol can
+// wake the keeper.
 func TestNoWakeUpIsLost(t *testing.T) {
-	for _, test := range []struct {
-		name       string
-		submitters int
-		each       int // operations of each submitter
-		packets    int
-		bound      int // preemptions; large: all interleavings
-		follow     bool
-	}{
-		{"one submitter", 1, 1, 0, 1000, false},
-		{"one submitter, two operations", 1, 2, 0, 4, false},
-		{"a packet beside a submitter", 1, 1, 1, 4, false},
-		{"two submitters", 2, 1, 0, 3, false},
-		{"three submitters", 3, 1, 0, 2, false},
-		{"two submitters and a packet", 2, 1, 1, 2, false},
-		{"two submitters that follow", 2, 1, 0, 3, true},
+	for _, test := range []scene{
+		{name: "one submitter", submitters: 1, each: 1, bound: 1000},
+		{name: "one submitter, two operations", submitters: 1, each: 2, bound: 4},
+		{name: "a packet beside a submitter", submitters: 1, each: 1, packets: 1, bound: 4, served: true},
+		{name: "two submitters", submitters: 2, each: 1, bound: 3},
+		{name: "three submitters", submitters: 3, each: 1, bound: 2},
+		{name: "two submitters and a packet", submitters: 2, each: 1, packets: 1, bound: 2, served: true},
+		{name: "two submitters that follow", submitters: 2, each: 1, bound: 3, follow: true},
+		{name: "a collector", packets: 1, collectors: 1, bound: 4},
+		{name: "a collector at a server", packets: 1, collectors: 1, bound: 4, served: true},
+		{name: "a collector, two packets", packets: 2, collectors: 1, bound: 2},
+		{name: "a collector and a submitter", submitters: 1, each: 1, collectors: 1, bound: 3},
+		{name: "a collector and a submitter that follows", submitters: 1, each: 1, packets: 1, collectors: 1, bound: 2, follow: true},
+		{name: "two collectors", packets: 1, collectors: 2, bound: 2},
+		{name: "a batch", beginners: 1, bound: 1000},
+		{name: "two batches", beginners: 2, bound: 3},
+		{name: "a batch beside a submitter", submitters: 1, each: 1, beginners: 1, bound: 3},
+		{name: "a batch beside a collector", packets: 1, collectors: 1, beginners: 1, bound: 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			x := &explorer{yielded: make(chan struct{})}
 			link := &fakeLink{x: x}
-			e := newEngine(link, 0, Config{Idle: Park})
-			e.listening.Store(int32(test.packets)) // a server minds packets even when nobody calls
-			defer func() { atStep, atDoze = nil, nil }()
+			e := newEngine(link, 0, Config{Idle: Park, SpinFor: -1}) // a collector is out of patience after one turn
+			if test.served {
+				e.listening.Store(1)
+			}
+			defer func() { atStep, atDoze, atAwait = nil, nil, nil }()
 			schedules := 0
 			for {
 				schedules++
-				if !explore(x, e, link, test.submitters, test.each, test.packets, test.bound, test.follow) {
+				if !test.explore(x, e, link) {
 					t.Fatalf("a wake-up is lost in schedule %d:\n%s", schedules, strings.Join(x.trace, "\n"))
+				}
+				if e.collectors.Load() != 0 || e.wanted.Load() != 0 {
+					t.Fatalf("%d collectors count as parked, %d as waiting for the token, in schedule %d:\n%s",
+						e.collectors.Load(), e.wanted.Load(), schedules, strings.Join(x.trace, "\n"))
 				}
 				if !x.next() {
 					break
@@ -195,14 +220,26 @@ func TestNoWakeUpIsLost(t *testing.T) {
 }
 
 // explore runs the schedule that x.choices stands for.
-func explore(x *explorer, e *Engine, link *fakeLink, submitters, each, packets, bound int, follow bool) bool {
+func (s *scene) explore(x *explorer, e *Engine, link *fakeLink) bool {
 	x.threads, x.current, x.depth, x.preempts, x.trace, x.stopping = nil, nil, 0, 0, nil, false
-	*link = fakeLink{x: x}
 	e.keeper = keeper{}
 	e.keeper.init()
 	e.stopped.Store(false)
-	e.patience = 1
+	e.patience, e.batched = 1, 0
 	executed := 0
+	var queues []*Completions
+	for range s.collectors {
+		q := NewCompletions(8)
+		q.engines.Store(&[]*Engine{e})
+		queues = append(queues, q)
+	}
+	deliver := func() {
+		for _, q := range queues {
+			q.open.Add(1)
+			q.put(newWaiter(&Conn{e: e}, q))
+		}
+	}
+	*link = fakeLink{x: x, receive: deliver}
 	atStep = x.step
 	atDoze = func(k *keeper) bool {
 		x.block("dozes", func() bool { return len(k.signal) > 0 || x.stopping })
@@ -212,21 +249,52 @@ func explore(x *explorer, e *Engine, link *fakeLink, submitters, each, packets, 
 		}
 		return true
 	}
+	atAwait = func(q *Completions) error {
+		x.block("is parked", func() bool { return len(q.signal) > 0 })
+		<-q.signal
+		return nil
+	}
 	keeperThread := x.spawn("keeper", e.keep)
-	for i := range submitters {
+	for i := range s.submitters {
 		x.spawn(fmt.Sprintf("submitter %d", i), func() {
-			for range each {
+			for range s.each {
 				mine := false
-				e.push(operation{kind: opFunc, do: func(transport.Time) { mine = true; executed++; e.followed = follow }})
+				e.push(operation{kind: opFunc, do: func(transport.Time) { mine = true; executed++; e.followed = s.follow; deliver() }})
 				e.lead()
 				x.block("waits for its operation", func() bool { return mine })
 			}
 		})
 	}
-	for range packets {
+	for range s.packets {
 		x.spawn("network", func() {
 			x.step("a packet arrives")
 			link.arrived++
+		})
+	}
+	for i, q := range queues {
+		x.spawn(fmt.Sprintf("collector %d", i), func() {
+			var out [8]Completion
+			for n := 0; n < s.packets+s.submitters*s.each; {
+				got, _ := q.Wait(context.Background(), out[:])
+				n += got
+			}
+		})
+	}
+	for i := range s.beginners {
+		x.spawn(fmt.Sprintf("beginner %d", i), func() {
+			begin := func(transport.Time) {
+				if e.batched++; e.batched == 1 {
+					e.batches.Add(1)
+				}
+			}
+			if e.token.acquire() {
+				begin(0)
+				e.release()
+			} else {
+				e.push(operation{kind: opFunc, do: begin})
+				e.lead()
+			}
+			e.flush()
 		})
 	}
 	ok := x.run(func() bool {
@@ -235,8 +303,8 @@ func explore(x *explorer, e *Engine, link *fakeLink, submitters, each, packets, 
 				return false
 			}
 		}
-		return executed == submitters*each && link.arrived == 0
-	}, bound)
+		return executed == s.submitters*s.each && link.arrived == 0 && e.batched == 0 && e.submit.Empty()
+	}, s.bound)
 	// Let the keeper go, outside the schedule.
 	x.stopping = true
 	e.stopped.Store(true)

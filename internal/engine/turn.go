@@ -107,6 +107,12 @@ func (e *Engine) complete() {
 
 // transmit hands what is to be sent to the link, with one kick a burst.
 func (e *Engine) transmit() (sent bool) {
+	if e.batched > 0 {
+		e.batched = 0
+		if e.batch() {
+			e.batches.Add(1)
+		}
+	}
 	for {
 		fs := e.core.PollTransmit(e.now)
 		if len(fs) == 0 {

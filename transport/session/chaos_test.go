@@ -4,19 +4,19 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/fastrpc/fastrpc/transport"
 	"github.com/fastrpc/fastrpc/transport/session"
 	"github.com/fastrpc/fastrpc/transport/sim"
 )
 
 // chaos is a world that goes by a plan. In each of them
 //
-//   - every call ends, once;
+//   - every call ends, once, and by its deadline if it has one;
 //   - a request is run at most once, with its own bytes, and a reply carries what the handler answered;
 //   - outcomes are true: what was not executed never runs, what was executed ran, what succeeded ran exactly once;
 //   - after every step the frames are accounted for, what the ends hold is within their limits, and who waits will be woken;
@@ -24,9 +24,10 @@ import (
 type chaos struct {
 	*world
 	plan   *plan
-	tracer *tracer // or nil
-	open   int     // calls that have not ended, or were not started yet
-	starts uint64  // of either end
+	calls  []*chaosCall // the plan's
+	tracer *tracer      // or nil
+	open   int          // calls that have not ended, or were not started yet
+	starts uint64       // of either end
 	over   bool
 }
 
@@ -40,17 +41,22 @@ func newChaos(t testing.TB, p *plan, network uint64, tr *tracer) *chaos {
 	c.serverCfg = p.configs[1]
 	c.serve = c.handle
 	c.watchInvariants()
+	always := c.each
+	c.each = func() {
+		always()
+		c.checkDeadlines()
+	}
 	if tr != nil {
 		tr.listen(c.net, map[netip.AddrPort]string{clientAddr: "client", serverAddr: "server", movedAddr: "client (moved)"})
 	}
 	c.startEnd(0)
 	c.startEnd(1)
 	c.dial()
-	for id := range c.lastID() + 1 { // in the order of a slice: what is drawn from a map's order cannot be played again
-		if k := p.calls[id]; k != nil {
-			c.open++
-			c.in(k.at, func() { c.start(k) })
-		}
+	for _, id := range slices.Sorted(maps.Keys(p.calls)) { // in an order that is the same each time
+		k := p.calls[id]
+		c.calls = append(c.calls, k)
+		c.open++
+		c.in(k.at, func() { c.start(k) })
 	}
 	for _, a := range p.accidents {
 		c.in(a.at, func() {
@@ -61,14 +67,6 @@ func newChaos(t testing.TB, p *plan, network uint64, tr *tracer) *chaos {
 		})
 	}
 	return c
-}
-
-func (c *chaos) lastID() int {
-	last := -1
-	for id := range c.plan.calls {
-		last = max(last, id)
-	}
-	return last
 }
 
 // startEnd brings an end up, for the first time or after a crash.
@@ -115,13 +113,12 @@ func (c *chaos) start(k *chaosCall) {
 		return
 	}
 	k.call, call.Tag = call, k
-	var deadline transport.Time
 	if k.timeout != 0 {
-		deadline = now.Add(k.timeout)
+		k.deadline = now.Add(k.timeout)
 	}
 	if len(k.body) <= len(call.Buffer()) && !k.copied[0] {
-		call.Start(now, chaosMethod, copy(call.Buffer(), k.body), deadline)
-	} else if err := call.StartBytes(now, chaosMethod, k.body, deadline); err != nil {
+		call.Start(now, chaosMethod, copy(call.Buffer(), k.body), k.deadline)
+	} else if err := call.StartBytes(now, chaosMethod, k.body, k.deadline); err != nil {
 		call.Discard()
 		c.finish(k, err)
 		return
@@ -260,22 +257,37 @@ func (c *chaos) judge(k *chaosCall) {
 	}
 }
 
+// checkDeadlines: no call goes on for longer than a timer's grain after its deadline, or after its client could see that it has passed.
+func (c *chaos) checkDeadlines() {
+	if c.client.dead || c.client.pausedUntil > c.net.Now() {
+		return
+	}
+	now, clock := c.net.Now(), c.clock(c.client)
+	for _, k := range c.calls {
+		switch {
+		case k.deadline == 0 || k.ended || k.deadline > clock:
+		case k.lateSince == 0:
+			k.lateSince = now
+		case now.Sub(k.lateSince) > time.Millisecond:
+			c.t.Errorf("call %d goes on %v after its deadline", k.id, clock.Sub(k.deadline))
+		}
+	}
+}
+
 // play runs the world to its end and judges it.
 func (c *chaos) play() {
 	if !c.run(2*time.Minute, func() bool { return c.open == 0 }) {
-		for id := range c.lastID() + 1 {
-			if k := c.plan.calls[id]; k != nil && !k.ended {
-				c.t.Errorf("call %d never ended: run %d times, session established %v", id, k.runs, c.conn.Established())
+		for _, k := range c.calls {
+			if !k.ended {
+				c.t.Errorf("call %d never ended: run %d times, session established %v", k.id, k.runs, c.conn.Established())
 			}
 		}
 		return
 	}
 	c.over = true
 	c.settle()
-	for id := range c.lastID() + 1 {
-		if k := c.plan.calls[id]; k != nil {
-			c.judge(k)
-		}
+	for _, k := range c.calls {
+		c.judge(k)
 	}
 }
 
@@ -325,8 +337,8 @@ func (c *chaos) crashClient(down time.Duration) {
 		return
 	}
 	c.crash(c.client)
-	for id := range c.lastID() + 1 {
-		if k := c.plan.calls[id]; k != nil && k.call != nil && !k.ended {
+	for _, k := range c.calls {
+		if k.call != nil && !k.ended {
 			c.finish(k, nil)
 		}
 	}

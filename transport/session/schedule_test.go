@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/fastrpc/fastrpc/transport"
 	"github.com/fastrpc/fastrpc/transport/session"
 	"github.com/fastrpc/fastrpc/transport/sim"
 )
@@ -48,15 +49,15 @@ type chaosCall struct {
 	copied         [2]bool       // request, reply: not built in place
 	discarded      bool          // not started after all
 
-	call  *session.Call
-	body  []byte // its first eight bytes are the id
-	want  []byte // the reply
-	begun bool   // NewCall was called
-	ended bool
-	died  bool // its client crashed
-	err   *session.Error
-	good  bool // it got the handler's reply
-	runs  int
+	call      *session.Call
+	deadline  transport.Time // by the client's clock; 0: none
+	lateSince transport.Time // by the network's: since then the client could have seen that it has passed
+	body      []byte         // its first eight bytes are the id
+	want      []byte         // the reply
+	ended     bool
+	err       *session.Error
+	good      bool // it got the handler's reply
+	runs      int
 }
 
 const idBytes = 8

@@ -77,7 +77,8 @@ func describePacket(b []byte) string {
 		s += " ack " + describeAck(&hd)
 	}
 	var fr wire.Frame
-	for rest, ok := b[wire.DataHeaderBytes:len(b)-wire.ChecksumBytes], true; len(rest) > 0; {
+	for rest := b[wire.DataHeaderBytes : len(b)-wire.ChecksumBytes]; len(rest) > 0; {
+		var ok bool
 		if rest, ok = fr.Next(rest); !ok {
 			return s + "  and something that is no frame"
 		}

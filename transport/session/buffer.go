@@ -12,6 +12,7 @@ type buffer struct {
 	data   []byte // to send: the whole capacity
 	refs   int32
 	flight bool
+	ours   bool // taken by Alloc, and not given back yet
 	holder holder
 }
 
@@ -24,8 +25,15 @@ const (
 	received        // it holds received messages
 )
 
-// alloc takes a frame to send, held once.
+// alloc takes a frame to send, held once: of those that were used last, whose memory is in the processor's caches, or else of the link's.
 func (e *Endpoint) alloc() (id int32, data []byte) {
+	if n := len(e.spare); n > 0 {
+		id = e.spare[n-1]
+		e.spare = e.spare[:n-1]
+		b := &e.bufs[id]
+		b.refs = 1
+		return id, b.data
+	}
 	f := &e.scratch
 	if !e.frames.Alloc(f) {
 		e.FreeFrames()
@@ -35,9 +43,12 @@ func (e *Endpoint) alloc() (id int32, data []byte) {
 		}
 	}
 	b := &e.bufs[f.ID]
-	b.data, b.refs = f.Data, 1
+	b.data, b.refs, b.ours = f.Data, 1, true
 	return int32(f.ID), f.Data
 }
+
+// spareFrames is how many frames to send the endpoint keeps to itself.
+const spareFrames = 32
 
 // outReserve is how many frames to send are left for acknowledgements, heartbeats and fragments: a burst of every session that may have them.
 const outReserve = 64
@@ -142,8 +153,17 @@ func (e *Endpoint) PollTransmit(now transport.Time) []transport.Frame {
 	return e.pending[e.taken:]
 }
 
-// discard notes a frame that goes back to the link.
-func (e *Endpoint) discard(id uint32) { grow(&e.garbage).ID = id }
+// discard notes a frame that goes back to the link, unless it is soon used again.
+func (e *Endpoint) discard(id uint32) {
+	if b := &e.bufs[id]; b.ours {
+		if len(e.spare) < cap(e.spare) {
+			e.spare = append(e.spare, int32(id))
+			return
+		}
+		b.ours = false
+	}
+	grow(&e.garbage).ID = id
+}
 
 // grow lengthens fs by one frame, to be filled in field by field: a whole frame that is built elsewhere and copied takes longer than all else
 // that is done with it.
@@ -160,6 +180,13 @@ func grow(fs *[]transport.Frame) *transport.Frame {
 // packets go first.
 func (e *Endpoint) FreeFrames() {
 	e.bury()
+	if e.open == 0 {
+		for _, id := range e.spare {
+			e.bufs[id].ours = false
+			grow(&e.garbage).ID = uint32(id)
+		}
+		e.spare = e.spare[:0]
+	}
 	if len(e.garbage) > 0 {
 		e.frames.Free(e.garbage)
 		e.garbage = e.garbage[:0]

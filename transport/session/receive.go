@@ -20,7 +20,10 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 		e.stats.WrongPath++
 		return
 	}
-	body, ok := wire.Verify(f.Data)
+	body, ok := f.Data[:len(f.Data)-wire.ChecksumBytes], true
+	if !e.caps.Reliable { // else both ends leave it out
+		body, ok = wire.Verify(f.Data)
+	}
 	if !ok {
 		e.stats.Corrupt++
 		return
@@ -35,7 +38,8 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 	if elsewhere && !c.moved(now, f, body[wire.DataHeaderBytes:]) {
 		return
 	}
-	if h.Flags&wire.FlagAck != 0 && !c.handleAck(now, &h) {
+	acks := h.Flags&wire.FlagAck != 0
+	if acks && wire.Expand(h.AckLargest, c.sent.next) >= c.sent.next { // of a packet that was never sent
 		e.stats.Malformed++
 		return
 	}
@@ -49,6 +53,9 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 	urgent, elicits, ok := c.handleFrames(now, f, body[wire.DataHeaderBytes:], h.Stamp)
 	if c.state == closed {
 		return
+	}
+	if acks { // after the frames: a reply has settled its request
+		c.handleAck(now, &h)
 	}
 	if ok {
 		c.window.record(number, f.Stamp)

@@ -203,13 +203,17 @@ func (c *Conn) finish(now transport.Time, p *packet, path *transport.Path) {
 		}
 		if p.timed {
 			c.elicitAt = now
-			e.wheel.arm(&c.timer, now.Add(c.rtt.pto(c)<<c.ptoCount))
+			if !c.timer.linked || c.timer.at > now.Add(e.cfg.MinPTO) { // else it looks in time, whatever the timeout is
+				e.wheel.arm(&c.timer, now.Add(c.rtt.pto(c)<<c.ptoCount))
+			}
 		}
 	}
 	c.ackNow, c.ackAt, c.unacked = false, 0, 0
 	data := p.data[:p.n+wire.ChecksumBytes]
 	h.Put(data)
-	wire.Sum(data)
+	if !e.caps.Reliable {
+		wire.Sum(data)
+	}
 	e.queue(p.id, len(data), path)
 	if !held { // no message stands in it: it is free once it has been sent
 		e.drop(p.id)

@@ -41,6 +41,7 @@ type Endpoint struct {
 	bufs      []buffer // by Frame.ID
 	scratch   transport.Frame
 	garbage   []transport.Frame
+	spare     []int32           // frames to send that are free, last used last
 	pending   []transport.Frame // built, not yet taken by the link; the first taken of them are
 	taken     int
 	conns     []*Conn // by index of the session ID
@@ -96,6 +97,7 @@ func New(frames Frames, cfg Config) *Endpoint {
 		random:    rand.New(rand.NewChaCha8(cfg.Seed)),
 		bufs:      make([]buffer, caps.Frames),
 		garbage:   make([]transport.Frame, 0, caps.Frames),
+		spare:     make([]int32, 0, min(spareFrames, caps.Frames/16)),
 		pending:   make([]transport.Frame, 0, caps.Burst),
 		peers:     make(map[peerKey]*Conn),
 		hosts:     make(map[hostKey]*peer),

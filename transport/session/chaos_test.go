@@ -28,6 +28,7 @@ type chaos struct {
 	tracer *tracer      // or nil
 	open   int          // calls that have not ended, or were not started yet
 	starts uint64       // of either end
+	jumped bool         // a clock did: when a deadline passes is not the same to all any more
 	over   bool
 }
 
@@ -114,7 +115,7 @@ func (c *chaos) start(k *chaosCall) {
 	}
 	k.call, call.Tag = call, k
 	if k.timeout != 0 {
-		k.deadline = now.Add(k.timeout)
+		k.deadline, k.expires = now.Add(k.timeout), c.net.Now().Add(k.timeout)
 	}
 	if len(k.body) <= len(call.Buffer()) && !k.copied[0] {
 		call.Start(now, chaosMethod, copy(call.Buffer(), k.body), k.deadline)
@@ -133,6 +134,10 @@ func (c *chaos) start(k *chaosCall) {
 }
 
 const chaosMethod = 7
+
+// mostQueueing is more than the network holds a packet up, which a server cannot tell from distance when it happens to a session's first
+// packets. Pauses are longer.
+const mostQueueing = 250 * time.Millisecond
 
 func (c *chaos) finish(k *chaosCall, err *session.Error) {
 	if k.ended {
@@ -215,6 +220,9 @@ func (c *chaos) handle(call *session.Call) {
 	}
 	if !bytes.Equal(body, k.body) || call.Method() != chaosMethod {
 		c.t.Errorf("request %d arrived with other bytes or method %d", k.id, call.Method())
+	}
+	if k.expires != 0 && !c.jumped && c.net.Now().Sub(k.expires) > mostQueueing {
+		c.t.Errorf("call %d is run %v after its deadline", k.id, c.net.Now().Sub(k.expires))
 	}
 	k.runs++
 	c.note("call %d is run", k.id)
@@ -302,6 +310,11 @@ func (c *chaos) pause(end int, d time.Duration) {
 func (c *chaos) cut(end int, d time.Duration) {
 	c.net.Partition(addrs[end], addrs[1-end], true)
 	c.in(d, func() { c.net.Partition(addrs[end], addrs[1-end], false) })
+}
+
+func (c *chaos) jump(end int, d time.Duration) {
+	c.nodeOf(end).ahead += d
+	c.jumped = true
 }
 
 // replay repeats the last n packets of an end, later.

@@ -51,6 +51,7 @@ type chaosCall struct {
 
 	call      *session.Call
 	deadline  transport.Time // by the client's clock; 0: none
+	expires   transport.Time // the same by the network's
 	lateSince transport.Time // by the network's: since then the client could have seen that it has passed
 	body      []byte         // its first eight bytes are the id
 	want      []byte         // the reply
@@ -297,7 +298,7 @@ func (d *drawing) accidents() {
 		})
 		d.accident(0.1, func() (func(c *chaos), string) {
 			v := pick(d.Rand, d.upTo(100*time.Millisecond), d.upTo(10*time.Second), d.upTo(5*time.Minute))
-			return func(c *chaos) { c.nodeOf(end).ahead += v }, fmt.Sprintf("the %s's clock jumps ahead by %v", ends[end], v)
+			return func(c *chaos) { c.jump(end, v) }, fmt.Sprintf("the %s's clock jumps ahead by %v", ends[end], v)
 		})
 		d.accident(0.15, func() (func(c *chaos), string) {
 			v := d.upTo(400 * time.Millisecond)

@@ -47,7 +47,7 @@ func play(t testing.TB, items []item, keep []int, network uint64, tr *tracer) (v
 	v = &verdict{TB: t}
 	defer func() {
 		if r := recover(); r != nil && r != (stopped{}) {
-			v.fail("panic", fmt.Sprintf("panic: %v\n%s", r, debug.Stack()))
+			v.fail(fmt.Sprint("panic: ", r), fmt.Sprintf("panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
 	newChaos(v, newPlan(items, keep), network, tr).play()

@@ -24,16 +24,18 @@ import (
 type chaos struct {
 	*world
 	plan   *plan
-	calls  []*chaosCall // the plan's
-	tracer *tracer      // or nil
-	open   int          // calls that have not ended, or were not started yet
-	starts uint64       // of either end
+	calls  []*chaosCall                 // the plan's
+	tracer *tracer                      // or nil
+	served map[*session.Call]*streamEnd // at the server
+	open   int                          // calls that have not ended, or were not started yet
+	starts uint64                       // of either end
+	jumped bool                         // a clock did: when a deadline passes is not the same to all any more
 	over   bool
 }
 
 // newChaos builds the world of a plan; network is the seed of all that happens to packets.
 func newChaos(t testing.TB, p *plan, network uint64, tr *tracer) *chaos {
-	c := &chaos{world: emptyWorld(t, network, sim.Faults{}), plan: p, tracer: tr, starts: network << 8}
+	c := &chaos{world: emptyWorld(t, network, sim.Faults{}), plan: p, tracer: tr, starts: network << 8, served: map[*session.Call]*streamEnd{}}
 	for _, client := range []netip.AddrPort{clientAddr, movedAddr} {
 		c.net.SetFaults(client, serverAddr, p.faults[0])
 		c.net.SetFaults(serverAddr, client, p.faults[1])
@@ -77,7 +79,9 @@ func (c *chaos) startEnd(end int) {
 		c.startClient(c.starts, c.plan.configs[0])
 		c.client.onEvent = c.clientEvent
 	} else {
+		clear(c.served)
 		c.startServer(c.starts)
+		c.server.onEvent = c.serverEvent
 	}
 	c.nodeOf(end).ahead = c.plan.ahead[end]
 }
@@ -114,9 +118,11 @@ func (c *chaos) start(k *chaosCall) {
 	}
 	k.call, call.Tag = call, k
 	if k.timeout != 0 {
-		k.deadline = now.Add(k.timeout)
+		k.deadline, k.expires = now.Add(k.timeout), c.net.Now().Add(k.timeout)
 	}
-	if len(k.body) <= len(call.Buffer()) && !k.copied[0] {
+	if k.streams {
+		c.startStream(k, call)
+	} else if len(k.body) <= len(call.Buffer()) && !k.copied[0] {
 		call.Start(now, chaosMethod, copy(call.Buffer(), k.body), k.deadline)
 	} else if err := call.StartBytes(now, chaosMethod, k.body, k.deadline); err != nil {
 		call.Discard()
@@ -134,6 +140,10 @@ func (c *chaos) start(k *chaosCall) {
 
 const chaosMethod = 7
 
+// mostQueueing is more than the network holds a packet up, which a server cannot tell from distance when it happens to a session's first
+// packets. Pauses are longer.
+const mostQueueing = 250 * time.Millisecond
+
 func (c *chaos) finish(k *chaosCall, err *session.Error) {
 	if k.ended {
 		c.t.Errorf("call %d ended twice", k.id)
@@ -144,11 +154,17 @@ func (c *chaos) finish(k *chaosCall, err *session.Error) {
 }
 
 func (c *chaos) clientEvent(ev session.Event) {
+	if c.streamEvent(ev) {
+		return
+	}
 	node := c.client
 	switch ev.Kind {
 	case session.CallEnded:
 		k, call := ev.Call.Tag.(*chaosCall), ev.Call
 		c.finish(k, call.Err())
+		if k.end != nil {
+			k.end.read() // what came with the end
+		}
 		if k.err == nil {
 			c.answered(k)
 		}
@@ -196,9 +212,19 @@ func (c *chaos) answered(k *chaosCall) {
 		k.err = &session.Error{Code: call.Code(), Outcome: session.Executed, Reason: string(call.Body())}
 	default:
 		k.good = true
-		if call.Code() != k.code || !bytes.Equal(call.Body(), k.want) {
+		if k.streams {
+			if call.Code() != k.code || k.end.got != len(k.end.in) {
+				c.t.Errorf("call %d: code %d and %d messages, want %d and %d", k.id, call.Code(), k.end.got, k.code, len(k.end.in))
+			}
+		} else if call.Code() != k.code || !bytes.Equal(call.Body(), k.want) {
 			c.t.Errorf("call %d: code %d and %d bytes, want %d and %d other bytes", k.id, call.Code(), len(call.Body()), k.code, len(k.want))
 		}
+	}
+}
+
+func (c *chaos) serverEvent(ev session.Event) {
+	if !c.streamEvent(ev) {
+		c.world.serverEvent(ev)
 	}
 }
 
@@ -206,19 +232,28 @@ func (c *chaos) answered(k *chaosCall) {
 func (c *chaos) handle(call *session.Call) {
 	body := call.Body()
 	var k *chaosCall
-	if len(body) >= idBytes {
+	if call.Streams() {
+		k = c.plan.calls[int(call.Method())-streamMethod]
+	} else if len(body) >= idBytes {
 		k = c.plan.calls[int(binary.LittleEndian.Uint64(body))]
 	}
-	if k == nil {
+	if k == nil || k.streams != call.Streams() {
 		c.t.Errorf("a request of %d bytes that nobody made", len(body))
 		return
 	}
-	if !bytes.Equal(body, k.body) || call.Method() != chaosMethod {
+	if !k.streams && (!bytes.Equal(body, k.body) || call.Method() != chaosMethod) {
 		c.t.Errorf("request %d arrived with other bytes or method %d", k.id, call.Method())
+	}
+	if k.expires != 0 && !c.jumped && c.net.Now().Sub(k.expires) > mostQueueing {
+		c.t.Errorf("call %d is run %v after its deadline", k.id, c.net.Now().Sub(k.expires))
 	}
 	k.runs++
 	c.note("call %d is run", k.id)
 	c.judge(k)
+	if k.streams {
+		c.handleStream(call, k)
+		return
+	}
 	if k.takes == 0 {
 		c.reply(c.server, call, k)
 		return
@@ -302,6 +337,11 @@ func (c *chaos) pause(end int, d time.Duration) {
 func (c *chaos) cut(end int, d time.Duration) {
 	c.net.Partition(addrs[end], addrs[1-end], true)
 	c.in(d, func() { c.net.Partition(addrs[end], addrs[1-end], false) })
+}
+
+func (c *chaos) jump(end int, d time.Duration) {
+	c.nodeOf(end).ahead += d
+	c.jumped = true
 }
 
 // replay repeats the last n packets of an end, later.

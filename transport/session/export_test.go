@@ -6,6 +6,8 @@ import "fmt"
 type Audit struct {
 	Records    int   // calls taken from the pool
 	Held       int   // frames that something refers to
+	OutHeld    int   // of these, as calls count them: for their own messages
+	InHeld     int   // and for received ones
 	Flying     int   // frames handed to the link and not completed
 	Reassembly int64 // bytes
 	Peers      int
@@ -51,9 +53,7 @@ func (e *Endpoint) Audit() Audit {
 		}
 	}
 	a.Hosts, a.Credit = len(e.hosts), e.credit.out
-	if e.outHeld != 0 || e.inHeld != 0 {
-		a.Held += 1000 * (e.outHeld + e.inHeld)
-	}
+	a.OutHeld, a.InHeld = e.outHeld, e.inHeld
 	return a
 }
 

@@ -128,10 +128,8 @@ var bounds = []struct {
 	d    time.Duration
 	name string
 }{
-	{time.Millisecond, "<1ms"}, {2 * time.Millisecond, "<2ms"}, {5 * time.Millisecond, "<5ms"}, {10 * time.Millisecond, "<10ms"},
-	{20 * time.Millisecond, "<20ms"}, {50 * time.Millisecond, "<50ms"}, {100 * time.Millisecond, "<100ms"}, {200 * time.Millisecond, "<200ms"},
-	{500 * time.Millisecond, "<500ms"}, {time.Second, "<1s"}, {2 * time.Second, "<2s"}, {5 * time.Second, "<5s"}, {10 * time.Second, "<10s"},
-	{20 * time.Second, "<20s"}, {time.Minute, "<1m"}, {2 * time.Minute, "<2m"}, {5 * time.Minute, "<5m"}, {10 * time.Minute, "<10m"}, {time.Hour, "<1h"},
+	{time.Millisecond, "<1ms"}, {5 * time.Millisecond, "<5ms"}, {20 * time.Millisecond, "<20ms"}, {100 * time.Millisecond, "<100ms"},
+	{500 * time.Millisecond, "<500ms"}, {2 * time.Second, "<2s"}, {10 * time.Second, "<10s"}, {time.Minute, "<1m"}, {10 * time.Minute, "<10m"},
 }
 
 func bound(d time.Duration) string {

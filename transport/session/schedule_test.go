@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/fastrpc/fastrpc/transport"
@@ -48,15 +49,20 @@ type chaosCall struct {
 	holds          time.Duration // the reply, before it is released
 	copied         [2]bool       // request, reply: not built in place
 	discarded      bool          // not started after all
+	streams        bool
+	sizes          [2][]int // of a stream's messages: the client's, the server's
 
 	call      *session.Call
 	deadline  transport.Time // by the client's clock; 0: none
+	expires   transport.Time // the same by the network's
 	lateSince transport.Time // by the network's: since then the client could have seen that it has passed
 	body      []byte         // its first eight bytes are the id
 	want      []byte         // the reply
 	ended     bool
 	err       *session.Error
-	good      bool // it got the handler's reply
+	messages  [2][][]byte
+	end       *streamEnd // the client's
+	good      bool       // it got the handler's reply
 	runs      int
 }
 
@@ -75,6 +81,9 @@ func newPlan(items []item, keep []int) *plan {
 	for _, k := range p.calls {
 		k.body, k.want = pattern(k.request, byte(k.id)), pattern(k.reply, byte(k.id)+100)
 		binary.LittleEndian.PutUint64(k.body, uint64(k.id))
+		for i := range k.sizes {
+			k.messages[i] = streamMessages(k.sizes[i], k.id+100*i)
+		}
 	}
 	return p
 }
@@ -206,6 +215,15 @@ func (d *drawing) end(end int) {
 	if n := pick(d.Rand, 0, 4, 32); n > 0 {
 		config("Window", n, func(cfg *session.Config) { cfg.Window = n })
 	}
+	if n := pick(d.Rand, 0, 0, 1, 5); n > 0 {
+		config("StreamWindow", n, func(cfg *session.Config) { cfg.StreamWindow = n })
+	}
+	if n := pick(d.Rand, int64(0), 0, 20000, 100000); n > 0 {
+		config("Credit", n, func(cfg *session.Config) { cfg.Credit = n })
+	}
+	if d.chance(0.2) {
+		config("Congestion", "fixed", func(cfg *session.Config) { cfg.Congestion = session.Fixed })
+	}
 	if v := pick(d.Rand, 0, 0, 2*time.Millisecond); v > 0 {
 		config("AckDelay", v, func(cfg *session.Config) { cfg.AckDelay = v })
 	}
@@ -272,6 +290,14 @@ func (d *drawing) call(id int) {
 	if d.chance(0.1) {
 		add(func(k *chaosCall) { k.code = session.InvalidArgument }, "the handler answers with an error")
 	}
+	if d.chance(0.2) {
+		add(func(k *chaosCall) { k.streams = true }, "a stream")
+		for i, who := range ends {
+			if sizes := d.sizes(); len(sizes) > 0 {
+				add(func(k *chaosCall) { k.sizes[i] = sizes }, "%d messages of the %s's, of up to %d bytes", len(sizes), who, slices.Max(sizes))
+			}
+		}
+	}
 	if d.chance(0.02) {
 		add(func(k *chaosCall) { k.discarded = true }, "discarded instead of started")
 	}
@@ -288,6 +314,16 @@ func (d *drawing) size() int {
 	return idBytes + d.IntN(500)
 }
 
+// sizes draws the lengths of a stream's messages in one direction: none, one, or a number of them, short or long.
+func (d *drawing) sizes() []int {
+	sizes := make([]int, pick(d.Rand, 0, 1, 1, 1+d.IntN(10), 1+d.IntN(100)))
+	most := pick(d.Rand, 100, 1000, 10000)
+	for i := range sizes {
+		sizes[i] = d.IntN(most)
+	}
+	return sizes
+}
+
 // accidents draws what befalls the ends and the ways between them.
 func (d *drawing) accidents() {
 	for end := range 2 {
@@ -297,7 +333,7 @@ func (d *drawing) accidents() {
 		})
 		d.accident(0.1, func() (func(c *chaos), string) {
 			v := pick(d.Rand, d.upTo(100*time.Millisecond), d.upTo(10*time.Second), d.upTo(5*time.Minute))
-			return func(c *chaos) { c.nodeOf(end).ahead += v }, fmt.Sprintf("the %s's clock jumps ahead by %v", ends[end], v)
+			return func(c *chaos) { c.jump(end, v) }, fmt.Sprintf("the %s's clock jumps ahead by %v", ends[end], v)
 		})
 		d.accident(0.15, func() (func(c *chaos), string) {
 			v := d.upTo(400 * time.Millisecond)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 )
 
@@ -29,18 +29,24 @@ func TestChaos(t *testing.T) {
 	if *oneSeed >= 0 {
 		first, last = *oneSeed, *oneSeed
 	}
-	var failures atomic.Int32
+	var mu sync.Mutex
+	shown := map[string]bool{} // kinds of failures
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			items := draw(uint64(seed))
 			v := play(t, items, whole(items), uint64(seed), nil)
-			switch {
-			case !v.Failed():
-			case failures.Add(1) <= 3: // the others are likely to be of the same cause
-				t.Error(diagnose(t, uint64(seed), items, v))
-			default:
+			if !v.Failed() {
+				return
+			}
+			mu.Lock()
+			known := shown[v.kind]
+			shown[v.kind] = true
+			mu.Unlock()
+			if known { // the cause is likely to be the same
 				t.Errorf("%s\nagain, and shrunk: %s -seed %d", v.all[0], again, seed)
+			} else {
+				t.Error(diagnose(t, uint64(seed), items, v))
 			}
 		})
 	}

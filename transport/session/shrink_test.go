@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"testing"
+	"time"
 )
 
 // verdict stands in for the test while a world runs, so that a world that fails can be run again with less in it.
@@ -42,12 +43,20 @@ func (v *verdict) Fatal(args ...any) { v.Fatalf("%s", fmt.Sprint(args...)) }
 func (v *verdict) Failed() bool      { return v.kind != "" }
 func (v *verdict) Helper()           {}
 
-// play runs the world of some lines of a schedule. A panic is a failure.
+// hangs is a thousand times what a world takes: an endpoint does not come back from one of its methods.
+const hangs = 30 * time.Second
+
+// play runs the world of some lines of a schedule. A panic is a failure; an endless loop, from which there is no way back, ends everything.
 func play(t testing.TB, items []item, keep []int, network uint64, tr *tracer) (v *verdict) {
 	v = &verdict{TB: t}
+	watchdog := time.AfterFunc(hangs, func() {
+		debug.SetTraceback("all")
+		panic(fmt.Sprintf("a world hangs (below: where); its network's seed is %d, its schedule\n%s", network, describeItems(items, keep)))
+	})
+	defer watchdog.Stop()
 	defer func() {
 		if r := recover(); r != nil && r != (stopped{}) {
-			v.fail("panic", fmt.Sprintf("panic: %v\n%s", r, debug.Stack()))
+			v.fail(fmt.Sprint("panic: ", r), fmt.Sprintf("panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
 	newChaos(v, newPlan(items, keep), network, tr).play()

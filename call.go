@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"sync/atomic"
 	"time"
 
@@ -209,12 +210,22 @@ type Reply struct {
 	lease  uint32
 }
 
-// Body returns the reply's bytes, which lie in the frame that the network card wrote. They are not to be written, nor read after Release.
+// Body returns the reply's bytes, of one packet in the very frame that the network card wrote. They are not to be written, nor read after
+// Release.
 func (r Reply) Body() []byte {
 	if r.call == nil || r.call.Lease() != r.lease {
 		panic("fastrpc: a reply was read after its Release")
 	}
 	return r.call.Body()
+}
+
+// Frames yields the reply's bytes in order, as they lie in memory, for readers that need not have them in one piece: a reply of up to 64
+// packets stays in the frames that the network card wrote, and Body would copy it. The pieces are Body's in every other respect.
+func (r Reply) Frames() iter.Seq[[]byte] {
+	if r.call == nil || r.call.Lease() != r.lease {
+		panic("fastrpc: a reply was read after its Release")
+	}
+	return r.call.Frames()
 }
 
 // Release gives the reply's memory back. It panics when that was done before. On the zero Reply, which comes with an error, it does

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,13 +74,34 @@ func dial(ctx context.Context, target string, cfg config) (*Client, error) {
 	if c.engines, err = acquire(c.port, cfg.engine); err != nil {
 		return nil, err
 	}
-	if c.conn, err = c.engines[0].Dial(ctx, c.port.Local(), c.remote); err != nil {
+	if c.conn, err = c.open(ctx); err != nil {
 		if e := releasePort(c.port, c.engines); e != nil {
 			err = errors.Join(err, e)
 		}
 		return nil, err
 	}
 	return c, nil
+}
+
+// open opens a session on the queue where the server's answers arrive: receive-side scaling chooses it by addresses and ports, of which only
+// this end's port is the client's choice, a new one with each client. It begins on a queue that follows from the port, so that the clients of a
+// process spread over the queues where nothing else spreads them, and moves once if the answer came to another.
+func (c *Client) open(ctx context.Context) (*engine.Conn, error) {
+	e := c.engines[int(c.port.Local().Port())%len(c.engines)]
+	conn, err := e.Dial(ctx, c.port.Local(), c.remote)
+	if err != nil {
+		return nil, err
+	}
+	via := conn.Via()
+	if via == e || !slices.Contains(c.engines, via) {
+		return conn, nil
+	}
+	there, err := via.Dial(ctx, c.port.Local(), c.remote)
+	if err != nil {
+		return conn, nil // packets are handed over between the queues, which costs a copy each
+	}
+	conn.Close("the session moves to another queue")
+	return there, nil
 }
 
 func boundDial(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -147,16 +169,16 @@ func (c *Client) joinRedial() (*redial, *engine.Conn, error) {
 	if c.redial == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 		c.redial = &redial{cancel: cancel, done: make(chan struct{})}
-		go c.replace(ctx, c.redial, c.conn.Engine())
+		go c.replace(ctx, c.redial)
 	}
 	return c.redial, nil, nil
 }
 
 // replace opens a session in place of the one that is over. It is bounded by ctx alone, not by those who wait: they come and go.
-func (c *Client) replace(ctx context.Context, r *redial, e *engine.Engine) {
+func (c *Client) replace(ctx context.Context, r *redial) {
 	defer close(r.done)
 	defer r.cancel()
-	conn, err := e.Dial(ctx, c.port.Local(), c.remote)
+	conn, err := c.open(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.redial = nil
@@ -178,7 +200,7 @@ var errClientClosed = &engine.CallError{Code: engine.Code(Canceled), Outcome: en
 // Close ends the session. Calls in progress end as Canceled. Replies that are not yet released can
 // still be read; the memory of the packets stays until they are. An inline handler on the same queue cannot call it.
 func (c *Client) Close() error {
-	if err := c.engines[0].MayBlock(); err != nil {
+	if err := c.mayBlock(); err != nil {
 		return wrap("close", FailedPrecondition, NotExecuted, err)
 	}
 	c.closing.Do(func() {
@@ -196,9 +218,28 @@ func (c *Client) Close() error {
 	return c.closeErr
 }
 
+// mayBlock refuses to wait inside an inline handler of one of the client's queues.
+func (c *Client) mayBlock() error {
+	for _, e := range c.engines {
+		if err := e.MayBlock(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Transport says what the client's packets travel over, and, where auto:// chose, why nothing better.
 func (c *Client) Transport() (name, why string) {
 	return c.engines[0].Link().Caps().Name, c.why
+}
+
+// Phi tells how suspicious the server's present silence is: of ten to this power silences, one is expected to be as long by chance. It is 0
+// while no call is outstanding, because nobody listens then. The session ends when it reaches the threshold of WithPhi.
+func (c *Client) Phi() float64 {
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	return conn.Phi()
 }
 
 // Remote returns the server's address.

@@ -73,10 +73,44 @@ func WithReassembly(bytes int64) Option {
 	return func(c *config) { c.engine.Session.Reassembly = bytes }
 }
 
-// WithHeartbeat sets how a client watches its server while calls are outstanding: a heartbeat every interval, and after so many in a row
-// without any packet from it the server counts as dead. The default is 8 at 50 ms: 450 ms.
+// WithHeartbeat sets how a client watches its server while calls are outstanding: a heartbeat every interval; and, until there are samples
+// enough for phi (see WithPhi), after how many of them in a row without any packet from it the server counts as dead. The default is 8 at
+// 50 ms: 450 ms.
 func WithHeartbeat(interval time.Duration, misses int) Option {
 	return func(c *config) { c.engine.Session.Heartbeat, c.engine.Session.Misses = interval, misses }
+}
+
+// Phi says when a client takes its server's silence for death, once it has samples of how regularly it is heard: the phi accrual failure
+// detector of Hayashibara and others (2004). Fields that are zero have their defaults.
+type Phi = engine.PhiConfig
+
+// WithPhi sets the failure detector. With the defaults a server that stops is found after some 360 ms; with a heartbeat of 10 ms, an
+// AcceptablePause of 30 ms and a MinStdDev of 5 ms, after some 70 ms.
+func WithPhi(p Phi) Option { return func(c *config) { c.engine.Session.Phi = p } }
+
+// Congestion is how a session finds out how many packets it may have on their way.
+type Congestion = engine.Congestion
+
+// The ways.
+const (
+	// Swift keeps the path's queues short by their delay: the default, for every network that may lose packets.
+	Swift = engine.Swift
+	// FixedWindow always allows the whole window, for lossless fabrics.
+	FixedWindow = engine.Fixed
+)
+
+// WithCongestion chooses the congestion control, and the queueing delay that Swift aims at: 0 for the default, 50 µs.
+func WithCongestion(kind Congestion, target time.Duration) Option {
+	return func(c *config) { c.engine.Session.Congestion, c.engine.Session.TargetDelay = kind, target }
+}
+
+// WithWindow bounds the packets of one session that are not acknowledged; the default is 256, the most 1,024.
+func WithWindow(packets int) Option { return func(c *config) { c.engine.Session.Window = packets } }
+
+// WithMinPTO sets the least time after which packets count as lost because nothing of them is heard; the default is 1 ms. Down to 200 µs
+// are of use where neither end is ever descheduled.
+func WithMinPTO(d time.Duration) Option {
+	return func(c *config) { c.engine.Session.MinPTO = max(d, 200*time.Microsecond) }
 }
 
 // WithMaxCalls bounds calls and requests at once, over all sessions of a queue; the default is 4,096. A client's calls beyond it end with

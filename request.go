@@ -2,6 +2,7 @@ package fastrpc
 
 import (
 	"context"
+	"iter"
 	"net/netip"
 	"time"
 
@@ -18,9 +19,13 @@ type Request struct {
 	cancel context.CancelFunc
 }
 
-// Body returns the request's bytes, which lie in the frame that the network card wrote. They are not to be written, nor read after the
-// handler has returned.
+// Body returns the request's bytes, of one packet in the very frame that the network card wrote. They are not to be written, nor read
+// after the handler has returned.
 func (r *Request) Body() []byte { return r.call.Body() }
+
+// Frames yields the request's bytes in order, as they lie in memory, for readers that need not have them in one piece: a request of up to 64
+// packets stays in the frames that the network card wrote, and Body would copy it. The pieces are Body's in every other respect.
+func (r *Request) Frames() iter.Seq[[]byte] { return r.call.Frames() }
 
 // Method returns the called method's name.
 func (r *Request) Method() string { return r.method.name }

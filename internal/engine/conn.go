@@ -15,6 +15,7 @@ import (
 type Conn struct {
 	e      *Engine
 	s      *session.Conn
+	via    *Engine // where the answer to the Hello arrived
 	opened chan struct{}
 	closed atomic.Pointer[error]
 }
@@ -28,6 +29,15 @@ func (c *Conn) ready() {
 
 // Engine returns the engine that the session lives on.
 func (c *Conn) Engine() *Engine { return c.e }
+
+// Via returns the engine of the queue on which the server's first answer arrived; its later packets come the same way.
+func (c *Conn) Via() *Engine { return c.via }
+
+// Phi reads how suspicious the peer's silence is.
+func (c *Conn) Phi() (phi float64) {
+	_ = c.e.do(func(now transport.Time) { phi = c.s.Phi(now) })
+	return phi
+}
 
 // Err returns why the session is over, nil while it is not.
 func (c *Conn) Err() error {

@@ -93,6 +93,7 @@ type Engine struct {
 	batched  int             // calls that begin left unsent
 	handlers handlers        // by local port
 	fault    error           // why the link stopped working
+	from     uint8           // the engine whose queue received what is being handled
 	followed bool            // a call was handed over since the keeper took the token
 	slow     map[string]uint64
 	holder   int64 // the goroutine that holds the token; 0: not asked yet
@@ -288,6 +289,7 @@ func newEngine(link transport.Link, id uint8, cfg Config) *Engine {
 		core:     session.New(link, cfg.Session),
 		cfg:      cfg,
 		id:       id,
+		from:     id,
 		submit:   ringbuf.NewQueue[operation](submissions),
 		inbox:    ringbuf.NewQueue[foreign](inboxPackets),
 		rx:       make([]transport.Frame, caps.Burst),

@@ -152,6 +152,7 @@ type foreign struct {
 	path  transport.Path
 	stamp transport.Time
 	ecn   uint8
+	from  uint8 // the other engine's number
 }
 
 var foreignBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
@@ -179,7 +180,7 @@ func (e *Engine) hand(o *Engine, f *transport.Frame) {
 	}
 	buf := foreignBuffers.Get().(*[]byte)
 	*buf = append((*buf)[:0], f.Data...)
-	if o.inbox.Push(foreign{buf: buf, path: f.Path, stamp: f.Stamp, ecn: f.ECN}) {
+	if o.inbox.Push(foreign{buf: buf, path: f.Path, stamp: f.Stamp, ecn: f.ECN, from: e.id}) {
 		o.lead()
 	} else {
 		e.stats.InboxDropped++
@@ -203,6 +204,9 @@ func (e *Engine) receiveForeign(p *foreign) {
 	if _, ours := e.core.HandlePacket(e.now, f); !ours {
 		e.link.Free([]transport.Frame{*f})
 	}
+	e.from = p.from // of what the packet brought about
+	e.handleEvents()
+	e.from = e.id
 }
 
 // gone tells whether a link's error means that it will not work again.

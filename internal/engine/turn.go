@@ -156,6 +156,10 @@ func (e *Engine) handleEvents() {
 			}
 		case session.SessionOpened:
 			if c, ok := ev.Conn.Tag.(*Conn); ok {
+				c.via = e
+				if from := byID[e.from].Load(); from != nil {
+					c.via = from
+				}
 				c.ready()
 			}
 		case session.SessionClosed:

@@ -8,6 +8,9 @@ type (
 	CallError = session.Error
 	Code      = session.Code
 	Outcome   = session.Outcome
+
+	Congestion = session.Congestion
+	PhiConfig  = session.PhiConfig
 )
 
 // The outcomes of a failed call.
@@ -15,4 +18,10 @@ const (
 	MaybeExecuted = session.MaybeExecuted
 	NotExecuted   = session.NotExecuted
 	Executed      = session.Executed
+)
+
+// The ways of congestion control.
+const (
+	Swift = session.Swift
+	Fixed = session.Fixed
 )

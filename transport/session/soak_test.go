@@ -49,6 +49,7 @@ type soak struct {
 	Done   int64 // the seeds up to and including this one have run
 	Failed []int64
 
+	play  func(t testing.TB, seed int64) (failure string)
 	mu    sync.Mutex
 	file  string // "": nowhere
 	next  int64
@@ -60,7 +61,13 @@ const soakFailures = 20
 
 // loadSoak goes on from what an earlier run of the same test binary left in dir.
 func loadSoak(t testing.TB, dir string) *soak {
-	s := &soak{ahead: map[int64]bool{}}
+	s := &soak{ahead: map[int64]bool{}, play: func(t testing.TB, seed int64) string {
+		items := draw(uint64(seed))
+		if v := play(t, items, whole(items), uint64(seed), nil); v.Failed() {
+			return diagnose(t, uint64(seed), items, v)
+		}
+		return ""
+	}}
 	if dir != "" {
 		exe, err := os.Executable()
 		if err != nil {
@@ -96,13 +103,12 @@ func (s *soak) run(ctx context.Context, t testing.TB, last int64) {
 				if !ok {
 					return
 				}
-				items := draw(uint64(seed))
-				v := play(t, items, whole(items), uint64(seed), nil)
-				if v.Failed() {
+				failure := s.play(t, seed)
+				if failure != "" {
 					bar.Clear()
-					fmt.Fprintln(os.Stderr, diagnose(t, uint64(seed), items, v))
+					fmt.Fprintln(os.Stderr, failure)
 				}
-				s.finish(seed, v.Failed())
+				s.finish(seed, failure != "")
 				bar.Add(1)
 			}
 		})
@@ -189,7 +195,18 @@ func TestSoakGoesOn(t *testing.T) {
 	if second.Done != 2 || !slices.Equal(second.Failed, []int64{4}) {
 		t.Fatalf("done up to %d, failed %v; want 2 and 4", second.Done, second.Failed)
 	}
+	var mu sync.Mutex
+	var played []int64
+	second.play = func(_ testing.TB, seed int64) string {
+		mu.Lock()
+		defer mu.Unlock()
+		played = append(played, seed)
+		return ""
+	}
 	second.run(t.Context(), t, 10)
+	if slices.Sort(played); !slices.Equal(played, []int64{3, 4, 5, 6, 7, 8, 9, 10}) {
+		t.Errorf("seeds %v were played", played)
+	}
 	third := loadSoak(t, dir)
 	if _, more := third.take(10); more || third.Done != 10 || len(third.Failed) != 1 {
 		t.Errorf("done up to %d, failed %v, more %v", third.Done, third.Failed, more)

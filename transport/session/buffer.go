@@ -100,13 +100,14 @@ func (e *Endpoint) holdReceived(id uint32) bool {
 
 // drop gives up one hold on a frame.
 func (e *Endpoint) drop(id int32) {
-	if id == noFrame {
-		return
-	}
 	b := &e.bufs[id]
-	if b.refs--; b.refs > 0 {
-		return
+	if b.refs--; b.refs == 0 {
+		e.freed(b, id)
 	}
+}
+
+// freed sees to a frame that nobody holds any more.
+func (e *Endpoint) freed(b *buffer, id int32) {
 	switch b.holder {
 	case sending:
 		e.outHeld--

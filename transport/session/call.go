@@ -112,22 +112,24 @@ type callPool struct {
 const callChunk = 64
 
 func (p *callPool) get() *Call {
-	if p.free == nil {
-		n := min(callChunk, p.limit-p.made)
-		if n == 0 {
-			return nil
-		}
-		chunk := make([]Call, n)
-		p.made += n
-		for i := range chunk {
-			chunk[i].out.call, chunk[i].out.frame, chunk[i].in.frame = &chunk[i], noFrame, noFrame
-			chunk[i].next, p.free = p.free, &chunk[i]
-		}
+	if p.free == nil && !p.grow() {
+		return nil
 	}
 	k := p.free
 	p.free, k.next = k.next, nil
 	p.held++
 	return k
+}
+
+// grow makes more records; false when there are as many as there may be.
+func (p *callPool) grow() bool {
+	chunk := make([]Call, min(callChunk, p.limit-p.made))
+	p.made += len(chunk)
+	for i := range chunk {
+		chunk[i].out.call, chunk[i].out.frame, chunk[i].in.frame = &chunk[i], noFrame, noFrame
+		chunk[i].next, p.free = p.free, &chunk[i]
+	}
+	return len(chunk) > 0
 }
 
 func (p *callPool) put(k *Call) {

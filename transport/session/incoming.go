@@ -200,9 +200,21 @@ func (m *inMessage) frames() iter.Seq[[]byte] {
 
 // release gives back what the message holds.
 func (m *inMessage) release(c *Conn) {
+	switch {
+	case m.frame != noFrame:
+		c.e.drop(m.frame)
+		m.frame, m.body = noFrame, nil
+	case m.body != nil || m.long != nil:
+		m.free(c)
+	}
+}
+
+// free gives back a message that lies outside the frame that it came in.
+func (m *inMessage) free(c *Conn) {
 	e := c.e
-	switch l := m.long; {
-	case l != nil:
+	if l := m.long; l == nil {
+		e.reasm -= int64(len(m.body))
+	} else {
 		if l.got < l.total {
 			e.credit.leave(c, l)
 		}
@@ -210,12 +222,8 @@ func (m *inMessage) release(c *Conn) {
 			e.drop(x.frame)
 		}
 		e.reasm -= int64(l.total)
-	case m.frame != noFrame:
-		e.drop(m.frame)
-	default:
-		e.reasm -= int64(len(m.body))
 	}
-	*m = inMessage{frame: noFrame}
+	m.body, m.long = nil, nil
 }
 
 func (e *Endpoint) malformed() *Error {

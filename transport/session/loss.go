@@ -51,20 +51,23 @@ func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
 	}
 	if acked > 0 {
 		c.ptoCount, c.ackedAt = 0, now
-		c.congestion(now, acked, flight, sampled, h.Flags&wire.FlagCE != 0)
+		// The controller hears of it only if that can change anything: when the window held the session back, or the path is slow. So it
+		// costs nothing while the network is idle.
+		if marked := h.Flags&wire.FlagCE != 0; c.blocked || marked || c.rtt.latest > c.rtt.least+c.e.cfg.TargetDelay {
+			c.congestion(now, acked, flight, sampled, marked)
+		}
 	}
 	c.topAcked = max(c.topAcked, largest) // acknowledgements may overtake each other
 	l.trim(c.topAcked)
-	c.detectLost(now)
+	c.lossAt = 0
+	if l.flying > 0 && l.base < c.topAcked { // else all before it are settled
+		c.detectLost(now)
+	}
 	return true
 }
 
-// congestion tells the controller what an acknowledgement showed, unless that can change nothing: the window was not what held the session
-// back, and the path is not slow. That is the way of all calls while the network is idle.
+// congestion tells the controller what an acknowledgement showed.
 func (c *Conn) congestion(now transport.Time, acked, flight int, sampled, marked bool) {
-	if !c.blocked && !marked && c.rtt.latest <= c.rtt.least+c.e.cfg.TargetDelay {
-		return
-	}
 	if c.blocked {
 		flight = max(flight, c.cwnd)
 	}
@@ -124,9 +127,6 @@ func (c *Conn) spurious(now transport.Time, p *sentPacket, behind uint64) {
 func (c *Conn) detectLost(now transport.Time) {
 	l, largest := &c.sent, c.topAcked
 	c.lossAt = 0
-	if l.base >= largest || l.flying == 0 {
-		return // all before it are settled
-	}
 	delay := c.rtt.lossDelay(int(c.timeThreshold))
 	for n := l.base; n < largest; n++ {
 		p := l.at(n)

@@ -135,7 +135,9 @@ func (c *Conn) retract(o *outMessage) {
 	}
 	c.e.dropOut(o)
 	o.epoch++
-	o.data, o.long = nil, nil
+	if o.data != nil {
+		o.data, o.long = nil, nil
+	}
 }
 
 // partBytes is how many bytes of a long message the next packet takes, beginning at offset.

@@ -96,10 +96,15 @@ func (c *Conn) watch(now transport.Time) {
 func (p *peer) heard(e *Endpoint, now transport.Time) {
 	p.heardAt = now
 	if now >= p.beatAt {
-		p.detector.beat(now)
-		p.misses, p.refused = 0, false
-		p.beatAt = now.Add(e.cfg.Heartbeat)
+		p.answered(e, now)
 	}
+}
+
+// answered takes a packet as the answer to a heartbeat.
+func (p *peer) answered(e *Endpoint, now transport.Time) {
+	p.detector.beat(now)
+	p.misses, p.refused = 0, false
+	p.beatAt = now.Add(e.cfg.Heartbeat)
 }
 
 // handleTimeout looks whether the peer has been heard, asks it for a sign of life if not, and gives it up when the silence is suspicious.

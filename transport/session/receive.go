@@ -64,7 +64,7 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 	if h.Flags&wire.FlagAckNow != 0 {
 		c.ackNow = true
 	}
-	if !c.inReady && c.more(now) {
+	if !c.inReady && c.waits() && c.more(now) {
 		c.enqueue()
 	}
 }

@@ -54,7 +54,12 @@ func (c *Conn) transmit(now transport.Time) (more bool) {
 		}
 	}
 	c.finish(now, p, &c.path)
-	return c.more(now)
+	return c.waits() && c.more(now)
+}
+
+// waits tells whether there is anything to send, whether it may go or not.
+func (c *Conn) waits() bool {
+	return c.ackNow || c.wantPing || c.smalls.head != nil || len(c.longs) > 0 || len(c.controls) > 0
 }
 
 // more tells whether something may be sent.

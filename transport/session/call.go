@@ -157,6 +157,7 @@ func (e *Endpoint) retire(k *Call) {
 		k.conn.unqueue(&k.out)
 	}
 	k.out.epoch++ // what was sent of it means nothing any more
+	k.in.release(k.conn)
 	k.next, e.retired = e.retired, k
 }
 

@@ -107,10 +107,18 @@ func (c *Conn) open(k *Call) bool {
 	s.call = k
 	k.id = wire.CallID(index, s.seq)
 	k.state = callOpen
-	if k.stream != nil {
-		*k.stream = *c.newStream()
+	if k.deadline != 0 {
+		c.soon(k.deadline)
 	}
+	if k.stream == nil {
+		c.submit(&k.out)
+		return true
+	}
+	blocked := k.stream.blocked // a Send was refused while the call waited
+	*k.stream = *c.newStream()
+	k.stream.blocked = blocked
 	c.submit(&k.out)
+	c.writable(k)
 	return true
 }
 
@@ -166,6 +174,7 @@ func (c *Conn) sendCancel(k *Call) {
 // endCall ends a client's call: by a reply (err nil), or by an error of this end.
 func (c *Conn) endCall(k *Call, code Code, err *Error) {
 	e := c.e
+	opened := k.state == callOpen
 	switch k.state {
 	case callEnded:
 		return
@@ -179,6 +188,7 @@ func (c *Conn) endCall(k *Call, code Code, err *Error) {
 	k.state, k.code, k.err = callEnded, code, err
 	if k.stream != nil {
 		k.stream.silence(c)
+		k.stream.deafen(c)
 	}
 	c.retract(&k.out) // packets of the request that are acknowledged or lost from now on mean nothing
 	if err != nil {
@@ -187,7 +197,7 @@ func (c *Conn) endCall(k *Call, code Code, err *Error) {
 	}
 	c.await(-1)
 	e.emit(CallEnded, c, k, nil)
-	if c.waiting.head != nil && c.state == established {
+	if opened && c.waiting.head != nil && c.state == established {
 		c.openWaiting()
 	}
 }
@@ -267,6 +277,7 @@ func (k *Call) stalled(now transport.Time) {
 		return
 	}
 	if k.stream != nil {
+		c.hint(wire.Cancel, k.id)
 		c.abandon(k)
 		return
 	}

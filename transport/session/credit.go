@@ -39,7 +39,7 @@ func (cr *credit) enter(c *Conn, l *inLong) {
 	cr.out += int64(l.granted)
 	c.creditOut += int64(l.granted)
 	if !c.e.sweep.linked {
-		c.e.wheel.arm(&c.e.sweep, l.at.Add(sweepInterval))
+		c.e.sweepIn(l.at)
 	}
 }
 
@@ -126,6 +126,11 @@ const (
 
 // handleSweep gives up the messages that do not come.
 func (e *Endpoint) handleSweep(now transport.Time) {
+	if late := now.Sub(e.sweepAt); late >= sweepInterval { // this process stood still: what came meanwhile, it may not have seen
+		for l := e.credit.head; l != nil; l = l.next {
+			l.at = l.at.Add(late)
+		}
+	}
 	for l := e.credit.head; l != nil; {
 		next, k := l.next, l.call
 		if l.granted > l.got && now.Sub(l.at) >= stallTimeout {
@@ -136,6 +141,12 @@ func (e *Endpoint) handleSweep(now transport.Time) {
 		l = next
 	}
 	if e.credit.head != nil {
-		e.wheel.arm(&e.sweep, now.Add(sweepInterval))
+		e.sweepIn(now)
 	}
+}
+
+// sweepIn plans the next look.
+func (e *Endpoint) sweepIn(now transport.Time) {
+	e.sweepAt = now.Add(sweepInterval)
+	e.wheel.arm(&e.sweep, e.sweepAt)
 }

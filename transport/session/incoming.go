@@ -57,11 +57,15 @@ var errRequestSize = &Error{Code: ResourceExhausted, Reason: "the request exceed
 // receive takes the first, mostly the only, part of k's message number. done tells that the message is whole.
 func (m *inMessage) receive(now transport.Time, k *Call, f *transport.Frame, fr *wire.Frame, number uint32) (done bool, err *Error) {
 	c := k.conn
+	spare := uint32(0)
+	if k.stream != nil && number != k.stream.next { // it waits for others, and must not take the room that they need
+		spare = c.messageBytes
+	}
 	if fr.Flags&wire.FlagMore == 0 {
 		if len(fr.Payload) > int(c.messageBytes) {
 			return false, pick(c.client, errReplySize, errRequestSize)
 		}
-		return true, m.small(c, f, fr.Payload)
+		return true, m.small(c, f, fr.Payload, spare)
 	}
 	total, ok := fr.CutTotal()
 	switch {
@@ -70,7 +74,7 @@ func (m *inMessage) receive(now transport.Time, k *Call, f *transport.Frame, fr 
 	case total > c.messageBytes:
 		return false, pick(c.client, errReplySize, errRequestSize)
 	}
-	if err := c.e.reserve(c, total); err != nil {
+	if err := c.e.reserve(c, total, spare); err != nil {
 		return false, err
 	}
 	m.long = &inLong{call: k, number: number, total: total, granted: uint32(len(fr.Payload)), at: now}
@@ -80,21 +84,21 @@ func (m *inMessage) receive(now transport.Time, k *Call, f *transport.Frame, fr 
 }
 
 // small takes a message of one packet. It stays in its frame unless too many are held already: then it moves out, at the reassembly's cost.
-func (m *inMessage) small(c *Conn, f *transport.Frame, p []byte) *Error {
+func (m *inMessage) small(c *Conn, f *transport.Frame, p []byte, spare uint32) *Error {
 	if c.e.holdReceived(f.ID) {
 		m.frame, m.body = int32(f.ID), p
 		return nil
 	}
-	if err := c.e.reserve(c, uint32(len(p))); err != nil {
+	if err := c.e.reserve(c, uint32(len(p)), spare); err != nil {
 		return err
 	}
 	m.body = slices.Clone(p)
 	return nil
 }
 
-// reserve takes memory for a message outside the link's frames off the budget.
-func (e *Endpoint) reserve(c *Conn, bytes uint32) *Error {
-	if e.reasm+int64(bytes) > e.cfg.Reassembly {
+// reserve takes memory for a message outside the link's frames off the budget, if so much is to spare afterwards.
+func (e *Endpoint) reserve(c *Conn, bytes, spare uint32) *Error {
+	if e.reasm+int64(bytes)+int64(spare) > e.cfg.Reassembly {
 		e.stats.ReassemblyRefused++
 		return pick(c.client, errReassembly, errRequestBudget)
 	}

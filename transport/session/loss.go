@@ -35,7 +35,7 @@ func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
 	if largest > ackBits {
 		n = max(n, largest-ackBits)
 	}
-	acked, flight := 0, l.flying
+	acked, flight, useful := 0, l.flying, false
 	for ; n <= largest; n++ {
 		p := l.at(n)
 		if back := largest - n; p.state == settled || back != 0 && h.AckBits&(1<<(back-1)) == 0 {
@@ -46,11 +46,15 @@ func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
 		} else {
 			l.land(p, settled)
 			acked++
+			useful = useful || p.items > 0
 		}
 		c.acknowledged(now, p)
 	}
 	if acked > 0 {
-		c.ptoCount, c.ackedAt = 0, now
+		c.ackedAt = now
+		if useful { // more than a ping
+			c.ptoCount = 0
+		}
 		// The controller hears of it only if that can change anything: when the window held the session back, or the path is slow. So it
 		// costs nothing while the network is idle.
 		if marked := h.Flags&wire.FlagCE != 0; c.blocked || marked || c.rtt.latest > c.rtt.least+c.e.cfg.TargetDelay {
@@ -105,8 +109,9 @@ func (c *Conn) delivered(now transport.Time, o *outMessage, offset, length uint3
 		c.retract(o)
 		k.requestArrived(now)
 	case wire.Reply:
-		if k.state == callReplied {
-			c.abandon(k) // the client has the reply
+		k.acked = true
+		if k.state == callReplied && (k.stream == nil || k.stream.oldest == k.stream.begun) {
+			c.abandon(k) // the client has the reply, and what came before it
 		}
 	default:
 		k.stream.delivered(c, o)
@@ -181,8 +186,8 @@ func (c *Conn) probeTimeout(now transport.Time) {
 		}
 	}
 	l.trim(c.topAcked)
-	if c.smalls.head == nil && !c.anySendable() {
-		c.wantPing = true
+	if c.ptoCount > 0 || c.smalls.head == nil && !c.anySendable() {
+		c.wantPing = true // is anything acknowledged at all?
 	}
 	c.elicitAt = now
 	c.ptoCount = min(c.ptoCount+1, ptoBackoffMax)

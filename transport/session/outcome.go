@@ -68,6 +68,8 @@ var (
 	errReassembly     = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the reply exceeds the budget for reassembly (WithReassembly)"}
 	errNoCredit       = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "the server has no room for the request, and has not taken any of it for five seconds"}
 	errNoReader       = &Error{Code: ResourceExhausted, Outcome: MaybeExecuted, Reason: "the server has not taken any of a message for five seconds"}
+	errNotTaken       = &Error{Code: ResourceExhausted, Outcome: MaybeExecuted, Reason: "the server has not acknowledged all of the request for five seconds"}
+	errGivenUp        = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the server has given up the call: it stood still for too long"}
 	errStalled        = &Error{Code: DeadlineExceeded, Outcome: Executed, Reason: "the rest of the reply did not come"}
 	errReplySize      = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the reply exceeds the largest message (WithMaxMessage)"}
 )

@@ -71,7 +71,7 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 
 // Codepoints of RFC 3168, section 5.
 const (
-	ecnCapable            = 2 // ECT(0)
+	ecnCapable            = 2 // the sender understands marks
 	congestionExperienced = 3
 )
 
@@ -145,7 +145,7 @@ func (c *Conn) handleFrames(now transport.Time, f *transport.Frame, b []byte, st
 		case fr.Type == wire.Probe && !c.client:
 			urgent = true
 			c.handleProbe(fr.Call)
-		case fr.Type == wire.Cancel && !c.client:
+		case fr.Type == wire.Cancel:
 			c.handleCancel(fr.Call)
 		case fr.Type == wire.Grant:
 			c.handleGrant(&fr)

@@ -33,6 +33,7 @@ func (c *Conn) transmit(now transport.Time) (more bool) {
 	p := &c.e.packet
 	p.id, p.n, p.items, p.flies, p.timed = noFrame, wire.DataHeaderBytes, 0, false, c.client
 	switch {
+	case c.wantPing: // apart: a message that is not taken must not take the ping with it
 	case c.smalls.head != nil && c.maySmall():
 		if !c.putSmalls(now, p) {
 			return true
@@ -209,7 +210,7 @@ func (c *Conn) finish(now transport.Time, p *packet, path *transport.Path) {
 		if p.timed {
 			c.elicitAt = now
 			if !c.timer.linked || c.timer.at > now.Add(e.cfg.MinPTO) { // else it looks in time, whatever the timeout is
-				e.wheel.arm(&c.timer, now.Add(c.rtt.pto(c)<<c.ptoCount))
+				e.wheel.arm(&c.timer, now.Add(c.ptoDelay()))
 			}
 		}
 	}

@@ -191,6 +191,7 @@ func (c *Conn) abandon(k *Call) {
 	c.slots[wire.SlotOf(k.id)].call = nil
 	if k.stream != nil {
 		k.stream.silence(c)
+		k.stream.deafen(c)
 	}
 	switch k.state {
 	case callAnswering:
@@ -203,14 +204,21 @@ func (c *Conn) abandon(k *Call) {
 
 // handleProbe answers a client that misses a reply: the acknowledgement tells that the request is known, and a kept reply goes again.
 func (c *Conn) handleProbe(id uint32) {
-	if k := c.callOf(id); k != nil && k.state == callReplied {
+	switch k := c.callOf(id); {
+	case k != nil && k.state == callReplied:
 		c.resend(k)
+	case k == nil && c.late(id): // given up, and the client has not heard of it
+		c.hint(wire.Cancel, id)
 	}
 }
 
-// handleCancel abandons a request whose caller gave up.
+// handleCancel takes the other end's word that it has given a call up.
 func (c *Conn) handleCancel(id uint32) {
-	if k := c.callOf(id); k != nil {
+	switch k := c.callOf(id); {
+	case k == nil:
+	case c.client:
+		c.endCall(k, Unavailable, errGivenUp)
+	default:
 		c.abandon(k)
 	}
 }

@@ -52,6 +52,7 @@ type Endpoint struct {
 	ready     connQueue // have something to send
 	wheel     wheel
 	sweep     timer // while long messages are arriving
+	sweepAt   transport.Time
 	credit    credit
 	packet    packet // that is being built
 	calls     callPool

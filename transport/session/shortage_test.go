@@ -175,7 +175,7 @@ func TestHeldReplies(t *testing.T) {
 	for i := range 100 {
 		w.call(i, 1, pattern(100, byte(i)), 0)
 		held = append(held, w.wait(i, time.Second))
-		if n := w.client.link.Counts().Borrowed; n != min(i+1, 16) { // the later ones have moved out of their frames
+		if n := w.client.link.Counts().Borrowed; n < min(i+1, 16) || n > min(i+1, 16)+4 { // the later ones have moved out; a few are kept to send with
 			t.Errorf("%d frames are held by %d replies", n, i+1)
 		}
 	}

@@ -329,6 +329,9 @@ func (st *stream) delivered(c *Conn, o *outMessage) {
 		st.oldest++
 	}
 	c.writable(k)
+	if k.role == serverCall && k.state == callReplied && k.acked && st.oldest == st.begun {
+		c.abandon(k) // the reply had arrived before
+	}
 }
 
 // outgoing finds a message that is not delivered.
@@ -360,6 +363,17 @@ func (st *stream) silence(c *Conn) {
 		}
 	}
 	st.oldest, st.halfEnded = st.begun, true
+}
+
+// deafen ends the other direction: messages that are not whole never will be.
+func (st *stream) deafen(c *Conn) {
+	for i, m := range st.ins {
+		if m != nil && !m.in.whole() {
+			m.in.release(c)
+			c.e.putIncoming(m)
+			st.ins[i] = nil
+		}
+	}
 }
 
 // release gives back all that the stream holds.

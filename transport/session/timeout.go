@@ -64,8 +64,11 @@ func (c *Conn) ptoAt() transport.Time {
 	if c.sent.timed == 0 {
 		return 0
 	}
-	return c.elicitAt.Add(min(c.rtt.pto(c)<<c.ptoCount, c.e.cfg.Heartbeat))
+	return c.elicitAt.Add(c.ptoDelay())
 }
+
+// ptoDelay is the probe timeout, doubled each time that it struck in vain, up to the heartbeat's interval.
+func (c *Conn) ptoDelay() time.Duration { return min(c.rtt.pto(c)<<c.ptoCount, c.e.cfg.Heartbeat) }
 
 // soon notes that a call is due at a time.
 func (c *Conn) soon(at transport.Time) {
@@ -82,14 +85,7 @@ func (c *Conn) callTimeouts(now transport.Time) {
 		return
 	}
 	c.callsAt = 0
-	for i := range c.slots {
-		if k := c.slots[i].call; k != nil {
-			if at := k.handleTimeout(now); at != 0 {
-				c.soon(at)
-			}
-		}
-	}
-	for k := c.waiting.head; k != nil; {
+	for k := c.waiting.head; k != nil; { // first: the end of another call must not send one whose time is over
 		next := k.next
 		if k.deadline != 0 && k.deadline <= now {
 			c.expire(k)
@@ -97,6 +93,13 @@ func (c *Conn) callTimeouts(now transport.Time) {
 			c.soon(k.deadline)
 		}
 		k = next
+	}
+	for i := range c.slots {
+		if k := c.slots[i].call; k != nil {
+			if at := k.handleTimeout(now); at != 0 {
+				c.soon(at)
+			}
+		}
 	}
 }
 
@@ -159,8 +162,12 @@ func (k *Call) unwanted() {
 	c := k.conn
 	c.e.stats.Stalled++
 	if k.role == clientCall {
+		err := errNoReader
+		if l := k.out.long; l != nil {
+			err = pick(l.next < k.out.total, errNoCredit, errNotTaken)
+		}
 		c.sendCancel(k)
-		c.endCall(k, ResourceExhausted, pick(k.stream == nil, errNoCredit, errNoReader))
+		c.endCall(k, err.Code, err)
 	} else {
 		c.abandon(k)
 	}

@@ -75,6 +75,7 @@ func (c Config) withDefaults() Config {
 	def(&c.LazyAckDelay, defaultLazyAckDelay)
 	def(&c.Heartbeat, defaultHeartbeat)
 	def(&c.KeepAlive, defaultKeepAlive)
+	c.Phi = c.Phi.withDefaults(c.Heartbeat)
 	def(&c.Misses, defaultMisses)
 	def(&c.IdleTimeout, defaultIdleTimeout)
 	def(&c.HelloTimeout, defaultHelloTimeout)

@@ -72,6 +72,10 @@ type Caps struct {
 	Reliable   bool   // nothing sent is lost while the peer lives
 	Ordered    bool   // per path
 	ECN        bool   // Frame.ECN is set and honoured
+
+	// BurstDelay is how long the Link itself takes to send a full burst, because the kernel copies each packet, say. Congestion control
+	// does not take it for a queue in the network. 0: no time to speak of.
+	BurstDelay time.Duration
 }
 
 // FrameCounts says where a Link's buffers are at this moment; the sum of all fields is Caps.Frames, always.

@@ -105,7 +105,7 @@ func (e *Engine) complete() {
 	}
 }
 
-// transmit hands what is to be sent to the link, with one kick a burst.
+// transmit hands a burst of what is to be sent to the link, with one kick. The rest goes in the next turn, after what came meanwhile.
 func (e *Engine) transmit() (sent bool) {
 	if e.batched > 0 {
 		e.batched = 0
@@ -113,26 +113,21 @@ func (e *Engine) transmit() (sent bool) {
 			e.batches.Add(1)
 		}
 	}
-	for {
-		fs := e.core.PollTransmit(e.now)
-		if len(fs) == 0 {
-			return sent
-		}
-		n, err := e.link.Send(fs[:min(len(fs), len(e.tx))])
-		e.core.Sent(n)
-		e.inFlight += n
-		sent = sent || n > 0
-		if err != nil {
-			e.stats.LinkErrors++
-			e.core.Unsendable()
-		}
-		if ferr := e.link.Flush(); ferr != nil {
-			e.linkError(ferr)
-		}
-		if n == 0 && err == nil || !e.core.Unsent() {
-			return sent // the device is full: in the next turn; or all is sent
-		}
+	fs := e.core.PollTransmit(e.now)
+	if len(fs) == 0 {
+		return false
 	}
+	n, err := e.link.Send(fs[:min(len(fs), len(e.tx))])
+	e.core.Sent(n)
+	e.inFlight += n
+	if err != nil {
+		e.stats.LinkErrors++
+		e.core.Unsendable()
+	}
+	if ferr := e.link.Flush(); ferr != nil {
+		e.linkError(ferr)
+	}
+	return n > 0
 }
 
 // handleEvents passes on what the sessions have to tell.

@@ -139,9 +139,13 @@ func (e *Endpoint) queue(id int32, n int, p *transport.Path) {
 	f.ID, f.Data, f.Path, f.ECN = uint32(id), b.data[:n], *p, e.ecn
 }
 
-// PollTransmit builds packets until the link's burst is full, and returns all that are built and not yet sent, in order.
+// longBurst is how many parts of long messages go in one burst: what comes meanwhile, a small call, say, waits for no more.
+const longBurst = 16
+
+// PollTransmit builds packets until the link's burst is full, or as many parts of long messages are in it as may be, and returns all that are
+// built and not yet sent, in order.
 func (e *Endpoint) PollTransmit(now transport.Time) []transport.Frame {
-	for c := e.ready.head; c != nil && len(e.pending) < e.caps.Burst; c = e.ready.head {
+	for c := e.ready.head; c != nil && len(e.pending) < e.caps.Burst && e.parts < longBurst; c = e.ready.head {
 		e.ready.pop()
 		sent := len(e.pending)
 		if c.transmit(now) {
@@ -199,7 +203,7 @@ func (e *Endpoint) Sent(n int) {
 	e.stats.Sent += uint64(n)
 	e.taken += n
 	if e.taken == len(e.pending) {
-		e.pending, e.taken = e.pending[:0], 0
+		e.pending, e.taken, e.parts = e.pending[:0], 0, 0
 	}
 }
 

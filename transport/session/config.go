@@ -25,7 +25,7 @@ type Config struct {
 
 	Congestion   Congestion
 	Window       int           // unacknowledged packets of one session, at most
-	TargetDelay  time.Duration // that Swift lets the path's queues have
+	TargetDelay  time.Duration // that Swift lets the queues of the path have. Default: 50 µs, and what the link itself takes: Caps.BurstDelay
 	MinPTO       time.Duration // least probe timeout
 	AckDelay     time.Duration // longest that an acknowledgement waits for company
 	LazyAckDelay time.Duration // the same for replies, whose sender waits for nothing
@@ -80,7 +80,6 @@ func (c Config) withDefaults() Config {
 	def(&c.IdleTimeout, defaultIdleTimeout)
 	def(&c.HelloTimeout, defaultHelloTimeout)
 	def(&c.Window, defaultWindow)
-	def(&c.TargetDelay, defaultTargetDelay)
 	def(&c.StreamWindow, defaultStreamWindow)
 	c.Window = min(c.Window, sentRingMax/2)
 	c.StreamWindow = min(c.StreamWindow, maxStreamWindow)

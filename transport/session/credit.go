@@ -140,7 +140,8 @@ func (e *Endpoint) handleSweep(now transport.Time) {
 		}
 		l = next
 	}
-	if e.credit.head != nil {
+	e.buffers.age()
+	if e.credit.head != nil || len(e.buffers) > 0 {
 		e.sweepIn(now)
 	}
 }

@@ -161,7 +161,7 @@ func (m *inMessage) keep(c *Conn, f *transport.Frame, p []byte, at uint32) bool 
 		l.pieces = nil
 	}
 	if l.buf == nil {
-		l.buf = make([]byte, l.total)
+		l.buf = c.e.buffers.take(l.total)
 	}
 	copy(l.buf[at:], p)
 	return true
@@ -226,6 +226,10 @@ func (m *inMessage) free(c *Conn) {
 			e.drop(x.frame)
 		}
 		e.reasm -= int64(l.total)
+		e.buffers.put(l.buf)
+		if !e.sweep.linked && len(e.buffers) > 0 {
+			e.sweepIn(l.at)
+		}
 	}
 	m.body, m.long = nil, nil
 }

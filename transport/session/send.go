@@ -171,6 +171,7 @@ func (c *Conn) putLong(now transport.Time, p *packet, o *outMessage) bool {
 		c.e.stats.Retransmitted++
 	}
 	c.turn++
+	c.e.parts++
 	fr := wire.Frame{Type: o.kind, Call: o.call.id}
 	o.describe(now, &fr)
 	p.n += c.putPart(p.data[p.n:], o, x, &fr)

@@ -44,6 +44,7 @@ type Endpoint struct {
 	spare     []int32           // frames to send that are free, last used last
 	pending   []transport.Frame // built, not yet taken by the link; the first taken of them are
 	taken     int
+	parts     int // of long messages, in pending
 	conns     []*Conn // by index of the session ID
 	freeConns []uint32
 	open      int
@@ -54,6 +55,7 @@ type Endpoint struct {
 	sweep     timer // while long messages are arriving
 	sweepAt   transport.Time
 	credit    credit
+	buffers   buffers
 	packet    packet // that is being built
 	calls     callPool
 	retired   *Call       // finished with, and not yet back in the pool
@@ -89,8 +91,11 @@ type peerKey struct {
 
 // New makes an endpoint whose packets live in frames. It panics when the configuration cannot work.
 func New(frames Frames, cfg Config) *Endpoint {
-	cfg = cfg.withDefaults()
 	caps := frames.Caps()
+	if cfg.TargetDelay == 0 {
+		cfg.TargetDelay = defaultTargetDelay + caps.BurstDelay
+	}
+	cfg = cfg.withDefaults()
 	e := &Endpoint{
 		cfg:       cfg,
 		frames:    frames,

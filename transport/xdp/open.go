@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/bpf"
@@ -49,16 +50,19 @@ func (d *device) openLink(i int) error {
 	if err := d.prog.SetSocket(l.queue, l.fd); err != nil {
 		return err
 	}
-	copying := "copy"
+	copying, delay := "copy", burst*copyDelay
 	if l.zeroCopy {
-		copying = "zero-copy"
+		copying, delay = "zero-copy", 0
 	}
 	l.caps = transport.Caps{
 		Scheme: scheme, Name: fmt.Sprintf("xdp %s queue %d (%v, %s)", d.name, l.queue, d.prog.Mode(), copying),
-		Frames: s.frames, FrameBytes: s.chunk - dataOffset, Burst: burst, ECN: true,
+		Frames: s.frames, FrameBytes: s.chunk - dataOffset, Burst: burst, ECN: true, BurstDelay: delay,
 	}
 	return nil
 }
+
+// copyDelay is what the kernel takes to copy a packet, hand it to the driver and, over veth, to the receiver: all within the kick.
+const copyDelay = 2500 * time.Nanosecond
 
 // copyMode is what to ask of the socket. A generic program gets copies of packets, whatever the driver could do.
 func (d *device) copyMode() afxdp.Mode {

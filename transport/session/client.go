@@ -220,7 +220,7 @@ func (c *Conn) handleReply(now transport.Time, f *transport.Frame, fr *wire.Fram
 		return false
 	}
 	k.code, k.flags = Code(fr.A), fr.Flags
-	done, err := k.in.receive(now, k, f, fr, 0)
+	done, err := k.in.receive(now, k, f, fr, unary)
 	return c.replyTaken(now, k, done, err)
 }
 

@@ -8,7 +8,7 @@ import (
 type control struct {
 	kind   wire.FrameType
 	call   uint32
-	number uint32 // of a stream's message
+	number uint32 // of a stream's message, or unary
 }
 
 // maxControls bounds what waits of hints that may be lost: probes and cancels. A probe too many is sent at its next turn.
@@ -80,9 +80,9 @@ func (c *Conn) fill(fr *wire.Frame, number uint32) bool {
 			return false
 		}
 		l.due = false
-		fr.A, fr.B = l.granted, number
-		if l.call.stream != nil {
-			fr.Flags = wire.FlagStream
+		fr.A = l.granted
+		if number != unary {
+			fr.B, fr.Flags = number, wire.FlagStream
 		}
 		c.e.packet.timed = true
 	case wire.Window:
@@ -138,12 +138,13 @@ func (c *Conn) incoming(call, number uint32) *inLong {
 		return nil
 	}
 	m := &k.in
-	if k.stream != nil {
-		if m = k.stream.incoming(number); m == nil {
+	if number != unary {
+		if k.stream == nil {
 			return nil
 		}
+		m = k.stream.incoming(number)
 	}
-	if m.long == nil || m.long.got == m.long.total {
+	if m == nil || m.long == nil || m.long.got == m.long.total {
 		return nil
 	}
 	return m.long

@@ -30,7 +30,7 @@ func (c *Conn) handleRequest(now transport.Time, f *transport.Frame, fr *wire.Fr
 	if fr.Flags&wire.FlagStream != 0 {
 		return c.openStream(now, k)
 	}
-	done, err := k.in.receive(now, k, f, fr, 0)
+	done, err := k.in.receive(now, k, f, fr, unary)
 	return c.requestTaken(now, k, done, err)
 }
 

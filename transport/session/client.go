@@ -188,7 +188,7 @@ func (c *Conn) endCall(k *Call, code Code, err *Error) {
 	k.state, k.code, k.err = callEnded, code, err
 	if k.stream != nil {
 		k.stream.silence(c)
-		k.stream.deafen(c)
+		k.stream.deafen(c, false)
 	}
 	c.retract(&k.out) // packets of the request that are acknowledged or lost from now on mean nothing
 	if err != nil {

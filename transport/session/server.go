@@ -162,6 +162,9 @@ func (k *Call) reply(now transport.Time, code Code, outcome Outcome) {
 		return
 	}
 	k.state, k.code, k.out.kind = callReplied, code, wire.Reply
+	if k.stream != nil {
+		k.stream.deafen(c, true)
+	}
 	if outcome == NotExecuted {
 		k.flags |= wire.FlagNotExecuted
 	}
@@ -191,7 +194,7 @@ func (c *Conn) abandon(k *Call) {
 	c.slots[wire.SlotOf(k.id)].call = nil
 	if k.stream != nil {
 		k.stream.silence(c)
-		k.stream.deafen(c)
+		k.stream.deafen(c, false)
 	}
 	switch k.state {
 	case callAnswering:

@@ -183,7 +183,7 @@ func (c *Conn) handleMessage(now transport.Time, f *transport.Frame, fr *wire.Fr
 		return false
 	}
 	m := &st.ins[fr.A%uint32(len(st.ins))]
-	if fr.A < st.next || *m != nil {
+	if fr.A < st.next || *m != nil || k.state == callReplied { // or nobody reads any more
 		c.e.stats.Duplicates++
 		return true
 	}
@@ -239,7 +239,7 @@ func (c *Conn) late(id uint32) bool {
 
 // messageWhole tells the reader, if the message is the next.
 func (c *Conn) messageWhole(k *Call, number uint32) {
-	if number == k.stream.next {
+	if number == k.stream.next && k.attended() {
 		c.e.emit(StreamReadable, c, k, nil)
 	}
 	c.streamDone(k)
@@ -277,7 +277,9 @@ func (c *Conn) handleEnd(fr *wire.Frame) bool {
 	}
 	if !st.ended {
 		st.ended, st.last = true, fr.A
-		c.e.emit(StreamReadable, c, k, nil)
+		if k.attended() {
+			c.e.emit(StreamReadable, c, k, nil)
+		}
 	}
 	return true
 }
@@ -313,11 +315,14 @@ func (c *Conn) handleWindow(fr *wire.Frame) bool {
 
 // writable tells the writer that was refused before that it may try again.
 func (c *Conn) writable(k *Call) {
-	if k.stream.blocked && k.state != callEnded && !k.gone {
+	if k.stream.blocked && k.attended() {
 		k.stream.blocked = false
 		c.e.emit(StreamWritable, c, k, nil)
 	}
 }
+
+// attended tells whether the owner still has to do with the stream: at the server it is no longer his after the reply.
+func (k *Call) attended() bool { return !k.gone && (k.state == callOpen || k.state == callAnswering) }
 
 // delivered notes that the peer has one of the stream's messages.
 func (st *stream) delivered(c *Conn, o *outMessage) {
@@ -365,10 +370,10 @@ func (st *stream) silence(c *Conn) {
 	st.oldest, st.halfEnded = st.begun, true
 }
 
-// deafen ends the other direction: messages that are not whole never will be.
-func (st *stream) deafen(c *Conn) {
+// deafen ends the other direction: messages that are not whole never will be, and all the others may have nobody to read them.
+func (st *stream) deafen(c *Conn, all bool) {
 	for i, m := range st.ins {
-		if m != nil && !m.in.whole() {
+		if m != nil && (all || !m.in.whole()) {
 			m.in.release(c)
 			c.e.putIncoming(m)
 			st.ins[i] = nil
@@ -379,13 +384,7 @@ func (st *stream) deafen(c *Conn) {
 // release gives back all that the stream holds.
 func (st *stream) release(c *Conn) {
 	st.silence(c)
-	for i, m := range st.ins {
-		if m != nil {
-			m.in.release(c)
-			c.e.putIncoming(m)
-			st.ins[i] = nil
-		}
-	}
+	st.deafen(c, true)
 }
 
 // newOut takes a record for a stream's message from the pool.

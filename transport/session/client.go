@@ -164,9 +164,13 @@ func (k *Call) Cancel(now transport.Time) {
 	c.endCall(k, Canceled, err)
 }
 
-// sendCancel tells the server that nobody waits for k. It is a hint that may be lost: the slot's next call says the same.
+// sendCancel tells the server that nobody waits for k. A stream's handler depends on it; that of a unary call would only work in vain.
 func (c *Conn) sendCancel(k *Call) {
-	if k.out.sentOnce {
+	switch {
+	case !k.out.sentOnce:
+	case k.stream != nil:
+		c.control(wire.Cancel, k.id, 0)
+	default:
 		c.hint(wire.Cancel, k.id)
 	}
 }

@@ -271,7 +271,7 @@ func (c *Conn) handleEnd(fr *wire.Frame) bool {
 		return c.late(fr.Call)
 	}
 	st := k.stream
-	if st == nil || st.ended && st.last != fr.A || fr.A > st.window || fr.A < st.next {
+	if st == nil || !st.endsAt(fr.A) {
 		c.e.stats.Malformed++
 		return false
 	}
@@ -284,10 +284,23 @@ func (c *Conn) handleEnd(fr *wire.Frame) bool {
 	return true
 }
 
+// endsAt tells whether the peer may have sent n messages: as it said before, and not fewer than came.
+func (st *stream) endsAt(n uint32) bool {
+	if st.ended || n < st.next || n > st.window {
+		return st.ended && n == st.last
+	}
+	for i := n; i < st.window; i++ {
+		if st.ins[i%uint32(len(st.ins))] != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // handleTrailer takes the reply of a stream: it counts once the messages before it are there. False when it contradicts what came before.
 func (c *Conn) handleTrailer(k *Call, fr *wire.Frame) bool {
 	st := k.stream
-	if fr.B > st.window || fr.B < st.next {
+	if !st.endsAt(fr.B) {
 		c.e.stats.Malformed++
 		return false
 	}

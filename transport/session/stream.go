@@ -16,6 +16,7 @@ type stream struct {
 	limit     uint32        // the peer takes messages with lower numbers
 	blocked   bool          // Send was refused since
 	halfEnded bool          // nothing more may be sent
+	looked    uint          // when one of its messages was last considered for sending
 
 	ins       []*Incoming // not handed over, by number modulo the length
 	next      uint32      // to hand over
@@ -345,6 +346,10 @@ func (st *stream) delivered(c *Conn, o *outMessage) {
 	c.e.putOut(o)
 	for st.oldest < st.begun && st.outs[st.oldest%uint32(len(st.outs))] == nil {
 		st.oldest++
+	}
+	if next := st.outgoing(st.oldest); next != nil && next.long != nil { // its time begins
+		next.long.since = 0
+		c.soon(1)
 	}
 	c.writable(k)
 	if k.role == serverCall && k.state == callReplied && k.acked && st.oldest == st.begun {

@@ -164,9 +164,13 @@ func (k *Call) Cancel(now transport.Time) {
 	c.endCall(k, Canceled, err)
 }
 
-// sendCancel tells the server that nobody waits for k. It is a hint that may be lost: the slot's next call says the same.
+// sendCancel tells the server that nobody waits for k. A stream's handler depends on it; that of a unary call would only work in vain.
 func (c *Conn) sendCancel(k *Call) {
-	if k.out.sentOnce {
+	switch {
+	case !k.out.sentOnce:
+	case k.stream != nil:
+		c.control(wire.Cancel, k.id, 0)
+	default:
 		c.hint(wire.Cancel, k.id)
 	}
 }
@@ -188,7 +192,7 @@ func (c *Conn) endCall(k *Call, code Code, err *Error) {
 	k.state, k.code, k.err = callEnded, code, err
 	if k.stream != nil {
 		k.stream.silence(c)
-		k.stream.deafen(c)
+		k.stream.deafen(c, false)
 	}
 	c.retract(&k.out) // packets of the request that are acknowledged or lost from now on mean nothing
 	if err != nil {
@@ -220,7 +224,7 @@ func (c *Conn) handleReply(now transport.Time, f *transport.Frame, fr *wire.Fram
 		return false
 	}
 	k.code, k.flags = Code(fr.A), fr.Flags
-	done, err := k.in.receive(now, k, f, fr, 0)
+	done, err := k.in.receive(now, k, f, fr, unary)
 	return c.replyTaken(now, k, done, err)
 }
 

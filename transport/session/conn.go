@@ -57,6 +57,7 @@ type Conn struct {
 	longs           []*outMessage // long ones that are not delivered
 	chosen          *outMessage   // of these, the one whose turn it is
 	turn            uint
+	looks           uint // for a chosen one
 	controls        []control
 	sent            sentLog
 	rtt             rtt

@@ -8,10 +8,10 @@ import (
 type control struct {
 	kind   wire.FrameType
 	call   uint32
-	number uint32 // of a stream's message
+	number uint32 // of a stream's message, or unary
 }
 
-// maxControls bounds what waits of hints that may be lost: probes and cancels. A probe too many is sent at its next turn.
+// maxControls bounds what waits of hints: probes, and cancels of unary calls. A probe too many is sent at its next turn.
 const maxControls = 64
 
 // control queues a frame that has to be sent.
@@ -20,7 +20,7 @@ func (c *Conn) control(kind wire.FrameType, call, number uint32) {
 	c.enqueue()
 }
 
-// hint queues a frame that may be lost, unless too many wait.
+// hint queues a frame that nothing depends on, unless too many wait.
 func (c *Conn) hint(kind wire.FrameType, call uint32) {
 	if len(c.controls) < maxControls {
 		c.control(kind, call, 0)
@@ -80,9 +80,9 @@ func (c *Conn) fill(fr *wire.Frame, number uint32) bool {
 			return false
 		}
 		l.due = false
-		fr.A, fr.B = l.granted, number
-		if l.call.stream != nil {
-			fr.Flags = wire.FlagStream
+		fr.A = l.granted
+		if number != unary {
+			fr.B, fr.Flags = number, wire.FlagStream
 		}
 		c.e.packet.timed = true
 	case wire.Window:
@@ -95,6 +95,7 @@ func (c *Conn) fill(fr *wire.Frame, number uint32) bool {
 		c.e.packet.timed = true
 	case wire.Cancel:
 		fr.A = uint32(Canceled)
+		c.e.packet.timed = true
 	case wire.Probe:
 		c.e.stats.Probes++
 	case wire.Response:
@@ -116,7 +117,21 @@ func (c *Conn) controlLost(it *sentItem) {
 			k.stream.windowDue = true
 			c.control(wire.Window, it.offset, 0)
 		}
+	case wire.Cancel:
+		if c.over(it.offset) { // else the slot's next call has said the same
+			c.hint(wire.Cancel, it.offset)
+		}
 	}
+}
+
+// over tells whether a call is the last of its slot, and has ended here.
+func (c *Conn) over(id uint32) bool {
+	index := wire.SlotOf(id)
+	if int(index) >= len(c.slots) {
+		return false
+	}
+	s := &c.slots[index]
+	return s.call == nil && s.seq == wire.SeqOf(id) && (c.client || s.used)
 }
 
 // callOf finds the call of a number that is in its slot at this moment.
@@ -138,12 +153,13 @@ func (c *Conn) incoming(call, number uint32) *inLong {
 		return nil
 	}
 	m := &k.in
-	if k.stream != nil {
-		if m = k.stream.incoming(number); m == nil {
+	if number != unary {
+		if k.stream == nil {
 			return nil
 		}
+		m = k.stream.incoming(number)
 	}
-	if m.long == nil || m.long.got == m.long.total {
+	if m == nil || m.long == nil || m.long.got == m.long.total {
 		return nil
 	}
 	return m.long

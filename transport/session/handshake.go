@@ -119,7 +119,7 @@ func (c *Conn) handleAnswer(now transport.Time, h *wire.Handshake) {
 			return
 		}
 		if c.hello.said == 1 {
-			c.rtt.sample(now.Sub(c.hello.firstAt), 0)
+			c.rtt.sample(now, now.Sub(c.hello.firstAt), 0, false)
 		}
 		c.agree(h)
 		c.hello = nil

@@ -19,7 +19,7 @@ type inMessage struct {
 // inLong is a message that comes in parts.
 type inLong struct {
 	call    *Call
-	number  uint32 // of a stream's message
+	number  uint32 // of a stream's message, or unary
 	total   uint32
 	got     uint32
 	granted uint32 // what the sender may send: never above the total
@@ -40,6 +40,9 @@ type piece struct {
 	data   []byte
 }
 
+// unary stands for a message's number where the message is a call's request or reply; on a stream it is the reply that ends it.
+const unary = 1<<32 - 1
+
 // gatherFrames is how many frames a message may hold on to at most: one longer than they hold is copied as it comes.
 const gatherFrames = 64
 
@@ -58,7 +61,7 @@ var errRequestSize = &Error{Code: ResourceExhausted, Reason: "the request exceed
 func (m *inMessage) receive(now transport.Time, k *Call, f *transport.Frame, fr *wire.Frame, number uint32) (done bool, err *Error) {
 	c := k.conn
 	spare := uint32(0)
-	if k.stream != nil && number != k.stream.next { // it waits for others, and must not take the room that they need
+	if number != unary && number != k.stream.next { // it waits for others, and must not take the room that they need
 		spare = c.messageBytes
 	}
 	if fr.Flags&wire.FlagMore == 0 {

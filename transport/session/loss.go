@@ -26,10 +26,8 @@ func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
 	if largest < l.base {
 		return true // all that it can tell is known
 	}
-	sampled := false
 	if p := l.at(largest); p.state == flying {
-		c.rtt.sample(now.Sub(p.at), time.Duration(h.AckDelay)*time.Microsecond)
-		sampled = true
+		c.rtt.sample(now, now.Sub(p.at), time.Duration(h.AckDelay)*time.Microsecond, 2*int(p.bytes) > c.packetBytes)
 	}
 	n := l.base
 	if largest > ackBits {
@@ -57,8 +55,8 @@ func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
 		}
 		// The controller hears of it only if that can change anything: when the window held the session back, or the path is slow. So it
 		// costs nothing while the network is idle.
-		if marked := h.Flags&wire.FlagCE != 0; c.blocked || marked || c.rtt.latest > c.rtt.least+c.e.cfg.TargetDelay {
-			c.congestion(now, acked, flight, sampled, marked)
+		if marked := h.Flags&wire.FlagCE != 0; c.blocked || marked || c.rtt.queue > c.e.cfg.TargetDelay {
+			c.congestion(now, acked, flight, marked)
 		}
 	}
 	c.topAcked = max(c.topAcked, largest) // acknowledgements may overtake each other
@@ -71,15 +69,11 @@ func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
 }
 
 // congestion tells the controller what an acknowledgement showed.
-func (c *Conn) congestion(now transport.Time, acked, flight int, sampled, marked bool) {
+func (c *Conn) congestion(now transport.Time, acked, flight int, marked bool) {
 	if c.blocked {
 		flight = max(flight, c.cwnd)
 	}
-	var rtt time.Duration
-	if sampled {
-		rtt = c.rtt.latest
-	}
-	c.cc.acked(now, acked, flight, rtt, c.rtt.least, marked)
+	c.cc.acked(now, acked, flight, c.rtt.latest, c.rtt.latest-c.rtt.queue, marked)
 	c.cwnd, c.gap = c.cc.window()
 	c.blocked = false
 }

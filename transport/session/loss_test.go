@@ -18,12 +18,12 @@ func TestRTT(t *testing.T) {
 		{16 * ms, 9 * ms, 9 * ms, 3687500},                 // a delay that would go below the least is not believed
 		{1 * ms, 1 * ms, 8 * ms, 4765625},                  // a new least
 	} {
-		r.sample(x.latest, x.ackDelay)
+		r.sample(1, x.latest, x.ackDelay, false)
 		if r.smoothed != x.smoothed || r.variance != x.variance {
 			t.Errorf("sample %d: smoothed %v, variance %v; want %v, %v", i, r.smoothed, r.variance, x.smoothed, x.variance)
 		}
 	}
-	if r.least != 1*ms {
+	if r.least[0].now != 1*ms {
 		t.Errorf("least %v", r.least)
 	}
 }
@@ -34,12 +34,12 @@ func TestProbeTimeoutBounds(t *testing.T) {
 	if got := c.rtt.pto(c); got != 3*initialRTT {
 		t.Errorf("before any sample %v", got)
 	}
-	c.rtt.sample(10*time.Microsecond, 0)
+	c.rtt.sample(1, 10*time.Microsecond, 0, false)
 	if got := c.rtt.pto(c); got != e.cfg.MinPTO {
 		t.Errorf("at 10 µs %v, want the least, %v", got, e.cfg.MinPTO)
 	}
 	c.rtt = rtt{}
-	c.rtt.sample(10*time.Millisecond, 0)
+	c.rtt.sample(1, 10*time.Millisecond, 0, false)
 	if got, want := c.rtt.pto(c), 10*time.Millisecond+4*5*time.Millisecond+200*time.Microsecond; got != want {
 		t.Errorf("at 10 ms %v, want %v", got, want)
 	}
@@ -82,7 +82,7 @@ func (c *Conn) outstandingPackets() (ns []uint64) {
 func TestPacketThreshold(t *testing.T) {
 	for lag := range uint64(5) {
 		c, now := sender(10)
-		c.rtt.sample(time.Hour, 0) // no time threshold
+		c.rtt.sample(1, time.Hour, 0, false) // no time threshold
 		c.handleAck(now, &wire.DataHeader{AckLargest: uint32(5 + lag), AckBits: 0})
 		lost := true
 		for _, n := range c.outstandingPackets() {
@@ -97,7 +97,7 @@ func TestPacketThreshold(t *testing.T) {
 // TestStaleAckForgetsNoSuspicion: acknowledgements may arrive out of order. An older one must not disarm what a newer one made suspicious.
 func TestStaleAckForgetsNoSuspicion(t *testing.T) {
 	c, now := sender(3)
-	c.rtt.sample(50*time.Millisecond, 0)
+	c.rtt.sample(1, 50*time.Millisecond, 0, false)
 	if !c.handleAck(now, &wire.DataHeader{AckLargest: 2}) || c.lossAt == 0 {
 		t.Fatal("packets 0 and 1 are not suspected")
 	}

@@ -100,7 +100,7 @@ type EventKind uint8
 const (
 	RequestArrived EventKind = iota + 1 // Call is a whole request: answer it with Reply or ReplyBytes
 	RequestGone                         // nobody waits for Call's answer any more; Reply is still due
-	CallEnded                           // Call ended: see its Err and Body; Release it
+	CallEnded                           // Call ended: see its Err and Body, and on a stream Receive what is left; Release it
 	SessionOpened                       // Conn is established
 	StreamReadable                      // the next message of Call, or the end of them, is there: Receive until nil
 	StreamWritable                      // Send, which was refused with ErrWindow, may be tried again
@@ -117,12 +117,15 @@ type Event struct {
 
 // PollEvent returns the next event, nil when there is none. It is valid until the endpoint's next method is called.
 func (e *Endpoint) PollEvent() *Event {
-	if e.eventHead == len(e.events) {
-		e.events, e.eventHead = e.events[:0], 0
-		return nil
+	for e.eventHead < len(e.events) {
+		ev := &e.events[e.eventHead]
+		e.eventHead++
+		if ev.Kind != StreamReadable && ev.Kind != StreamWritable || ev.Call.attended() { // since it was queued, the owner may have ended the stream
+			return ev
+		}
 	}
-	e.eventHead++
-	return &e.events[e.eventHead-1]
+	e.events, e.eventHead = e.events[:0], 0
+	return nil
 }
 
 func (e *Endpoint) emit(kind EventKind, c *Conn, k *Call, err error) {

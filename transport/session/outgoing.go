@@ -174,16 +174,21 @@ const (
 	oldestTurn = 8
 )
 
-// choose picks the long message of which a part is to be sent next; nil when none may be.
+// choose picks the long message of which a part is to be sent next; nil when none may be. Of a stream only the first one counts: its reader
+// can do nothing with the others before that.
 func (c *Conn) choose() *outMessage {
 	if c.chosen != nil && c.turn%longTurn != 0 && c.chosen.sendable() {
 		return c.chosen
 	}
 	c.chosen = nil
+	c.looks++
 	oldest := c.turn/longTurn%oldestTurn == oldestTurn-1
 	for _, o := range c.longs {
-		if !o.sendable() {
+		if !o.sendable() || o.kind == wire.Message && o.call.stream.looked == c.looks {
 			continue
+		}
+		if o.kind == wire.Message {
+			o.call.stream.looked = c.looks
 		}
 		if c.chosen == nil || o.remaining() < c.chosen.remaining() {
 			c.chosen = o

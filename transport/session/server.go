@@ -30,7 +30,7 @@ func (c *Conn) handleRequest(now transport.Time, f *transport.Frame, fr *wire.Fr
 	if fr.Flags&wire.FlagStream != 0 {
 		return c.openStream(now, k)
 	}
-	done, err := k.in.receive(now, k, f, fr, 0)
+	done, err := k.in.receive(now, k, f, fr, unary)
 	return c.requestTaken(now, k, done, err)
 }
 
@@ -45,23 +45,31 @@ func (c *Conn) handleRequestPart(now transport.Time, f *transport.Frame, fr *wir
 	return c.requestTaken(now, k, done, err)
 }
 
-// serverCall makes the record of a new request. nil with ok: the request is known, and that was seen to. nil without: no room.
-func (c *Conn) serverCall(id uint32) (k *Call, ok bool) {
-	e := c.e
+// freshSlot finds the slot of a call, and whether the call is new in it. nil: the session has no such slot.
+func (c *Conn) freshSlot(id uint32) (s *slot, fresh bool) {
 	index := wire.SlotOf(id)
 	if int(index) >= c.callsAtOnce {
-		e.stats.Malformed++
 		return nil, false
 	}
 	for int(index) >= len(c.slots) {
 		c.slots = append(c.slots, slot{})
 	}
-	s := &c.slots[index]
-	seq := wire.SeqOf(id)
-	if s.used && !wire.SeqAfter(seq, s.seq) {
+	s = &c.slots[index]
+	return s, !s.used || wire.SeqAfter(wire.SeqOf(id), s.seq)
+}
+
+// serverCall makes the record of a new request. nil with ok: the request is known, and that was seen to. nil without: no room.
+func (c *Conn) serverCall(id uint32) (k *Call, ok bool) {
+	e := c.e
+	s, fresh := c.freshSlot(id)
+	switch {
+	case s == nil:
+		e.stats.Malformed++
+		return nil, false
+	case !fresh:
 		e.stats.Duplicates++
-		if seq == s.seq && s.call != nil && s.call.state == callReplied {
-			c.resend(s.call)
+		if k := c.callOf(id); k != nil && k.state == callReplied {
+			c.resend(k)
 		}
 		return nil, true
 	}
@@ -75,7 +83,7 @@ func (c *Conn) serverCall(id uint32) (k *Call, ok bool) {
 	if s.call != nil {
 		c.abandon(s.call) // the client has finished with it
 	}
-	s.seq, s.used, s.call = seq, true, k
+	s.seq, s.used, s.call = wire.SeqOf(id), true, k
 	k.conn, k.role, k.state, k.id = c, serverCall, callOpen, id
 	return k, true
 }
@@ -162,6 +170,9 @@ func (k *Call) reply(now transport.Time, code Code, outcome Outcome) {
 		return
 	}
 	k.state, k.code, k.out.kind = callReplied, code, wire.Reply
+	if k.stream != nil {
+		k.stream.deafen(c, true)
+	}
 	if outcome == NotExecuted {
 		k.flags |= wire.FlagNotExecuted
 	}
@@ -191,7 +202,7 @@ func (c *Conn) abandon(k *Call) {
 	c.slots[wire.SlotOf(k.id)].call = nil
 	if k.stream != nil {
 		k.stream.silence(c)
-		k.stream.deafen(c)
+		k.stream.deafen(c, false)
 	}
 	switch k.state {
 	case callAnswering:
@@ -207,18 +218,26 @@ func (c *Conn) handleProbe(id uint32) {
 	switch k := c.callOf(id); {
 	case k != nil && k.state == callReplied:
 		c.resend(k)
-	case k == nil && c.late(id): // given up, and the client has not heard of it
+	case c.over(id): // given up, and the client has not heard of it
 		c.hint(wire.Cancel, id)
 	}
 }
 
-// handleCancel takes the other end's word that it has given a call up.
+// handleCancel takes the other end's word that it has given a call up. A request that it overtakes is not run any more.
 func (c *Conn) handleCancel(id uint32) {
-	switch k := c.callOf(id); {
-	case k == nil:
-	case c.client:
+	k := c.callOf(id)
+	switch {
+	case c.client && k != nil:
 		c.endCall(k, Unavailable, errGivenUp)
-	default:
+	case c.client:
+	case k != nil:
 		c.abandon(k)
+	default:
+		if s, fresh := c.freshSlot(id); fresh {
+			if s.call != nil {
+				c.abandon(s.call) // the client has finished with it
+			}
+			s.seq, s.used = wire.SeqOf(id), true
+		}
 	}
 }

@@ -16,6 +16,7 @@ type stream struct {
 	limit     uint32        // the peer takes messages with lower numbers
 	blocked   bool          // Send was refused since
 	halfEnded bool          // nothing more may be sent
+	looked    uint          // when one of its messages was last considered for sending
 
 	ins       []*Incoming // not handed over, by number modulo the length
 	next      uint32      // to hand over
@@ -183,7 +184,7 @@ func (c *Conn) handleMessage(now transport.Time, f *transport.Frame, fr *wire.Fr
 		return false
 	}
 	m := &st.ins[fr.A%uint32(len(st.ins))]
-	if fr.A < st.next || *m != nil {
+	if fr.A < st.next || *m != nil || k.state == callReplied { // or nobody reads any more
 		c.e.stats.Duplicates++
 		return true
 	}
@@ -239,7 +240,7 @@ func (c *Conn) late(id uint32) bool {
 
 // messageWhole tells the reader, if the message is the next.
 func (c *Conn) messageWhole(k *Call, number uint32) {
-	if number == k.stream.next {
+	if number == k.stream.next && k.attended() {
 		c.e.emit(StreamReadable, c, k, nil)
 	}
 	c.streamDone(k)
@@ -271,13 +272,28 @@ func (c *Conn) handleEnd(fr *wire.Frame) bool {
 		return c.late(fr.Call)
 	}
 	st := k.stream
-	if st == nil || st.ended && st.last != fr.A || fr.A > st.window || fr.A < st.next {
+	if st == nil || !st.endsAt(fr.A) {
 		c.e.stats.Malformed++
 		return false
 	}
 	if !st.ended {
 		st.ended, st.last = true, fr.A
-		c.e.emit(StreamReadable, c, k, nil)
+		if k.attended() {
+			c.e.emit(StreamReadable, c, k, nil)
+		}
+	}
+	return true
+}
+
+// endsAt tells whether the peer may have sent n messages: as it said before, and not fewer than came.
+func (st *stream) endsAt(n uint32) bool {
+	if st.ended || n < st.next || n > st.window {
+		return st.ended && n == st.last
+	}
+	for i := n; i < st.window; i++ {
+		if st.ins[i%uint32(len(st.ins))] != nil {
+			return false
+		}
 	}
 	return true
 }
@@ -285,7 +301,7 @@ func (c *Conn) handleEnd(fr *wire.Frame) bool {
 // handleTrailer takes the reply of a stream: it counts once the messages before it are there. False when it contradicts what came before.
 func (c *Conn) handleTrailer(k *Call, fr *wire.Frame) bool {
 	st := k.stream
-	if fr.B > st.window || fr.B < st.next {
+	if !st.endsAt(fr.B) {
 		c.e.stats.Malformed++
 		return false
 	}
@@ -313,11 +329,14 @@ func (c *Conn) handleWindow(fr *wire.Frame) bool {
 
 // writable tells the writer that was refused before that it may try again.
 func (c *Conn) writable(k *Call) {
-	if k.stream.blocked && k.state != callEnded && !k.gone {
+	if k.stream.blocked && k.attended() {
 		k.stream.blocked = false
 		c.e.emit(StreamWritable, c, k, nil)
 	}
 }
+
+// attended tells whether the owner still has to do with the stream: at the server it is no longer his after the reply.
+func (k *Call) attended() bool { return !k.gone && (k.state == callOpen || k.state == callAnswering) }
 
 // delivered notes that the peer has one of the stream's messages.
 func (st *stream) delivered(c *Conn, o *outMessage) {
@@ -327,6 +346,10 @@ func (st *stream) delivered(c *Conn, o *outMessage) {
 	c.e.putOut(o)
 	for st.oldest < st.begun && st.outs[st.oldest%uint32(len(st.outs))] == nil {
 		st.oldest++
+	}
+	if next := st.outgoing(st.oldest); next != nil && next.long != nil { // its time begins
+		next.long.since = 0
+		c.soon(1)
 	}
 	c.writable(k)
 	if k.role == serverCall && k.state == callReplied && k.acked && st.oldest == st.begun {
@@ -365,10 +388,10 @@ func (st *stream) silence(c *Conn) {
 	st.oldest, st.halfEnded = st.begun, true
 }
 
-// deafen ends the other direction: messages that are not whole never will be.
-func (st *stream) deafen(c *Conn) {
+// deafen ends the other direction: messages that are not whole never will be, and all the others may have nobody to read them.
+func (st *stream) deafen(c *Conn, all bool) {
 	for i, m := range st.ins {
-		if m != nil && !m.in.whole() {
+		if m != nil && (all || !m.in.whole()) {
 			m.in.release(c)
 			c.e.putIncoming(m)
 			st.ins[i] = nil
@@ -379,13 +402,7 @@ func (st *stream) deafen(c *Conn) {
 // release gives back all that the stream holds.
 func (st *stream) release(c *Conn) {
 	st.silence(c)
-	for i, m := range st.ins {
-		if m != nil {
-			m.in.release(c)
-			c.e.putIncoming(m)
-			st.ins[i] = nil
-		}
-	}
+	st.deafen(c, true)
 }
 
 // newOut takes a record for a stream's message from the pool.

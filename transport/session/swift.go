@@ -58,14 +58,18 @@ const (
 	// delay, where windows spend most of their time, a loss is no more likely to be one than anywhere else.
 	lossDelay = 2
 
+	// delayCap: a sample counts as this many times the allowed delay at most, so that a hiccup does not stand for a whole round trip.
+	delayCap = 4
+
 	// markGain is how fast the share of marked packets is learned (g of RFC 8257, section 4.2).
 	markGain = 1.0 / 16
 )
 
 // swift is the congestion control of the paper, with the queueing delay, a sample less the path's smallest, held against a target.
 //
-// It departs from the paper in four things. A decrease looks at the smallest sample of a round trip, not at the newest: a queue that stands
-// shows in all of them, a burst of one's own or a scheduler's hiccup at either end only in some. It goes down to what the path carries
+// It departs from the paper in four things. A decrease looks at the mean of a round trip's samples, not at the newest, and not when the
+// smallest is below half of what is allowed: a queue that stands shows in all of them, a burst of one's own or a scheduler's hiccup at either
+// end only in some. (The smallest alone would favour large windows: the more samples, the smaller it is.) It goes down to what the path carries
 // without a queue, and below that for a round trip: the paper knows the path's own delay from its topology, but here a
 // session that opens while others keep a queue takes that for part of the path, and would have the more of the link the later it came. An
 // emptied queue shows the path's delay to all (the periodic slowdowns of LEDBAT++, draft-irtf-iccrg-ledbat-plus-plus, serve the same end). A
@@ -85,6 +89,7 @@ type swift struct {
 	undoThreshold float32
 	lossRate      float32 // share of lost packets, newer ones weighing more
 	alpha         float32 // share of marked packets (RFC 8257, section 3.3)
+	delays        float32 // ns: the sum over this round's packets, each at most delayCap times the allowed one
 	ackedPackets  uint16  // in this round
 	markedPackets uint16
 	most          uint16 // largest window
@@ -116,6 +121,7 @@ func (s *swift) window() (packets int, gap time.Duration) {
 func (s *swift) acked(now transport.Time, n, flight int, rtt, least time.Duration, marked bool) {
 	s.rtt, s.latest = rtt, rtt-least
 	s.lowest = min(s.lowest, s.latest)
+	s.delays += float32(n) * float32(min(s.latest, delayCap*s.allowed))
 	s.lossRate *= max(1-s.lossGain()*float32(n), 0)
 	s.ackedPackets = addCapped(s.ackedPackets, n)
 	if marked {
@@ -147,7 +153,8 @@ func (s *swift) grow(n float64) {
 // endRound judges the round trip that now ends by its delay and its marks.
 func (s *swift) endRound(now transport.Time) {
 	s.alpha += markGain * (float32(s.markedPackets)/float32(max(s.ackedPackets, 1)) - s.alpha)
-	high := s.lowest > s.allowed
+	mean := time.Duration(s.delays / float32(max(s.ackedPackets, 1)))
+	high := mean > s.allowed && s.lowest > s.allowed/2
 	if !high && s.high > 0 {
 		s.high--
 	}
@@ -165,7 +172,7 @@ func (s *swift) endRound(now transport.Time) {
 }
 
 func (s *swift) beginRound(now transport.Time) {
-	s.roundAt, s.lowest, s.used = now, math.MaxInt64, false
+	s.roundAt, s.lowest, s.delays, s.used = now, math.MaxInt64, 0, false
 	s.ackedPackets, s.markedPackets = 0, 0
 	s.allowed = s.target + time.Duration(float64(s.target)*flowScale(s.cwnd))
 }

@@ -110,19 +110,14 @@ func (k *Call) handleTimeout(now transport.Time) (at transport.Time) {
 		k.unwanted()
 		return 0
 	}
-	if k.stream != nil {
-		for _, o := range k.stream.outs {
-			if o == nil {
-				continue
-			}
-			t := o.stalledAt(now)
-			if t != 0 && t <= now {
-				k.unwanted()
-				return 0
-			}
-			if t != 0 && (at == 0 || t < at) {
-				at = t
-			}
+	if st := k.stream; st != nil && st.oldest != st.begun { // the others may have to wait for the oldest
+		t := st.outgoing(st.oldest).stalledAt(now)
+		if t != 0 && t <= now {
+			k.unwanted()
+			return 0
+		}
+		if t != 0 && (at == 0 || t < at) {
+			at = t
 		}
 	}
 	if k.role != clientCall {

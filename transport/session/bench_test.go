@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/fastrpc/fastrpc/transport"
@@ -19,10 +20,12 @@ type memory struct {
 	now            transport.Time
 }
 
-func newMemory(tb testing.TB) *memory {
+func newMemory(tb testing.TB) *memory { return newMemoryOn(tb, 512) }
+
+func newMemoryOn(tb testing.TB, frames int) *memory {
 	m := &memory{}
-	a, b := sim.Pipe(sim.LinkOptions{Reliable: true, Clock: func() transport.Time { return m.now }})
-	*m = memory{client: newNode(a, session.Config{Seed: seedOf(1), Incarnation: 1}), server: newNode(b, session.Config{Engine: 1, Seed: seedOf(2), Incarnation: 2})}
+	a, b := sim.Pipe(sim.LinkOptions{Frames: frames, Reliable: true, Clock: func() transport.Time { return m.now }})
+	*m = memory{client: newNode(a, session.Config{Seed: seedOf(1), Incarnation: 1, Sessions: 20_000}), server: newNode(b, session.Config{Engine: 1, Seed: seedOf(2), Incarnation: 2, Sessions: 20_000})}
 	m.server.core.Listen(b.Addr().Port(), session.Listener{Security: wire.Insecure})
 	m.server.onEvent = func(ev session.Event) { m.event(&ev) }
 	m.client.onEvent = m.server.onEvent
@@ -80,9 +83,10 @@ func (m *memory) lean(n *node) {
 		m.event(ev)
 	}
 	m.send(n, m.now)
-	if n.turns++; n.turns%32 != 0 { // the engine's tidyPackets
+	if n.turns += got; n.turns < 32 { // the engine's tidyPackets
 		return
 	}
+	n.turns = 0
 	n.core.HandleCompleted(n.rx[:n.link.Completed(n.rx[:])])
 	n.core.FreeFrames()
 	if at := n.core.NextTimeout(); at != 0 && at <= m.now {
@@ -183,4 +187,73 @@ func BenchmarkCalls32(b *testing.B) {
 		m.calls(b, body, 32)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(32*b.N), "ns/call")
+}
+
+// newMemories is newMemory with many sessions.
+func newMemories(tb testing.TB, n int) (*memory, []*session.Conn) {
+	m := newMemoryOn(tb, 4096) // as many as a queue of the AF_XDP link has
+	m.batch = true
+	conns := []*session.Conn{m.conn}
+	path := m.conn.Path()
+	for len(conns) < n {
+		m.now = transport.Now()
+		for range min(n-len(conns), 32) {
+			c, err := m.client.core.Dial(m.now, path, wire.Insecure)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			conns = append(conns, c)
+		}
+		for range 4 {
+			m.turn()
+		}
+	}
+	for _, c := range conns {
+		if !c.Established() {
+			tb.Fatal("a session is not open")
+		}
+	}
+	return m, conns
+}
+
+// BenchmarkSessions sends bursts of 32 requests of a packet each, over as many of the sessions as there are, and takes the replies, of a packet
+// each too. The time is one packet's.
+func BenchmarkSessions(b *testing.B) {
+	for _, n := range []int{1, 100, 1000, 20_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			m, conns := newMemories(b, n)
+			body := make([]byte, 1100)
+			next := 0
+			burst := func() {
+				m.now = transport.Now()
+				for range 32 {
+					k, err := conns[next].NewCall()
+					if err != nil {
+						b.Fatal(err)
+					}
+					next = (next + 7919) % n
+					k.Start(m.now, 1, copy(k.Buffer(), body), m.now+1e9)
+				}
+				m.send(m.client, m.now)
+				for turns := 0; m.ends < 32; turns++ {
+					if turns > 100 {
+						b.Fatal("no reply")
+					}
+					m.lean(m.server)
+					m.lean(m.client)
+				}
+				m.ends = 0
+			}
+			for range max(n/32, 1) + 1 {
+				burst()
+			}
+			b.ReportAllocs()
+			before := m.client.core.Stats().Sent + m.server.core.Stats().Sent
+			for b.Loop() {
+				burst()
+			}
+			packets := m.client.core.Stats().Sent + m.server.core.Stats().Sent - before
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(packets), "ns/packet")
+		})
+	}
 }

@@ -199,7 +199,7 @@ func (c *Conn) finish(now transport.Time, p *packet, path *transport.Path) {
 		}
 	}
 	if p.flies {
-		if c.sent.flying >= c.cwnd {
+		if c.sent.flying >= c.cwnd || !c.client && e.crowded() {
 			h.Flags |= wire.FlagAckNow
 		}
 		if c.sent.flying == 1 {
@@ -225,6 +225,12 @@ func (c *Conn) finish(now transport.Time, p *packet, path *transport.Path) {
 	if !held { // no message stands in it: it is free once it has been sent
 		e.drop(p.id)
 	}
+}
+
+// crowded tells whether replies that are kept until they are acknowledged take up much of the frames or of the records: with many sessions, of
+// which each calls now and then, clients that put their acknowledgements off would bring the server to a halt.
+func (e *Endpoint) crowded() bool {
+	return 2*e.outHeld > e.outLimit || 2*e.calls.held > e.calls.limit
 }
 
 // micros is a send stamp.

@@ -44,7 +44,7 @@ type Endpoint struct {
 	spare     []int32           // frames to send that are free, last used last
 	pending   []transport.Frame // built, not yet taken by the link; the first taken of them are
 	taken     int
-	parts     int // of long messages, in pending
+	parts     int     // of long messages, in pending
 	conns     []*Conn // by index of the session ID
 	freeConns []uint32
 	open      int

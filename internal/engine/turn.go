@@ -37,6 +37,9 @@ func (e *Engine) receive(n int) {
 		e.watch()
 	}
 	e.readied = false
+	if n > 1 {
+		e.core.Fetch(e.rx[:n])
+	}
 	for i := range n {
 		if owner, ours := e.core.HandlePacket(e.now, &e.rx[i]); !ours {
 			e.forward(owner, &e.rx[i])

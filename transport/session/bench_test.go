@@ -76,6 +76,7 @@ func (m *memory) lean(n *node) {
 	if got == 0 || err != nil {
 		return
 	}
+	n.core.Fetch(n.rx[:got])
 	for i := range got {
 		n.core.HandlePacket(m.now, &n.rx[i])
 	}

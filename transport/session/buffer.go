@@ -181,10 +181,17 @@ func grow(fs *[]transport.Frame) *transport.Frame {
 	return &(*fs)[n]
 }
 
-// FreeFrames gives the frames that nobody needs any more back to the link, and finished calls to the pool. It is put off until then, because
-// packets go first.
+// FreeFrames gives the frames that nobody needs any more back to the link, finished calls to the pool, and acknowledgements that were put off
+// their timers. It comes after the packets of a turn, because they go first.
 func (e *Endpoint) FreeFrames() {
 	e.bury()
+	for i, c := range e.acking {
+		c.acking, e.acking[i] = false, nil
+		if c.ackAt != 0 && c.state == established {
+			e.wheel.arm(&c.timer, c.ackAt)
+		}
+	}
+	e.acking = e.acking[:0]
 	if e.open == 0 {
 		for _, id := range e.spare {
 			e.bufs[id].ours = false

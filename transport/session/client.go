@@ -13,6 +13,10 @@ func (c *Conn) NewCall() (*Call, *Error) {
 	if c.state == closed {
 		return nil, c.closedError()
 	}
+	if c.e.open > fewSessions {
+		c.e.fetched += c.fetch()
+		c.e.fetched += c.fetchMore()
+	}
 	k := c.e.newCall()
 	if k == nil {
 		c.e.stats.CallsRefused++

@@ -17,77 +17,78 @@ const (
 )
 
 // Conn is one session: a client's with a server, or a server's with a client.
+//
+// What every packet touches comes first, in as few cache lines as may be: where there are thousands of sessions, each line of each is fetched
+// from memory. See Endpoint.Fetch.
 type Conn struct {
-	// Tag is the owner's own.
-	Tag any
-
-	e           *Endpoint
-	id          uint64 // ours: the peer puts it into its packets
-	remoteID    uint64 // the peer's
-	incarnation uint64 // the peer's
-	path        transport.Path
-	client      bool
-	halfOpen    bool // server: the client has not yet shown that it receives here
-	state       connState
-	err         *Error
-
+	e        *Endpoint
+	id       uint64 // ours: the peer puts it into its packets
+	remoteID uint64 // the peer's
+	client   bool
+	state    connState
+	halfOpen bool // server: the client has not yet shown that it receives here
 	blocked  bool // the window held something back since the last acknowledgement
 	marked   bool // a packet with the mark CE was received since the last acknowledgement
 	wantPing bool
 	inReady  bool
 	ackNow   bool
+	acking   bool // in Endpoint.acking
 
-	// What the two ends agreed on.
-	packetBytes  int // most bytes of a packet to send, checksum or tag included
-	messageBytes uint32
-	callsAtOnce  int
-	streamWindow uint32 // messages that the peer takes on a new stream
-	peerAckDelay time.Duration
-	keepAlive    time.Duration // client: interval of heartbeats without calls
-
-	// Calls.
-	slots       []slot
-	freeSlots   []uint16 // client
-	waiting     callQueue
-	outstanding int
-	callsAt     transport.Time // no call is due before; 0: none is
-
-	// Sending.
-	smalls          outQueue      // small messages that wait
-	longs           []*outMessage // long ones that are not delivered
-	chosen          *outMessage   // of these, the one whose turn it is
-	turn            uint
-	looks           uint // for a chosen one
-	controls        []control
-	sent            sentLog
-	rtt             rtt
-	cc              controller
-	cwnd            int            // packets that may be unacknowledged
-	gap             time.Duration  // between two packets, where the window is below one
-	paceAt          transport.Time // when the next one may go
 	ptoCount        uint8
 	packetThreshold uint8
 	timeThreshold   uint8
 	hole            blackHole
-	elicitAt        transport.Time // when the last packet was sent that the probe timeout waits for
-	ackedAt         transport.Time // of the last progress in what is acknowledged
-	lossAt          transport.Time // when a packet counts as lost unless it is acknowledged, 0: none is suspected
-	topAcked        uint64         // the largest packet number that was acknowledged
-	readyNext       *Conn
+	packetBytes     int // most bytes of a packet to send, checksum or tag included
+	unacked         int
+	path            transport.Path
 
-	// Receiving.
-	window    receiveWindow
-	ackAt     transport.Time
-	unacked   int
-	owd       oneWay
-	creditOut int64 // bytes of long messages that this end has granted and not received
-
-	// Times.
-	timer   timer
+	window  receiveWindow
+	ackAt   transport.Time
 	heardAt transport.Time // of any packet
-	pingAt  transport.Time // client: of the last keep-alive
+	peer    *peer
+	slots   []slot
+	smalls  outQueue      // small messages that wait
+	longs   []*outMessage // long ones that are not delivered
 
-	peer               *peer
+	sent     sentLog
+	topAcked uint64         // the largest packet number that was acknowledged
+	lossAt   transport.Time // when a packet counts as lost unless it is acknowledged, 0: none is suspected
+	elicitAt transport.Time // when the last packet was sent that the probe timeout waits for
+	ackedAt  transport.Time // of the last progress in what is acknowledged
+	rtt      rtt
+	cwnd     int            // packets that may be unacknowledged
+	gap      time.Duration  // between two packets, where the window is below one
+	paceAt   transport.Time // when the next one may go
+	controls []control
+
+	outstanding  int
+	callsAt      transport.Time // no call is due before; 0: none is
+	messageBytes uint32
+	callsAtOnce  int
+	freeSlots    []uint16 // client
+	waiting      callQueue
+	readyNext    *Conn
+	timer        timer
+	owd          oneWay // server
+
+	// The rest is touched seldom.
+
+	// Tag is the owner's own.
+	Tag any
+
+	idle         timer
+	pingAt       transport.Time // client: of the last keep-alive
+	err          *Error
+	incarnation  uint64        // the peer's
+	streamWindow uint32        // messages that the peer takes on a new stream
+	peerAckDelay time.Duration // what the peer puts its acknowledgements off for
+	keepAlive    time.Duration // client: interval of heartbeats without calls
+	cc           controller
+	chosen       *outMessage // of the long messages, the one whose turn it is
+	turn         uint
+	looks        uint  // for a chosen one
+	creditOut    int64 // bytes of long messages that this end has granted and not received
+
 	peerNext, peerPrev *Conn
 	challenge          *challenge  // server: an address that the client may have moved to
 	challenged         uint64      // client: the token to answer with

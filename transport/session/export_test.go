@@ -46,6 +46,9 @@ func (e *Endpoint) Audit() Audit {
 		if c != nil && c.timer.linked {
 			a.Timers++
 		}
+		if c != nil && c.idle.linked {
+			a.Timers++
+		}
 	}
 	for _, p := range e.hosts {
 		if p.timer.linked {

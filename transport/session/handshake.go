@@ -133,7 +133,7 @@ func (c *Conn) handleAnswer(now transport.Time, h *wire.Handshake) {
 			c.watch(now)
 		}
 		c.openWaiting()
-		c.e.wheel.arm(&c.timer, c.keepAliveAt())
+		c.e.wheel.arm(&c.idle, c.keepAliveAt())
 	case wire.Retry:
 		if len(h.Payload) != tokenBytes || c.hello.hasToken && [tokenBytes]byte(h.Payload) == c.hello.token {
 			c.e.stats.Malformed++
@@ -196,7 +196,7 @@ func (e *Endpoint) handleHello(now transport.Time, f *transport.Frame, h *wire.H
 	e.halfOpen++
 	e.stats.SessionsAccepted++
 	e.peers[c.key()] = c
-	e.wheel.arm(&c.timer, now.Add(halfOpenLifetime))
+	e.wheel.arm(&c.idle, now.Add(halfOpenLifetime))
 	c.accept(h.Echo)
 }
 

@@ -68,7 +68,7 @@ func (n *node) checkMemory(t testing.TB) {
 	over("bytes of reassembly", a.Reassembly, n.cfg.Reassembly)
 	over("sessions", int64(n.core.Sessions()), int64(n.cfg.Sessions))
 	over("half-open sessions", int64(a.HalfOpen), int64(n.cfg.HalfOpen))
-	over("timers", int64(a.Timers), int64(max(n.core.Sessions(), 1)+a.Hosts))
+	over("timers", int64(a.Timers), int64(2*max(n.core.Sessions(), 1)+a.Hosts+1))
 	over("bytes granted", a.Credit, n.cfg.Credit)
 	if !n.core.Unsent() && a.Flying != c.InFlight {
 		t.Errorf("%s: the endpoint counts %d frames in flight, the link %d", n.name, a.Flying, c.InFlight)

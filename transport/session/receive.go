@@ -59,14 +59,16 @@ func (c *Conn) handleData(now transport.Time, f *transport.Frame) {
 	}
 	if ok {
 		c.window.record(number, f.Stamp)
-		c.scheduleAck(now, urgent, elicits)
-	}
-	if h.Flags&wire.FlagAckNow != 0 {
-		c.ackNow = true
+		if h.Flags&wire.FlagAckNow != 0 {
+			c.ackNow = true
+		} else {
+			c.scheduleAck(now, urgent, elicits)
+		}
 	}
 	if !c.inReady && c.waits() && c.more(now) {
 		c.enqueue()
 	}
+	c.rest()
 }
 
 // Codepoints of RFC 3168, section 5.
@@ -109,7 +111,10 @@ func (c *Conn) scheduleAck(now transport.Time, urgent, elicits bool) {
 	}
 	if at := now.Add(delay); c.ackAt == 0 || at < c.ackAt {
 		c.ackAt = at
-		c.e.wheel.arm(&c.timer, at)
+		if !c.acking { // mostly the answer carries it, before this turn ends
+			c.acking = true
+			c.e.acking = append(c.e.acking, c)
+		}
 	}
 }
 

@@ -51,6 +51,8 @@ type Endpoint struct {
 	peers     map[peerKey]*Conn
 	hosts     map[hostKey]*peer
 	ready     connQueue // have something to send
+	fetched   byte      // see Fetch
+	acking    []*Conn   // put an acknowledgement off, and have no timer for it yet
 	wheel     wheel
 	sweep     timer // while long messages are arriving
 	sweepAt   transport.Time
@@ -223,6 +225,8 @@ func (e *Endpoint) HandleTimeout(now transport.Time) {
 		switch t := e.wheel.expire(now); {
 		case t == nil:
 			return
+		case t.conn != nil && t == &t.conn.idle:
+			t.conn.handleIdle(now)
 		case t.conn != nil:
 			t.conn.handleTimeout(now)
 		case t.peer != nil:
@@ -291,7 +295,7 @@ func (e *Endpoint) newConn(path transport.Path, client bool, now transport.Time)
 		client:  client,
 		heardAt: now,
 	}
-	c.timer.conn = c
+	c.timer.conn, c.idle.conn = c, c
 	c.cc = newController(e.cfg.Congestion, e.cfg.Window, e.cfg.TargetDelay)
 	c.cwnd, c.gap = c.cc.window()
 	c.packetThreshold, c.timeThreshold = packetThreshold, timeThreshold
@@ -318,6 +322,7 @@ func (e *Endpoint) forget(c *Conn) {
 		delete(e.peers, c.key())
 	}
 	e.wheel.remove(&c.timer)
+	e.wheel.remove(&c.idle)
 	e.leavePeer(c)
 }
 

@@ -7,7 +7,38 @@ import (
 	"github.com/fastrpc/fastrpc/transport/wire"
 )
 
-// handleTimeout does what is due in a session and arms its timer for what is next. Everything that can become due stands here.
+// handleIdle sees to a session of which nothing was heard for long. It has a timer of its own, which stays where it is while there is traffic
+// and then looks again.
+func (c *Conn) handleIdle(now transport.Time) {
+	if c.client {
+		if c.keepAliveAt() <= now {
+			c.pingAt = now
+			c.wantPing = true
+			c.enqueue()
+		}
+		c.e.wheel.arm(&c.idle, c.keepAliveAt())
+		return
+	}
+	if now.Sub(c.heardAt) >= c.lifetime() {
+		c.fail(now, pick(c.halfOpen, errHalfOpen, errIdle))
+		return
+	}
+	c.e.wheel.arm(&c.idle, c.heardAt.Add(c.lifetime()))
+}
+
+// rest takes a session's timer out of the wheel when nothing of it will be due. Where sessions are few it stays, and finds nothing to do when it
+// fires: that costs less than to move it with every call; where they are many, each would be fetched from memory for it.
+func (c *Conn) rest() {
+	if c.e.open > fewSessions && c.timer.linked && c.sent.timed == 0 && c.outstanding == 0 && c.ackAt == 0 && c.lossAt == 0 && c.paceAt == 0 {
+		c.callsAt = 0
+		c.e.wheel.remove(&c.timer)
+	}
+}
+
+// fewSessions have their place in the processor's caches.
+const fewSessions = 64
+
+// handleTimeout does what is due in a session and arms its timer for what is next. Everything that can become due soon stands here.
 func (c *Conn) handleTimeout(now transport.Time) {
 	if c.state == connecting {
 		c.helloTimeout(now)
@@ -45,17 +76,6 @@ func (c *Conn) due(now transport.Time) {
 		c.probeTimeout(now)
 	}
 	c.callTimeouts(now)
-	if c.state != established {
-		return
-	}
-	if at := c.keepAliveAt(); at != 0 && at <= now {
-		c.pingAt = now
-		c.wantPing = true
-		c.enqueue()
-	}
-	if !c.client && now.Sub(c.heardAt) >= c.lifetime() {
-		c.fail(now, pick(c.halfOpen, errHalfOpen, errIdle))
-	}
 }
 
 // ptoAt is when the probe timeout strikes, 0 for never. At a server it does so for what nobody asks for: grants, and messages of streams. A
@@ -177,12 +197,8 @@ func (c *Conn) expire(k *Call) {
 	c.endCall(k, DeadlineExceeded, err)
 }
 
-// keepAliveAt is when an idle client's session is to be used, so that the server, and what lies between, does not forget it. 0 at a server:
-// it owes its clients nothing.
+// keepAliveAt is when an idle client's session is to be used, so that the server, and what lies between, does not forget it.
 func (c *Conn) keepAliveAt() transport.Time {
-	if !c.client {
-		return 0
-	}
 	return max(c.heardAt, c.pingAt).Add(c.keepAlive)
 }
 
@@ -210,9 +226,5 @@ func (c *Conn) nextTimeout() (at transport.Time) {
 	sooner(c.paceAt)
 	sooner(c.lossAt)
 	sooner(c.ptoAt())
-	sooner(c.keepAliveAt())
-	if !c.client {
-		sooner(c.heardAt.Add(c.lifetime()))
-	}
 	return at
 }

@@ -1,5 +1,6 @@
-// Package session is the protocol's core, sans-IO: handshake, packet numbers and acknowledgements, loss recovery, messages and their
-// fragments, at-most-once calls, heartbeats.
+// Package session is the protocol's core, sans-IO: handshake, packet numbers and acknowledgements, loss recovery, congestion control, calls
+// that run at most once, streams, long messages and the credit for them, heartbeats and failure detection, paths that change.
+// docs/protocol.md tells what goes over the wire, and every constant with its reason.
 //
 // An [Endpoint] does no I/O, reads no clock, starts no goroutine and takes no lock. Its owner calls, from one goroutine at a time and in
 // this order a turn:
@@ -12,7 +13,8 @@
 //	FreeFrames     now and then: what it gives back has been waiting since
 //
 // Between these it may start calls (Start), answer requests (Reply), dial and close. Time is an argument everywhere and never goes back;
-// randomness comes from Config.Seed. Once a session is established, small calls allocate nothing.
+// randomness comes from Config.Seed. Network input never panics. Once a session is established, small calls allocate nothing; memory grows
+// with what is under way, up to Config's bounds.
 package session
 
 import (

@@ -42,7 +42,7 @@ func told() map[string]string {
 		"Credit":              ratio(float64(e.credit.limit)/float64(e.caps.Frames*e.caps.FrameBytes)) + " of the link's frames",
 		"Congestion":          map[Congestion]string{Swift: "Swift", Fixed: "Fixed"}[cfg.Congestion],
 		"Window":              count(cfg.Window) + " packets, at most " + count(most.Window),
-		"TargetDelay":         lasting(cfg.TargetDelay),
+		"TargetDelay":         lasting(defaultTargetDelay) + " and Caps.BurstDelay",
 		"MinPTO":              lasting(cfg.MinPTO),
 		"AckDelay":            lasting(cfg.AckDelay),
 		"LazyAckDelay":        lasting(cfg.LazyAckDelay),
@@ -93,6 +93,10 @@ func told() map[string]string {
 		"ptoBackoffMax":      count(ptoBackoffMax) + " doublings",
 		"sentRingMax":        count(sentRingMax) + " packets",
 		"smallExtra":         count(smallExtra) + " packets",
+		"longBurst":          count(longBurst) + " packets",
+		"spareBuffers":       count(spareBuffers),
+		"spareBufferLeast":   count(spareBufferLeast>>10) + " KiB",
+		"fewSessions":        count(fewSessions),
 		"swiftInitial":       number(swiftInitial) + " packets",
 		"swiftIncrease":      ratio(swiftIncrease) + " packet",
 		"swiftMaxCut":        ratio(swiftMaxCut),
@@ -121,7 +125,7 @@ func told() map[string]string {
 
 // untold are constants that are nobody's business but the code's: marks, what a format or another document fixes, first sizes of what grows,
 // and the shape of the timing wheel. The defaults of Config are told under its fields' names.
-var untold = strings.Fields(`noFrame never ecnCapable congestionExperienced tokenBytes sentRingMin callChunk wheelLevels wheelSlots wheelBits unary`)
+var untold = strings.Fields(`noFrame never ecnCapable congestionExperienced tokenBytes sentRingMin callChunk wheelLevels wheelSlots wheelBits unary cacheLine hotLines`)
 
 // TestConstantsTold holds docs/protocol.md to the code: each constant stands in its tables once, with the value that it has.
 func TestConstantsTold(t *testing.T) {

@@ -5,6 +5,7 @@
 // An [Endpoint] does no I/O, reads no clock, starts no goroutine and takes no lock. Its owner calls, from one goroutine at a time and in
 // this order a turn:
 //
+//	Fetch          if it has many sessions, with a burst of received frames: it changes nothing and saves time
 //	HandlePacket   for every received frame; the endpoint keeps the frame or gives it back by itself
 //	HandleCompleted for every frame whose flight ended
 //	HandleTimeout  when NextTimeout has come

@@ -11,7 +11,7 @@
 //	HandleTimeout  when NextTimeout has come
 //	PollEvent      until there is none: requests to answer, calls that ended, sessions that opened and closed
 //	PollTransmit   and Sent: packets for the link
-//	FreeFrames     now and then: what it gives back has been waiting since
+//	FreeFrames     now and then, and before NextTimeout is relied on: it gives back frames, and acknowledgements put off get their timers
 //
 // Between these it may start calls (Start), answer requests (Reply), dial and close. Time is an argument everywhere and never goes back;
 // randomness comes from Config.Seed. Network input never panics. Once a session is established, small calls allocate nothing; memory grows

@@ -222,6 +222,9 @@ func (c *Conn) handleReply(now transport.Time, f *transport.Frame, fr *wire.Fram
 	k := c.callOf(fr.Call)
 	if k == nil || k.in.long != nil || k.stream != nil && k.stream.replied {
 		c.e.stats.Duplicates++ // of a call that ended, by its reply or without; or of the first part
+		if k == nil && fr.Flags&wire.FlagMore != 0 {
+			c.hint(wire.Cancel, fr.Call) // the server need not wait for a grant of the rest
+		}
 		return true
 	}
 	if k.stream != nil && !c.handleTrailer(k, fr) {

@@ -75,12 +75,15 @@ func (c *Conn) putControl(p *packet, fr wire.Frame) {
 func (c *Conn) fill(fr *wire.Frame, number uint32) bool {
 	switch fr.Type {
 	case wire.Grant:
-		l := c.incoming(fr.Call, number)
-		if l == nil {
+		switch l := c.incoming(fr.Call, number); {
+		case l != nil:
+			l.due = false
+			fr.A = l.granted
+		case c.has(fr.Call, number):
+			fr.A = 1<<32 - 1
+		default:
 			return false
 		}
-		l.due = false
-		fr.A = l.granted
 		if number != unary {
 			fr.B, fr.Flags = number, wire.FlagStream
 		}
@@ -108,7 +111,9 @@ func (c *Conn) fill(fr *wire.Frame, number uint32) bool {
 func (c *Conn) controlLost(it *sentItem) {
 	switch it.kind {
 	case wire.Grant:
-		if l := c.incoming(it.offset, it.length); l != nil && !l.due {
+		if l := c.incoming(it.offset, it.length); l == nil {
+			c.grantAll(it.offset, it.length)
+		} else if !l.due {
 			l.due = true
 			c.control(wire.Grant, it.offset, it.length)
 		}
@@ -144,6 +149,28 @@ func (c *Conn) callOf(id uint32) *Call {
 		return k
 	}
 	return nil
+}
+
+// has tells whether this end has taken a whole message.
+func (c *Conn) has(call, number uint32) bool {
+	k := c.callOf(call)
+	switch {
+	case k == nil:
+		return false
+	case number == unary:
+		return k.role == serverCall && k.state != callOpen
+	case k.stream == nil || number < k.stream.next:
+		return k.stream != nil
+	}
+	m := k.stream.incoming(number)
+	return m != nil && m.whole()
+}
+
+// grantAll lets a message come again that this end has: its sender does not know that, and cuts it into parts since the path carries less.
+func (c *Conn) grantAll(call, number uint32) {
+	if c.has(call, number) && len(c.controls) < maxControls {
+		c.control(wire.Grant, call, number)
+	}
 }
 
 // incoming finds a long message that is not whole yet.

@@ -57,6 +57,7 @@ func (c *Conn) stepDown(bytes int) {
 	if bytes >= c.packetBytes || bytes < minPacketBytes {
 		return
 	}
+	first := uint32(c.SmallMessage() - wire.TotalBytes)
 	c.packetBytes = bytes
 	c.e.stats.PathsNarrowed++
 	for o := c.smalls.head; o != nil; {
@@ -69,7 +70,7 @@ func (c *Conn) stepDown(bytes int) {
 		o = next
 	}
 	for _, o := range c.longs {
-		if l := o.long; len(l.acked) == 0 { // of which the receiver may not have seen the beginning
+		if l := o.long; len(l.acked) == 0 && l.granted <= first { // of which the receiver may not have seen the beginning
 			o.epoch++
 			l.next, l.lost, l.granted = 0, nil, min(l.granted, uint32(c.partBytes(0, o)))
 		}

@@ -20,6 +20,9 @@ type slot struct {
 func (c *Conn) handleRequest(now transport.Time, f *transport.Frame, fr *wire.Frame, stamp uint32) bool {
 	k, ok := c.serverCall(fr.Call)
 	if k == nil {
+		if fr.Flags&wire.FlagMore != 0 {
+			c.grantAll(fr.Call, unary)
+		}
 		return ok
 	}
 	k.method = fr.A

@@ -186,6 +186,9 @@ func (c *Conn) handleMessage(now transport.Time, f *transport.Frame, fr *wire.Fr
 	m := &st.ins[fr.A%uint32(len(st.ins))]
 	if fr.A < st.next || *m != nil || k.state == callReplied { // or nobody reads any more
 		c.e.stats.Duplicates++
+		if fr.Flags&wire.FlagMore != 0 {
+			c.grantAll(k.id, fr.A)
+		}
 		return true
 	}
 	in := c.e.newIncoming()

@@ -62,7 +62,7 @@ func (m *inMessage) receive(now transport.Time, k *Call, f *transport.Frame, fr 
 	c := k.conn
 	spare := uint32(0)
 	if number != unary && number != k.stream.next { // it waits for others, and must not take the room that they need
-		spare = c.messageBytes
+		spare = uint32(min(int64(c.messageBytes), c.e.cfg.Reassembly/2))
 	}
 	if fr.Flags&wire.FlagMore == 0 {
 		if len(fr.Payload) > int(c.messageBytes) {

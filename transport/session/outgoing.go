@@ -155,14 +155,27 @@ func (c *Conn) partBytes(offset uint32, o *outMessage) int {
 // sendable tells whether a part of a long message may be sent now.
 func (o *outMessage) sendable() bool {
 	l := o.long
+	if o.rejected() && o.number != o.call.stream.oldest {
+		return false // the receiver needs its room for those ahead of it
+	}
 	return len(l.lost) > 0 || l.next < min(l.granted, o.total)
 }
 
-// remaining is how much of a long message was never sent, or is lost.
-func (o *outMessage) remaining() uint32 {
-	n := o.total - o.long.next
+// rejected tells whether the beginning of a stream's long message has to be sent again: if not for a loss, the receiver had no room for it.
+func (o *outMessage) rejected() bool {
+	l := o.long
+	return o.kind == wire.Message && len(l.lost) > 0 && len(l.acked) == 0 && l.granted <= l.next
+}
+
+// remaining is how much of a long message was never sent, or is lost. One that was rejected comes after all others: these may hold the room
+// that it needs.
+func (o *outMessage) remaining() uint64 {
+	n := uint64(o.total - o.long.next)
+	if o.rejected() {
+		n += 1 << 32
+	}
 	for _, x := range o.long.lost {
-		n += x.hi - x.lo
+		n += uint64(x.hi - x.lo)
 	}
 	return n
 }

@@ -2,10 +2,12 @@ package session_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/fastrpc/fastrpc/transport"
 	"github.com/fastrpc/fastrpc/transport/session"
 	"github.com/fastrpc/fastrpc/transport/sim"
 )
@@ -309,12 +311,18 @@ func TestStreamTrailerOvertakes(t *testing.T) {
 	s.opened = func(p *party) { server = p }
 	p := s.open("a", 1, 0)
 	s.run(time.Millisecond, nil)
-	s.net.Partition(serverAddr, clientAddr, true)
+	link := s.server.link.(*watched)
+	link.refuse = func(f *transport.Frame) error { // the messages, until long after the client has acknowledged the reply
+		if len(f.Data) > 1000 {
+			return errors.New("no")
+		}
+		return nil
+	}
 	server.send(messages(3, 1000)...)
 	s.run(time.Microsecond, nil)
-	s.net.Partition(serverAddr, clientAddr, false)
 	server.early = true
 	server.reply(session.OK, nil)
+	s.in(100*time.Millisecond, func() { link.refuse = nil })
 	k := s.wait("a", 200*time.Millisecond)
 	if k.Err() != nil {
 		t.Error(describe(k))

@@ -185,13 +185,7 @@ func grow(fs *[]transport.Frame) *transport.Frame {
 // their timers. It comes after the packets of a turn, because they go first.
 func (e *Endpoint) FreeFrames() {
 	e.bury()
-	for i, c := range e.acking {
-		c.acking, e.acking[i] = false, nil
-		if c.ackAt != 0 && c.state == established {
-			e.wheel.arm(&c.timer, c.ackAt)
-		}
-	}
-	e.acking = e.acking[:0]
+	e.armAcks()
 	if e.open == 0 {
 		for _, id := range e.spare {
 			e.bufs[id].ours = false

@@ -25,7 +25,6 @@ type Call struct {
 	err      *Error
 	deadline transport.Time
 	probeAt  transport.Time // client: when to ask for the reply again
-	startAt  transport.Time
 	out      outMessage
 	in       inMessage
 	stream   *stream
@@ -172,7 +171,12 @@ func (e *Endpoint) bury() {
 
 // recycle gives back all that a call holds, and itself.
 func (e *Endpoint) recycle(k *Call) {
-	k.conn.retract(&k.out)
+	if o := &k.out; o.queued || o.data != nil {
+		k.conn.retract(o)
+	} else {
+		e.dropOut(o)
+		o.epoch++
+	}
 	k.in.release(k.conn)
 	if k.stream != nil {
 		k.stream.release(k.conn)

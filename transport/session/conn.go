@@ -39,6 +39,7 @@ type Conn struct {
 	timeThreshold   uint8
 	hole            blackHole
 	packetBytes     int // most bytes of a packet to send, checksum or tag included
+	smallerBytes    int // the next smaller step
 	unacked         int
 	path            transport.Path
 
@@ -123,7 +124,7 @@ func (c *Conn) key() peerKey {
 func (c *Conn) agree(h *wire.Handshake) {
 	cfg := &c.e.cfg
 	c.remoteID, c.incarnation = h.Source, h.Incarnation
-	c.packetBytes = min(c.e.packetBytes(&c.path), int(h.MaxPacket))
+	c.setPacketBytes(min(c.e.packetBytes(&c.path), int(h.MaxPacket)))
 	c.messageBytes = min(cfg.MaxMessage, h.MaxMessage)
 	c.callsAtOnce = min(cfg.CallsPerSession, int(h.Calls), wire.Slots)
 	c.streamWindow = min(uint32(h.StreamWindow), maxStreamWindow)

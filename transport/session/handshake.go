@@ -265,7 +265,7 @@ func (e *Endpoint) checkToken(now transport.Time, key peerKey, token []byte) boo
 // unknownSession answers a sound packet of a session that is not known here, so that a client learns at once that its server was restarted.
 func (e *Endpoint) unknownSession(now transport.Time, f *transport.Frame) {
 	e.stats.UnknownSession++
-	if _, ok := wire.Verify(f.Data); !ok || !e.resets.take(now) {
+	if !e.sound(f.Data) || !e.resets.take(now) {
 		return
 	}
 	e.sendHandshake(&wire.Handshake{Kind: wire.Reset, Source: wire.SessionOf(f.Data), Incarnation: e.cfg.Incarnation}, &f.Path)

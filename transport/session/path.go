@@ -16,7 +16,7 @@ const holeLosses = 6 // at a loss of one in ten, a false alarm in a million
 
 // packetAcked takes note of a packet that arrived.
 func (c *Conn) packetAcked(bytes int) {
-	if bytes > smallerPacket(c.packetBytes) {
+	if bytes > c.smallerBytes {
 		c.hole = blackHole{}
 	} else {
 		c.hole.smallAcked = true
@@ -25,8 +25,7 @@ func (c *Conn) packetAcked(bytes int) {
 
 // packetLost takes note of one that did not, and steps down when it is time to.
 func (c *Conn) packetLost(bytes int) {
-	smaller := smallerPacket(c.packetBytes)
-	if bytes <= smaller {
+	if bytes <= c.smallerBytes {
 		return
 	}
 	if c.hole.largeLost == 0 {
@@ -34,7 +33,7 @@ func (c *Conn) packetLost(bytes int) {
 	}
 	c.hole.largeLost = min(c.hole.largeLost+1, holeLosses)
 	if c.hole.largeLost == holeLosses && c.hole.smallAcked {
-		c.stepDown(smaller)
+		c.stepDown(c.smallerBytes)
 	}
 }
 
@@ -51,6 +50,8 @@ func smallerPacket(bytes int) int {
 	return minPacketBytes
 }
 
+func (c *Conn) setPacketBytes(n int) { c.packetBytes, c.smallerBytes = n, smallerPacket(n) }
+
 // stepDown makes the session's packets shorter. What waits or comes back as lost is cut anew.
 func (c *Conn) stepDown(bytes int) {
 	c.hole = blackHole{}
@@ -58,7 +59,7 @@ func (c *Conn) stepDown(bytes int) {
 		return
 	}
 	first := uint32(c.SmallMessage() - wire.TotalBytes)
-	c.packetBytes = bytes
+	c.setPacketBytes(bytes)
 	c.e.stats.PathsNarrowed++
 	for o := c.smalls.head; o != nil; {
 		next := o.next
@@ -86,7 +87,7 @@ func (c *Conn) setPath(p transport.Path) {
 	delete(e.peers, c.key())
 	e.leavePeer(c)
 	c.path = p
-	c.packetBytes = min(c.packetBytes, e.packetBytes(&p))
+	c.setPacketBytes(min(c.packetBytes, e.packetBytes(&p)))
 	c.rtt = rtt{}
 	c.cc.reset()
 	c.cwnd, c.gap = c.cc.window()

@@ -218,7 +218,9 @@ func (c *Conn) finish(now transport.Time, p *packet, path *transport.Path) {
 	c.ackNow, c.ackAt, c.unacked = false, 0, 0
 	data := p.data[:p.n+wire.ChecksumBytes]
 	h.Put(data)
-	if !e.caps.Reliable {
+	if e.caps.Reliable {
+		clear(data[p.n:])
+	} else {
 		wire.Sum(data)
 	}
 	e.queue(p.id, len(data), path)

@@ -142,8 +142,9 @@ func (e *Endpoint) HandlePacket(now transport.Time, f *transport.Frame) (owner u
 	e.stats.Packets++
 	b := &e.bufs[f.ID]
 	b.refs = 1 // held while it is looked at, so that a message released meanwhile does not free it
-	kept := e.dispatch(now, f)
-	if kept >= 0 {
+	if c := e.session(f); c != nil {
+		c.handleData(now, f)
+	} else if kept := e.dispatch(now, f); kept >= 0 {
 		b.refs = 0
 		e.stats.Misdirected++
 		return uint8(kept), false
@@ -152,7 +153,16 @@ func (e *Endpoint) HandlePacket(now transport.Time, f *transport.Frame) (owner u
 	return e.cfg.Engine, true
 }
 
-// dispatch returns the owner of a packet that is not ours, else -1.
+// session finds the session of a data packet; nil where there is anything else to say of the packet.
+func (e *Endpoint) session(f *transport.Frame) *Conn {
+	b := f.Data
+	if f.More || len(b) < wire.DataHeaderBytes+wire.ChecksumBytes || wire.KindOf(b) != wire.Data {
+		return nil
+	}
+	return e.lookup(wire.SessionOf(b))
+}
+
+// dispatch sees to all but the data packets of sessions. It returns the owner of a packet that is not ours, else -1.
 func (e *Endpoint) dispatch(now transport.Time, f *transport.Frame) int {
 	b := f.Data
 	switch kind := wire.KindOf(b); {
@@ -163,11 +173,7 @@ func (e *Endpoint) dispatch(now transport.Time, f *transport.Frame) int {
 		if owner := engineOf(id); owner != e.cfg.Engine {
 			return int(owner)
 		}
-		if c := e.lookup(id); c != nil {
-			c.handleData(now, f)
-		} else {
-			e.unknownSession(now, f)
-		}
+		e.unknownSession(now, f)
 	case kind >= wire.Hello && kind <= wire.Reset:
 		var h wire.Handshake
 		if !h.Parse(b) {
@@ -241,7 +247,12 @@ func (e *Endpoint) HandleTimeout(now transport.Time) {
 }
 
 // NextTimeout is when HandleTimeout wants to be called next; 0 for never.
-func (e *Endpoint) NextTimeout() transport.Time { return e.wheel.next() }
+func (e *Endpoint) NextTimeout() transport.Time {
+	if len(e.acking) > 0 {
+		e.armAcks()
+	}
+	return e.wheel.next()
+}
 
 // Busy tells whether somebody has to go on polling: calls are outstanding, requests being answered, or packets wait to be sent.
 func (e *Endpoint) Busy() bool {

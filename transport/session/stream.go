@@ -183,6 +183,7 @@ func (c *Conn) handleMessage(now transport.Time, f *transport.Frame, fr *wire.Fr
 		c.e.stats.Malformed++
 		return false
 	}
+	k.probes, k.probeAt = 0, now.Add(c.e.cfg.Heartbeat) // a sign of life
 	m := &st.ins[fr.A%uint32(len(st.ins))]
 	if fr.A < st.next || *m != nil || k.state == callReplied { // or nobody reads any more
 		c.e.stats.Duplicates++

@@ -29,7 +29,7 @@ func (c *Conn) handleIdle(now transport.Time) {
 // rest takes a session's timer out of the wheel when nothing of it will be due. Where sessions are few it stays, and finds nothing to do when it
 // fires: that costs less than to move it with every call; where they are many, each would be fetched from memory for it.
 func (c *Conn) rest() {
-	if c.e.open > fewSessions && c.timer.linked && c.sent.timed == 0 && c.outstanding == 0 && c.ackAt == 0 && c.lossAt == 0 && c.paceAt == 0 {
+	if c.e.open > fewSessions && c.timer.linked && c.sent.timed == 0 && c.outstanding == 0 && c.ackAt == 0 && c.lossAt == 0 && c.paceAt == 0 && len(c.longs) == 0 {
 		c.callsAt = 0
 		c.e.wheel.remove(&c.timer)
 	}

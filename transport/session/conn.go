@@ -87,8 +87,11 @@ type Conn struct {
 	cc           controller
 	chosen       *outMessage // of the long messages, the one whose turn it is
 	turn         uint
-	looks        uint  // for a chosen one
-	creditOut    int64 // bytes of long messages that this end has granted and not received
+	looks        uint      // for a chosen one
+	arriving     []*inLong // long messages that are not whole, oldest first
+	creditOut    int64     // bytes of them that this end has granted and not received
+	creditNext   *Conn     // in the queue of those that want credit
+	wantsCredit  bool      // is in it
 
 	peerNext, peerPrev *Conn
 	challenge          *challenge  // server: an address that the client may have moved to

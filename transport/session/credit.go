@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fastrpc/fastrpc/transport"
@@ -9,21 +10,34 @@ import (
 
 // credit grants the senders of long messages, over all sessions, no more than what this end can hold: what was granted and has not arrived
 // stays within limit. The first part of a message needs no credit. A lost part keeps its credit until it has come again.
+//
+// Sessions that want credit stand in a queue, and each gets a step in its turn (deficit round robin with equal shares; Shreedhar and
+// Varghese, SIGCOMM 1995), so that what is scarce is shared by throughput, whatever their distances. While nobody else waits, one gets all
+// that it may have ahead.
 type credit struct {
-	limit    int64 // bytes
-	out      int64 // granted and not received
-	head     *inLong
-	tail     *inLong // messages that are not whole, oldest first
-	messages int
-	picks    uint
+	limit int64 // bytes
+	out   int64 // granted and not received
+	head  *inLong
+	tail  *inLong // messages that are not whole, oldest first
+	queue *Conn   // whose turn it is
+	last  *Conn
+	picks uint
 }
 
-// How credit is given: in steps of so many packets, ahead of what has arrived by at most so many. A message's sender needs a round trip's
-// worth to go on without a pause; more would only let one message take what others wait for.
 const (
-	grantStep    = 16
-	grantAhead   = 256
-	grantsAtOnce = 8 // messages that one packet's arrival brings credit to; the next packet goes on
+	// grantStep is how many packets a session is granted in its turn, while others wait: a Grant frame for each acknowledgement.
+	grantStep = 8
+
+	// grantAhead windows of a message may be granted beyond what has arrived. A window of it keeps a sender going; it is granted the next half
+	// when so much is left.
+	grantAhead = 1.5
+
+	// freeShare: a session may have at most this many times as much credit as is left for others (dynamic thresholds; Choudhury and Hahne,
+	// IEEE/ACM Transactions on Networking 6, 1998). Alone it has four fifths of the limit at most, and whoever comes finds some at once.
+	freeShare = 4
+
+	// grantsAtOnce sessions at most get credit at the arrival of one packet; the next packet goes on.
+	grantsAtOnce = 8
 )
 
 // enter takes a message into account whose first part has arrived.
@@ -35,7 +49,7 @@ func (cr *credit) enter(c *Conn, l *inLong) {
 		cr.tail.next = l
 	}
 	cr.tail = l
-	cr.messages++
+	c.arriving = append(c.arriving, l)
 	cr.out += int64(l.granted)
 	c.creditOut += int64(l.granted)
 	if !c.e.sweep.linked {
@@ -56,7 +70,8 @@ func (cr *credit) leave(c *Conn, l *inLong) {
 		l.next.prev = l.prev
 	}
 	l.prev, l.next = nil, nil
-	cr.messages--
+	i := slices.Index(c.arriving, l)
+	c.arriving = slices.Delete(c.arriving, i, i+1)
 	cr.taken(c, int64(l.granted-l.got))
 	cr.grant(c)
 }
@@ -67,52 +82,89 @@ func (cr *credit) taken(c *Conn, bytes int64) {
 	c.creditOut -= bytes
 }
 
-// grant gives what credit there is to those who need it. c is any session of the endpoint.
+// grant gives what credit there is to those who want it, among them perhaps c, of which something has arrived or ended.
 func (cr *credit) grant(c *Conn) {
-	e := c.e
-	for range min(cr.messages, grantsAtOnce) {
-		step := min(int64(grantStep*c.packetBytes), cr.limit/2)
-		if cr.out+step > cr.limit {
+	cr.want(c)
+	for range grantsAtOnce {
+		c := cr.queue
+		if c == nil {
 			return
 		}
-		l := cr.pick(e)
-		if l == nil {
-			return
+		free, step := cr.limit-cr.out, cr.step(c)
+		if free < step && c.state != closed {
+			return // something has to arrive first
 		}
-		k := l.call
-		ahead := min(int64(grantAhead*k.conn.packetBytes), max(step, cr.limit/int64(cr.messages)))
-		n := min(int64(l.total-l.granted), ahead-int64(l.granted-l.got), cr.limit-cr.out)
-		l.granted += uint32(n)
-		cr.out += n
-		k.conn.creditOut += n
-		if !l.due {
-			l.due = true
-			k.conn.control(wire.Grant, k.id, l.number)
+		cr.pop()
+		room := min(free, freeShare*free-c.creditOut)
+		if room < step || c.state == closed {
+			continue // it wants again when something of its own arrives
+		}
+		if cr.queue != nil { // others wait
+			room = step
+		}
+		if l := cr.pick(c); l != nil {
+			cr.picks++
+			cr.give(c, l, room)
+			cr.want(c)
 		}
 	}
 }
 
-// pick chooses who is to have credit next: of the messages that have used up half of theirs one of the session that holds the least, and
-// there the one with the least to come; every so often the oldest, so that none waits for ever. nil: nobody needs any.
-func (cr *credit) pick(e *Endpoint) (best *inLong) {
-	cr.picks++
-	oldest := cr.picks%oldestTurn == 0
-	for l := cr.head; l != nil; l = l.next {
-		c := l.call.conn
-		ahead := int64(l.granted - l.got)
-		if l.granted == l.total || ahead > min(int64(grantAhead*c.packetBytes), cr.limit/int64(cr.messages))/2 {
+// want puts a session into the queue, if it is to be there.
+func (cr *credit) want(c *Conn) {
+	if c.wantsCredit || c.state == closed || cr.pick(c) == nil {
+		return
+	}
+	c.wantsCredit, c.creditNext = true, nil
+	if cr.last == nil {
+		cr.queue = c
+	} else {
+		cr.last.creditNext = c
+	}
+	cr.last = c
+}
+
+func (cr *credit) pop() {
+	c := cr.queue
+	if cr.queue = c.creditNext; cr.queue == nil {
+		cr.last = nil
+	}
+	c.wantsCredit, c.creditNext = false, nil
+}
+
+// give grants more of a message, room at most.
+func (cr *credit) give(c *Conn, l *inLong, room int64) {
+	n := min(room, int64(l.total-l.granted), int64(grantAhead*float64(c.windowBytes()))-int64(l.granted-l.got))
+	l.granted += uint32(n)
+	cr.out += n
+	c.creditOut += n
+	if !l.due {
+		l.due = true
+		c.control(wire.Grant, l.call.id, l.number)
+	}
+}
+
+// step is what a session gets in its turn, bytes.
+func (cr *credit) step(c *Conn) int64 {
+	return max(min(grantStep*int64(c.packetBytes), cr.limit/4, c.windowBytes()/4), 1)
+}
+
+// windowBytes is what a sender's window is taken to hold, if it is set as this end's.
+func (c *Conn) windowBytes() int64 { return int64(c.e.cfg.Window) * int64(c.packetBytes) }
+
+// pick chooses the message of a session that is to have credit next: of those whose sender is less than a window ahead, the one with the least
+// to come; every so often the oldest, so that none waits for ever. nil: none wants any.
+func (cr *credit) pick(c *Conn) (best *inLong) {
+	enough := c.windowBytes()
+	for _, l := range c.arriving {
+		if l.granted == l.total || int64(l.granted-l.got) > enough {
 			continue
 		}
-		if oldest {
-			return l
-		}
-		if best == nil {
+		if best == nil || l.total-l.got < best.total-best.got {
 			best = l
-			continue
 		}
-		b := best.call.conn
-		if c == b && l.total-l.got < best.total-best.got || c != b && c.creditOut < b.creditOut {
-			best = l
+		if cr.picks%oldestTurn == oldestTurn-1 {
+			break
 		}
 	}
 	return best

@@ -90,7 +90,7 @@ func (c *Conn) acknowledged(now transport.Time, p *sentPacket) {
 
 // delivered notes that the peer has a message, or a part of a long one.
 func (c *Conn) delivered(now transport.Time, o *outMessage, offset, length uint32) {
-	if l := o.long; l != nil {
+	if l := o.long; l != nil && length > 0 { // else it is in the parts' place, of which the message went in one packet before
 		l.since = now
 		l.acked.add(offset, offset+length) // if it cannot be noted, the part is sent again
 		if !l.acked.all(o.total) {

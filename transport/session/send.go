@@ -113,7 +113,7 @@ func (c *Conn) putSmalls(now transport.Time, p *packet) bool {
 		c.putHeader(now, p.data[p.n:], o, int(o.total))
 		p.n += wire.FrameHeaderBytes + int(o.total)
 		it := c.sent.carry()
-		it.out, it.epoch = o, o.epoch
+		it.out, it.epoch, it.offset, it.length = o, o.epoch, 0, 0
 		p.items++
 		p.flies, p.timed = true, p.timed || o.kind != wire.Reply
 		o.sentOnce = true

@@ -40,6 +40,11 @@ func TestLateNewsOfAPacket(t *testing.T) {
 	for seed := range uint64(20) {
 		w := newWorld(t, seed, sim.Faults{Delay: 30 * time.Microsecond, Loss: 0.15, Reorder: 0.2, ReorderDelay: 400 * time.Microsecond}, session.Config{})
 		w.establish()
+		w.each = func() {
+			if !w.conn.SmallItems() {
+				t.Fatal("a small message is remembered with another's offset")
+			}
+		}
 		bodies := map[int][]byte{}
 		for i := range 120 {
 			bodies[i] = pattern([]int{10, 1900, 30_000, 1500, 5000}[i%5], byte(i))

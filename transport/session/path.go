@@ -8,8 +8,8 @@ import (
 // blackHole finds out that a path swallows large packets without a word (RFC 4821 calls it a black hole): so many of them in a row are lost
 // while small ones arrive.
 type blackHole struct {
-	largeLost  uint8
-	smallAcked bool // since the first of these
+	largeLost uint8
+	top       uint64 // the largest packet number that was acknowledged when the first of these was lost
 }
 
 const holeLosses = 6 // at a loss of one in ten, a false alarm in a million
@@ -18,21 +18,20 @@ const holeLosses = 6 // at a loss of one in ten, a false alarm in a million
 func (c *Conn) packetAcked(bytes int) {
 	if bytes > c.smallerBytes {
 		c.hole = blackHole{}
-	} else {
-		c.hole.smallAcked = true
 	}
 }
 
-// packetLost takes note of one that did not, and steps down when it is time to.
+// packetLost takes note of one that did not, and steps down when it is time to: what has been acknowledged since the first large one was lost
+// was small, a bare acknowledgement perhaps.
 func (c *Conn) packetLost(bytes int) {
 	if bytes <= c.smallerBytes {
 		return
 	}
 	if c.hole.largeLost == 0 {
-		c.hole.smallAcked = false
+		c.hole.top = c.topAcked
 	}
 	c.hole.largeLost = min(c.hole.largeLost+1, holeLosses)
-	if c.hole.largeLost == holeLosses && c.hole.smallAcked {
+	if c.hole.largeLost == holeLosses && c.topAcked > c.hole.top {
 		c.stepDown(c.smallerBytes)
 	}
 }

@@ -106,6 +106,9 @@ func (c *Conn) Move(now transport.Time, p transport.Path) {
 		c.stepDown(max(n, minPacketBytes))
 	}
 	c.setPath(p)
+	if c.outstanding > 0 {
+		c.watch(now)
+	}
 	c.wantPing = true
 	c.enqueue()
 }

@@ -132,8 +132,8 @@ func (c *Conn) moved(now transport.Time, f *transport.Frame, frames []byte) bool
 		c.e.stats.Migrations++
 		return true
 	}
-	if same && now.Sub(x.at) < c.rtt.pto(c) {
-		return false // the question is under way
+	if same && now.Sub(x.at) < c.rtt.pto(c) || !c.e.strays.take(now) {
+		return false // the question is under way; or somebody makes this end ask too many
 	}
 	if !same {
 		x = &challenge{path: f.Path, token: c.e.random.Uint64()}
@@ -146,7 +146,9 @@ func (c *Conn) moved(now transport.Time, f *transport.Frame, frames []byte) bool
 	}
 	p.n, p.items, p.flies, p.timed = wire.DataHeaderBytes, 0, false, false
 	c.putControl(p, wire.Frame{Type: wire.Challenge, A: uint32(x.token), B: uint32(x.token >> 32)})
+	due, at, unacked, marked := c.ackNow, c.ackAt, c.unacked, c.marked
 	c.finish(now, p, &x.path)
+	c.ackNow, c.ackAt, c.unacked, c.marked = due, at, unacked, marked // the client has not got the acknowledgement
 	return false
 }
 

@@ -75,7 +75,7 @@ type Endpoint struct {
 	outLimit  int
 	inLimit   int
 	resets    bucket
-	strays    bucket // Resets for others
+	strays    bucket // Resets for others, and challenges
 
 	events    []Event
 	eventHead int

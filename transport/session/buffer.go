@@ -13,6 +13,7 @@ type buffer struct {
 	refs   int32
 	flight bool
 	ours   bool // taken by Alloc, and not given back yet
+	fresh  bool // not sent yet: more may be written behind what is in it
 	holder holder
 }
 
@@ -31,7 +32,7 @@ func (e *Endpoint) alloc() (id int32, data []byte) {
 		id = e.spare[n-1]
 		e.spare = e.spare[:n-1]
 		b := &e.bufs[id]
-		b.refs = 1
+		b.refs, b.fresh = 1, true
 		return id, b.data
 	}
 	f := &e.scratch
@@ -43,7 +44,7 @@ func (e *Endpoint) alloc() (id int32, data []byte) {
 		}
 	}
 	b := &e.bufs[f.ID]
-	b.data, b.refs, b.ours = f.Data, 1, true
+	b.data, b.refs, b.ours, b.fresh = f.Data, 1, true, true
 	return int32(f.ID), f.Data
 }
 
@@ -134,7 +135,7 @@ func (e *Endpoint) HandleCompleted(fs []transport.Frame) {
 // queue hands a built packet of n bytes to the link's burst.
 func (e *Endpoint) queue(id int32, n int, p *transport.Path) {
 	b := &e.bufs[id]
-	b.flight = true
+	b.flight, b.fresh = true, false
 	f := grow(&e.pending)
 	f.ID, f.Data, f.Path, f.ECN = uint32(id), b.data[:n], *p, e.ecn
 }

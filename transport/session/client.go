@@ -268,8 +268,8 @@ func (c *Conn) replyTaken(now transport.Time, k *Call, done bool, err *Error) bo
 
 // requestArrived notes that the server has the whole request.
 func (k *Call) requestArrived(now transport.Time) {
-	k.acked = true
-	k.progress(now)
+	k.acked, k.probes, k.probeAt = true, 0, 0 // when the timer fires it finds out when to ask for the reply
+	k.conn.soon(now.Add(k.conn.e.cfg.MinPTO))
 }
 
 // progress puts the next probe off: the call has shown a sign of life.

@@ -43,13 +43,15 @@ type Conn struct {
 	unacked         int
 	path            transport.Path
 
-	window  receiveWindow
-	ackAt   transport.Time
-	heardAt transport.Time // of any packet
-	peer    *peer
-	slots   []slot
-	smalls  outQueue      // small messages that wait
-	longs   []*outMessage // long ones that are not delivered
+	window    receiveWindow
+	ackAt     transport.Time
+	heardAt   transport.Time // of any packet
+	peer      *peer
+	slots     []slot
+	smalls    outQueue      // small messages that wait
+	gathering int32         // the frame that takes the next of them; noFrame: its own
+	openEnd   int           // where it goes there
+	longs     []*outMessage // long ones that are not delivered
 
 	sent     sentLog
 	topAcked uint64         // the largest packet number that was acknowledged

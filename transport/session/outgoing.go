@@ -42,6 +42,8 @@ func (c *Conn) submit(o *outMessage) {
 	if !c.small(o.total) {
 		c.lengthen(o)
 		c.soon(1) // at the next tick its time begins to count
+	} else {
+		c.gather(o)
 	}
 	c.queue(o)
 	c.enqueue()
@@ -55,6 +57,25 @@ func (c *Conn) lengthen(o *outMessage) {
 	}
 	// The first part needs no credit; the receiver grants the rest when it has seen it.
 	o.long = &outLong{granted: min(uint32(c.partBytes(0, o)), o.total)}
+}
+
+// gather moves a small message into the frame of those that wait already, if that has room, so that its own is free for the next one at once.
+// Otherwise its own takes the next.
+func (c *Conn) gather(o *outMessage) {
+	e := c.e
+	if o.frame == noFrame {
+		c.gathering = noFrame // those in there stay neighbours in the queue
+		return
+	}
+	if at := c.openEnd + wire.FrameHeaderBytes; c.gathering != noFrame && at+int(o.total) <= c.packetBytes-wire.TagBytes {
+		copy(e.bufs[c.gathering].data[at:], e.bytesOf(o))
+		e.drop(o.frame)
+		o.frame, o.at = c.gathering, uint16(at)
+		e.bufs[c.gathering].refs++
+		c.openEnd = at + int(o.total)
+		return
+	}
+	c.gathering, c.openEnd = o.frame, wire.Overhead+int(o.total)
 }
 
 // queue makes a message wait for its packets.
@@ -123,6 +144,9 @@ func (e *Endpoint) bytesOf(o *outMessage) []byte {
 // dropOut gives up the frame that a message stands in.
 func (e *Endpoint) dropOut(o *outMessage) {
 	if o.frame != noFrame {
+		if c := o.call.conn; c.gathering == o.frame { // this may have been the last in there
+			c.gathering = noFrame
+		}
 		e.drop(o.frame)
 		o.frame = noFrame
 	}

@@ -96,7 +96,7 @@ func (c *Conn) mayLong(now transport.Time) bool {
 // device's hands or in another message's use; the others move into its frame.
 func (c *Conn) putSmalls(now transport.Time, p *packet) bool {
 	e, o := c.e, c.smalls.head
-	if b := o.frame; b == noFrame || o.at != wire.Overhead || e.bufs[b].flight || e.bufs[b].refs > 1 {
+	if b := o.frame; b == noFrame || o.at != wire.Overhead || !e.bufs[b].fresh && (e.bufs[b].flight || e.bufs[b].refs > 1) {
 		id, data := e.alloc()
 		if id == noFrame {
 			return false
@@ -107,6 +107,9 @@ func (c *Conn) putSmalls(now transport.Time, p *packet) bool {
 		e.count(id)
 	}
 	p.id, p.data = o.frame, e.bufs[o.frame].data
+	if p.id == c.gathering {
+		c.gathering = noFrame
+	}
 	limit := c.packetBytes - wire.TagBytes
 	for {
 		c.smalls.pop()
@@ -122,6 +125,9 @@ func (c *Conn) putSmalls(now transport.Time, p *packet) bool {
 			return true
 		}
 		at := p.n + wire.FrameHeaderBytes
+		if o.frame == p.id && int(o.at) == at {
+			continue // it has been gathered there
+		}
 		copy(p.data[at:], e.bytesOf(o))
 		e.dropOut(o)
 		o.frame, o.at, o.data = p.id, uint16(at), nil

@@ -310,6 +310,7 @@ func (e *Endpoint) newConn(path transport.Path, client bool, now transport.Time)
 		heardAt: now,
 	}
 	c.timer.conn, c.idle.conn = c, c
+	c.gathering = noFrame
 	c.cc = newController(e.cfg.Congestion, e.cfg.Window, e.cfg.TargetDelay)
 	c.cwnd, c.gap = c.cc.window()
 	c.packetThreshold, c.timeThreshold = packetThreshold, timeThreshold

@@ -147,7 +147,9 @@ func (k *Call) handleTimeout(now transport.Time) (at transport.Time) {
 		c.expire(k)
 		return 0
 	}
-	if k.acked && k.probeAt <= now {
+	if k.acked && k.probeAt == 0 {
+		k.probeAt = now.Add(c.probeInterval(0))
+	} else if k.acked && k.probeAt <= now {
 		k.probes = min(k.probes+1, 200)
 		k.probeAt = now.Add(c.probeInterval(k.probes))
 		c.hint(wire.Probe, k.id)

@@ -170,7 +170,8 @@ func (cr *credit) pick(c *Conn) (best *inLong) {
 	return best
 }
 
-// A message whose sender has credit, and from whom nothing of it has come for stallTimeout, is given up: it holds memory that others need.
+// A message whose sender has credit, and from whom nothing of it has come for stallTimeout, is given up: it holds memory that others need. While
+// others wait for credit, half of that is enough: their senders wait no longer than stallTimeout themselves.
 const (
 	stallTimeout  = 5 * time.Second
 	sweepInterval = time.Second
@@ -183,9 +184,13 @@ func (e *Endpoint) handleSweep(now transport.Time) {
 			l.at = l.at.Add(late)
 		}
 	}
+	patience := stallTimeout
+	if e.credit.queue != nil {
+		patience /= 2
+	}
 	for l := e.credit.head; l != nil; {
 		next, k := l.next, l.call
-		if l.granted > l.got && now.Sub(l.at) >= stallTimeout {
+		if l.granted > l.got && now.Sub(l.at) >= patience {
 			e.stats.Stalled++
 			k.stalled(now)
 			next = e.credit.head // others may have gone with it

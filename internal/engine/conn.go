@@ -3,9 +3,11 @@ package engine
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fastrpc/fastrpc/transport"
 	"github.com/fastrpc/fastrpc/transport/session"
@@ -16,6 +18,9 @@ type Conn struct {
 	e      *Engine
 	s      *session.Conn
 	via    *Engine // where the answer to the Hello arrived
+	local  netip.AddrPort
+	remote netip.AddrPort
+	moving atomic.Bool // findPath is at work
 	opened chan struct{}
 	closed atomic.Pointer[error]
 }
@@ -32,6 +37,31 @@ func (c *Conn) Engine() *Engine { return c.e }
 
 // Via returns the engine of the queue on which the server's first answer arrived; its later packets come the same way.
 func (c *Conn) Via() *Engine { return c.via }
+
+// findPath looks whether another path leads to the server by now: this host's address may have changed, or its route. Finding one may block,
+// so a goroutine does it; heartbeats bound how often.
+func (c *Conn) findPath() {
+	if !c.moving.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer c.moving.Store(false)
+		ctx, cancel := context.WithTimeout(context.Background(), findPathFor)
+		defer cancel()
+		anywhere := netip.AddrPortFrom(netip.IPv6Unspecified(), c.local.Port())
+		if c.remote.Addr().Unmap().Is4() {
+			anywhere = netip.AddrPortFrom(netip.IPv4Unspecified(), c.local.Port())
+		}
+		path, err := c.e.link.Resolve(ctx, anywhere, c.remote)
+		if err != nil {
+			return // heartbeats decide
+		}
+		_ = c.e.do(func(now transport.Time) { c.s.Move(now, path) })
+	}()
+}
+
+// findPathFor bounds the search for a path: beyond it the session has been given up.
+const findPathFor = time.Second
 
 // Phi reads how suspicious the peer's silence is.
 func (c *Conn) Phi() (phi float64) {

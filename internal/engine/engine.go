@@ -182,7 +182,7 @@ func (e *Engine) Dial(ctx context.Context, local, remote netip.AddrPort) (*Conn,
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{e: e, opened: make(chan struct{}, 1)}
+	c := &Conn{e: e, local: local, remote: remote, opened: make(chan struct{}, 1)}
 	var refused *session.Error
 	var fault error
 	if err := e.do(func(now transport.Time) {

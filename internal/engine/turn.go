@@ -160,6 +160,10 @@ func (e *Engine) handleEvents() {
 				}
 				c.ready()
 			}
+		case session.PathQuiet:
+			if c, ok := ev.Conn.Tag.(*Conn); ok {
+				c.findPath()
+			}
 		case session.SessionClosed:
 			if c, ok := ev.Conn.Tag.(*Conn); ok {
 				err := ev.Err // a copy, so that events stay off the heap

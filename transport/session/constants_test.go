@@ -115,6 +115,7 @@ func told() map[string]string {
 		"delayCap":           count(delayCap),
 		"markGain":           ratio(markGain),
 		"minHeartbeatWait":   lasting(minHeartbeatWait),
+		"quietMisses":        count(quietMisses),
 		"phiMax":             count(phiMax),
 		"phiWindowMax":       count(phiWindowMax) + " intervals",
 		"sampleMax":          fmt.Sprintf("%.1f s", (sampleMax * time.Microsecond).Seconds()),

@@ -104,6 +104,7 @@ const (
 	SessionOpened                       // Conn is established
 	StreamReadable                      // the next message of Call, or the end of them, is there: Receive until nil
 	StreamWritable                      // Send, which was refused with ErrWindow, may be tried again
+	PathQuiet                           // the server of Conn does not answer: if there is another path to it, Move
 	SessionClosed                       // Conn, dialled or opened, is over; Err says why. All its calls have ended before
 )
 

@@ -127,6 +127,9 @@ func (p *peer) handleTimeout(e *Endpoint, now transport.Time) {
 	}
 	if p.pingAt > p.heardAt && now.Sub(p.pingAt) >= interval {
 		p.misses++
+		if p.misses == quietMisses {
+			p.quiet(e)
+		}
 		p.pingAt = 0
 	}
 	if p.silent(e, now) {
@@ -143,6 +146,18 @@ func (p *peer) handleTimeout(e *Endpoint, now transport.Time) {
 		next = min(next, p.detector.suspectAt())
 	}
 	p.due(e, max(next, now.Add(minHeartbeatWait)))
+}
+
+// quietMisses is after how many heartbeats without an answer the owner is told, who may know of another path.
+const quietMisses = 2
+
+// quiet tells the owner that nothing is heard of the peer.
+func (p *peer) quiet(e *Endpoint) {
+	for c := p.first; c != nil; c = c.peerNext {
+		if c.client && c.state == established {
+			e.emit(PathQuiet, c, nil, nil)
+		}
+	}
 }
 
 // minHeartbeatWait keeps the timer from running in circles around an instant that the wheel's ticks do not hit.

@@ -26,7 +26,8 @@ type Conn struct {
 	remoteID uint64 // the peer's
 	client   bool
 	state    connState
-	halfOpen bool // server: the client has not yet shown that it receives here
+	halfOpen bool // server: the client has not yet sent anything in the session
+	proven   bool // server: its token has shown that it receives here, so that it does not count as half open
 	blocked  bool // the window held something back since the last acknowledgement
 	marked   bool // a packet with the mark CE was received since the last acknowledgement
 	wantPing bool

@@ -149,7 +149,8 @@ func (c *Conn) handleAnswer(now transport.Time, h *wire.Handshake) {
 }
 
 // handleHello takes a client's wish for a session. Above half of Config.HalfOpen it has to come with a token, which shows that the client
-// receives at its address; until then nothing is kept of it, and no answer is longer than what was received.
+// receives at its address; until then nothing is kept of it, and no answer is longer than what was received. With a token, only Config.Sessions
+// is a limit: all clients of a server that was restarted may come at once.
 func (e *Endpoint) handleHello(now transport.Time, f *transport.Frame, h *wire.Handshake) {
 	l, listening := e.listening[f.Path.LocalPort]
 	if !listening {
@@ -175,16 +176,14 @@ func (e *Endpoint) handleHello(now transport.Time, f *transport.Frame, h *wire.H
 		e.refuse(f, h, InvalidArgument, "the Hello's limits are too small to work with")
 		return
 	}
-	if e.halfOpen >= e.cfg.HalfOpen/2 && !e.checkToken(now, key, h.Payload) {
+	crowded := e.halfOpen >= e.cfg.HalfOpen/2
+	if crowded && !e.checkToken(now, key, h.Payload) {
 		e.stats.Retries++
 		token := e.token(now, key)
 		e.sendHandshake(&wire.Handshake{Kind: wire.Retry, Session: h.Source, Echo: h.Echo, Incarnation: e.cfg.Incarnation, Payload: token[:]}, &f.Path)
 		return
 	}
-	c := (*Conn)(nil)
-	if e.halfOpen < e.cfg.HalfOpen {
-		c = e.newConn(f.Path, false, now)
-	}
+	c := e.newConn(f.Path, false, now)
 	if c == nil {
 		e.stats.SessionsRefused++
 		e.refuse(f, h, ResourceExhausted, "the server has too many sessions")
@@ -192,12 +191,22 @@ func (e *Endpoint) handleHello(now transport.Time, f *transport.Frame, h *wire.H
 	}
 	c.agree(h)
 	c.state = established
-	c.halfOpen = true
-	e.halfOpen++
+	c.halfOpen, c.proven = true, crowded
+	if !crowded {
+		e.halfOpen++
+	}
 	e.stats.SessionsAccepted++
 	e.peers[c.key()] = c
 	e.wheel.arm(&c.idle, now.Add(halfOpenLifetime))
 	c.accept(h.Echo)
+}
+
+// opened notes that a session is not half open any more, if it was.
+func (e *Endpoint) opened(c *Conn) {
+	if c.halfOpen && !c.proven {
+		e.halfOpen--
+	}
+	c.halfOpen = false
 }
 
 func (c *Conn) accept(echo uint64) {

@@ -88,8 +88,7 @@ func (c *Conn) heard(now transport.Time) {
 	c.heardAt = now
 	c.peer.heard(c.e, now)
 	if c.halfOpen {
-		c.halfOpen = false
-		c.e.halfOpen--
+		c.e.opened(c)
 		c.closePredecessors(now)
 		c.e.emit(SessionOpened, c, nil, nil)
 	}

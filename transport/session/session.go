@@ -329,10 +329,7 @@ func (e *Endpoint) forget(c *Conn) {
 	e.conns[index] = nil
 	e.freeConns = append(e.freeConns, index)
 	e.open--
-	if c.halfOpen {
-		c.halfOpen = false
-		e.halfOpen--
-	}
+	e.opened(c)
 	if e.peers[c.key()] == c {
 		delete(e.peers, c.key())
 	}

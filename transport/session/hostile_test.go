@@ -219,11 +219,11 @@ func TestGrantsThatMoveBack(t *testing.T) {
 		}
 		return n
 	}
+	r.send(wire.Frame{Type: wire.Grant, Call: call, A: 50_000}, wire.Frame{Type: wire.Grant, Call: call, A: 20_000})
 	for _, x := range []struct {
 		fr   wire.Frame
 		want int
 	}{
-		{wire.Frame{Type: wire.Grant, Call: call, A: 50_000}, 50_000},
 		{wire.Frame{Type: wire.Grant, Call: call, A: 20_000}, 50_000},
 		{wire.Frame{Type: wire.Grant, Call: call}, 50_000},
 		{wire.Frame{Type: wire.Grant, Flags: wire.FlagStream, Call: call, A: 90_000}, 50_000},
@@ -559,5 +559,44 @@ func TestTrailerRules(t *testing.T) {
 		t.Errorf("%s; %d messages, drained %v", describe(k), n, k.Drained())
 	}
 	k.Release()
+	r.end()
+}
+
+// TestComesAgainInParts: the sender of a message that has arrived in one packet cannot know that, when the path has become narrower since, and
+// sends it again in parts. The receiver, which has it in whole, lets all of it come.
+func TestComesAgainInParts(t *testing.T) {
+	w, r := rogueClient(t, session.Config{})
+	w.serve = func(*session.Call) {} // takes its time
+	body := pattern(1400, 1)
+	const request, stream = 1, 1<<20 | 1
+	r.says(wire.Frame{Type: wire.Request, Call: request, A: 1, Payload: body})
+	r.says(wire.Frame{Type: wire.Request, Flags: wire.FlagStream, Call: stream, A: 1}, wire.Frame{Type: wire.Message, Call: stream, Payload: body[:1000]})
+	for _, x := range []wire.Frame{first(wire.Request, request, 1, 1400, body[:900]), first(wire.Message, stream, 0, 1000, body[:900])} {
+		grants := only(r.says(x), wire.Grant)
+		if len(grants) != 1 || grants[0].A != 1<<32-1 || grants[0].Call != x.Call || r.acked != r.number-2 { // the last is an acknowledgement
+			t.Errorf("%v %d: grants %+v, acknowledged %d of %d", x.Type, x.Call, grants, r.acked, r.number)
+		}
+		r.says(later(x.Call, 900, 1400, body[900:]))
+	}
+	if len(w.executions) != 2 || w.executions[string(body)] != 1 {
+		t.Errorf("%d requests were run", len(w.executions))
+	}
+	if a := w.server.core.Audit(); a.Reassembly != 0 || a.Credit != 0 {
+		t.Errorf("%+v", a)
+	}
+	for c := range w.sessions {
+		c.Close(w.net.Now(), session.OK, "")
+	}
+	r.bury()
+
+	w, r = rogueServer(t, session.Config{}) // a reply whose call has ended is not needed at all
+	w.call("a", 1, []byte("x"), 0)
+	w.run(time.Millisecond, nil)
+	call := only(r.got, wire.Request)[0].Call
+	r.says(wire.Frame{Type: wire.Reply, Call: call, Payload: body})
+	w.wait("a", time.Second).Release()
+	if cancels := only(r.says(first(wire.Reply, call, 0, 1400, body[:900])), wire.Cancel); len(cancels) != 1 || cancels[0].Call != call {
+		t.Errorf("the server hears %+v", cancels)
+	}
 	r.end()
 }

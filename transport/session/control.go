@@ -40,6 +40,7 @@ func (c *Conn) putControls(p *packet) bool {
 	}
 	if c.wantPing {
 		c.wantPing = false
+		p.timed = true // else a peer that acknowledges nothing would fill the window with them
 		c.putControl(p, wire.Frame{Type: wire.Ping})
 	}
 	sent := 0

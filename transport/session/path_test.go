@@ -300,3 +300,64 @@ func TestMoveTo(t *testing.T) {
 	k.Release()
 	w.settle()
 }
+
+// TestNarrowAfterArrival: a message has arrived in one packet, its acknowledgement is lost, and the path becomes narrower: it is sent again in
+// parts, which the receiver lets come, and the call goes on for as long as its handler takes.
+func TestNarrowAfterArrival(t *testing.T) {
+	for _, streams := range []bool{false, true} {
+		s := newStreams(t, 1, lan, session.Config{}, session.Config{}, sim.LinkOptions{})
+		s.establish()
+		var server *party
+		s.opened = func(p *party) { server = p }
+		s.serve = func(k *session.Call) { s.in(8*time.Second, func() { s.echo(k) }) }
+		body := pattern(1900, 1)
+		cut := func(on bool) { s.net.Partition(serverAddr, clientAddr, on) }
+		if streams {
+			p := s.open("a", 1, 0)
+			s.run(50*time.Millisecond, nil)
+			cut(true)
+			p.send(body)
+		} else {
+			cut(true)
+			s.call("a", 1, body, 0)
+		}
+		s.run(200*time.Microsecond, nil)
+		path := s.conn.Path()
+		path.MTU = 1000
+		s.client.core.HandleMTU(&path)
+		s.in(20*time.Millisecond, func() { cut(false) })
+		if streams {
+			s.run(8*time.Second, nil)
+			server.wantMessages("to the server", [][]byte{body})
+			server.early = true
+			server.reply(session.OK, nil)
+		}
+		k := s.wait("a", 9*time.Second)
+		if k.Err() != nil {
+			t.Errorf("streams %v: %s", streams, describe(k))
+		}
+		if n := s.executions[string(body)]; n != 1 && !streams {
+			t.Errorf("it was run %d times", n)
+		}
+		k.Release()
+		s.settle()
+	}
+}
+
+// TestStrangerAndAcknowledgement: what is due to be acknowledged is so to the client, though a stranger has been asked in between.
+func TestStrangerAndAcknowledgement(t *testing.T) {
+	cfg := session.Config{AckDelay: 5 * time.Millisecond}
+	w := newWorld(t, 1, lan, cfg)
+	w.establish()
+	w.serve = func(k *session.Call) { w.in(30*time.Millisecond, func() { w.echo(k) }) }
+	w.call("a", 1, []byte("x"), 0)
+	w.in(time.Millisecond, func() { w.net.Inject(strangerAddr, serverAddr, w.forge(1000, wire.Frame{Type: wire.Ping})) })
+	w.wait("a", time.Second).Release()
+	if s := w.server.core.Stats(); s.WrongPath != 1 {
+		t.Errorf("%d packets from elsewhere", s.WrongPath)
+	}
+	if s := w.client.core.Stats(); s.ProbeTimeouts != 0 || s.Lost != 0 {
+		t.Errorf("%d timeouts, %d packets lost", s.ProbeTimeouts, s.Lost)
+	}
+	w.settle()
+}

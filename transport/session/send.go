@@ -208,7 +208,7 @@ func (c *Conn) finish(now transport.Time, p *packet, path *transport.Path) {
 		if c.sent.flying >= c.cwnd || !c.client && e.crowded() {
 			h.Flags |= wire.FlagAckNow
 		}
-		if c.sent.flying == 1 {
+		if c.sent.flying == 1 && (c.ptoCount == 0 || now.Sub(c.elicitAt) > 2*e.cfg.Heartbeat) { // and what flew before was not just lost to a timeout
 			c.ackedAt = now
 		}
 		if c.gap > 0 {

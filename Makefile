@@ -25,9 +25,11 @@ race: ## run all tests under the race detector
 	$(GO) tool gotestsum --format pkgname -- -race -short -timeout 20m ./...
 
 .PHONY: bench
-bench: ## the comparison that is kept in bench/results
-	$(MAKE) build
+bench: build ## the comparisons that are kept in bench/results
 	$(FASTRPC) bench compare --systems ring,xdp,xdp-worker,udp,net-tcp,spin-tcp --size 64 --requests 20000 --rounds 5 --json bench/results/unary-64.json
+	$(FASTRPC) bench compare --workload rate --outstanding 32 --duration 2s --rounds 5 --json bench/results/rate-64-32.json
+	$(FASTRPC) bench compare --workload rate --outstanding 256 --duration 2s --rounds 5 --json bench/results/rate-64-256.json
+	$(FASTRPC) bench compare --workload bulk --size 8388608 --duration 2s --rounds 5 --json bench/results/bulk-8m.json
 
 .PHONY: generate
 generate: ## compile the steering program (needs clang, llvm and libbpf-dev)

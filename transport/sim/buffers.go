@@ -31,7 +31,6 @@ type buffers struct {
 	done       []uint32 // ring of frames whose flight ended, not yet collected
 	doneHead   int
 	doneLen    int
-	counts     transport.FrameCounts
 }
 
 func newBuffers(o LinkOptions) buffers {
@@ -52,8 +51,24 @@ func newBuffers(o LinkOptions) buffers {
 			b.at[id] = receive
 		}
 	}
-	b.counts = transport.FrameCounts{Free: b.sending, Receive: o.Frames - b.sending}
 	return b
+}
+
+// Counts implements transport.Link. It looks at every frame: packets, which are many, do not pay for it.
+func (b *buffers) Counts() (c transport.FrameCounts) {
+	for _, at := range b.at {
+		switch at {
+		case free:
+			c.Free++
+		case receive:
+			c.Receive++
+		case borrowed:
+			c.Borrowed++
+		case inFlight:
+			c.InFlight++
+		}
+	}
+	return c
 }
 
 // data is buffer id cut to n bytes; it cannot grow into the next buffer.
@@ -70,16 +85,14 @@ func (b *buffers) alloc(f *transport.Frame) bool {
 	id := b.unused[last]
 	b.unused = b.unused[:last]
 	b.at[id] = borrowed
-	b.counts.Free--
-	b.counts.Borrowed++
 	f.Data, f.ID = b.data(id, b.frameBytes), id
 	return true
 }
 
 // launch takes f into flight. A frame that the caller does not own is its mistake and panics; one that does not fit its path is refused.
 func (b *buffers) launch(f *transport.Frame) error {
-	b.mustOwn(f, "Send")
-	if unsafe.SliceData(f.Data) != &b.mem[int(f.ID)*b.frameBytes] {
+	if int(f.ID) >= len(b.at) || b.at[f.ID] != borrowed || unsafe.SliceData(f.Data) != &b.mem[int(f.ID)*b.frameBytes] {
+		b.mustOwn(f, "Send")
 		panic(fmt.Sprintf("sim: Send of frame %d whose Data does not begin where Alloc or Recv put it", f.ID))
 	}
 	if len(f.Data) > b.mtu || len(f.Data) > int(f.Path.MTU) {
@@ -87,8 +100,6 @@ func (b *buffers) launch(f *transport.Frame) error {
 	}
 	b.at[f.ID] = inFlight
 	b.length[f.ID] = uint16(len(f.Data))
-	b.counts.Borrowed--
-	b.counts.InFlight++
 	return nil
 }
 
@@ -115,32 +126,23 @@ func (b *buffers) collect(fs []transport.Frame) int {
 			b.doneHead = 0
 		}
 		b.at[id] = borrowed
-		fs[i] = transport.Frame{Data: b.data(id, int(b.length[id])), ID: id}
+		fs[i].Data, fs[i].ID = b.data(id, int(b.length[id])), id
 	}
 	b.doneLen -= n
-	b.counts.InFlight -= n
-	b.counts.Borrowed += n
 	return n
 }
 
 // lend hands a received buffer out.
-func (b *buffers) lend(id uint32) {
-	b.at[id] = borrowed
-	b.counts.Receive--
-	b.counts.Borrowed++
-}
+func (b *buffers) lend(id uint32) { b.at[id] = borrowed }
 
 // release takes f back; true: it is one of those that receive.
 func (b *buffers) release(f *transport.Frame) (receives bool) {
 	b.mustOwn(f, "Free")
-	b.counts.Borrowed--
 	if int(f.ID) >= b.sending {
 		b.at[f.ID] = receive
-		b.counts.Receive++
 		return true
 	}
 	b.at[f.ID] = free
-	b.counts.Free++
 	b.unused = append(b.unused, f.ID)
 	return false
 }

@@ -157,7 +157,7 @@ func (l *Link) Flush() error {
 	return nil
 }
 
-// Completed implements transport.Link. Data is as it was sent; Path is not kept.
+// Completed implements transport.Link. Data is as it was sent; the other fields are left as they are.
 func (l *Link) Completed(fs []transport.Frame) int { return l.collect(fs) }
 
 // Recv implements transport.Link.
@@ -263,9 +263,6 @@ func (l *Link) Wait(until transport.Time) error {
 
 // Wake implements transport.Link.
 func (l *Link) Wake() { l.woken.Store(true) }
-
-// Counts implements transport.Link.
-func (l *Link) Counts() transport.FrameCounts { return l.counts }
 
 // Close implements transport.Link: the other Links see a crash. What is under way to the address goes to the next Link that opens there.
 func (l *Link) Close() error {

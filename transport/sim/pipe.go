@@ -166,7 +166,7 @@ func (l *PipeEnd) Flush() error {
 	return nil
 }
 
-// Completed implements transport.Link. Data is as it was sent; Path is not kept.
+// Completed implements transport.Link. Data is as it was sent; the other fields are left as they are.
 func (l *PipeEnd) Completed(fs []transport.Frame) int { return l.collect(fs) }
 
 // Recv implements transport.Link.
@@ -251,9 +251,6 @@ func (l *PipeEnd) Wake() {
 	default:
 	}
 }
-
-// Counts implements transport.Link.
-func (l *PipeEnd) Counts() transport.FrameCounts { return l.counts }
 
 // Close implements transport.Link. The peer hears of it as PeerClosed; what it sends from then on is dropped.
 func (l *PipeEnd) Close() error {

@@ -51,13 +51,18 @@ type hostile struct {
 	*world
 	in      []byte
 	calls   int
-	numbers [2]uint32 // the last packet number forged to the server, to the client
+	streams []*session.Call // of the client, that it has begun
+	served  []*session.Call // of the server, not answered
+	numbers [2]uint32       // the last packet number forged to the server, to the client
 }
 
 func attack(t *testing.T, in []byte) {
 	w := newWorldOn(t, 1, lan, hostileConfig, hostileConfig, sim.LinkOptions{Frames: 64})
 	w.establish()
 	h := &hostile{world: w, in: in}
+	unary := w.server.onEvent
+	w.client.onEvent = h.clientEvent
+	w.server.onEvent = func(ev session.Event) { h.serverEvent(ev, unary) }
 	for range 200 {
 		if len(h.in) == 0 {
 			break
@@ -66,6 +71,12 @@ func attack(t *testing.T, in []byte) {
 		w.run(time.Duration(h.byte())*time.Microsecond, nil)
 		h.check()
 	}
+	for _, k := range h.streams {
+		k.Cancel(w.net.Now())
+	}
+	for len(h.served) > 0 {
+		h.answer(h.served[0])
+	}
 	if !w.run(time.Minute, func() bool { return len(w.ended) == h.calls }) {
 		t.Errorf("%d of %d calls have ended", len(w.ended), h.calls)
 	}
@@ -73,6 +84,74 @@ func attack(t *testing.T, in []byte) {
 		t.Errorf("established %v, closed with %v", w.conn.Established(), w.closed)
 	}
 	w.settle()
+}
+
+// clientEvent reads what comes on streams.
+func (h *hostile) clientEvent(ev session.Event) {
+	if ev.Kind == session.StreamReadable {
+		drain(ev.Call)
+		return
+	}
+	h.world.clientEvent(ev)
+	if ev.Kind == session.CallEnded {
+		h.streams = slices.DeleteFunc(h.streams, func(k *session.Call) bool { return k == ev.Call })
+		if ev.Call.Streams() {
+			drain(ev.Call)
+		}
+	}
+}
+
+// serverEvent takes up streams, which are answered when nobody waits, or when the script says so.
+func (h *hostile) serverEvent(ev session.Event, unary func(session.Event)) {
+	switch {
+	case ev.Kind == session.RequestArrived && ev.Call.Streams():
+		h.served = append(h.served, ev.Call)
+	case ev.Kind == session.StreamReadable:
+		drain(ev.Call)
+	case ev.Kind == session.RequestGone && slices.Contains(h.served, ev.Call):
+		h.answer(ev.Call)
+	default:
+		unary(ev)
+	}
+}
+
+func (h *hostile) answer(k *session.Call) {
+	h.served = slices.DeleteFunc(h.served, func(x *session.Call) bool { return x == k })
+	k.ReplyBytes(h.net.Now(), session.OK, session.Executed, make([]byte, h.of(0, 1000, 5000)%10_000))
+}
+
+func drain(k *session.Call) {
+	for m := k.Receive(); m != nil; m = k.Receive() {
+		k.Free(m)
+	}
+}
+
+// stream does something with the streams that the ends themselves have.
+func (h *hostile) stream() {
+	some := h.streams
+	if h.byte()%2 == 0 {
+		some = h.served
+	}
+	op := h.byte()
+	if len(some) == 0 || op%8 == 0 {
+		if k, err := h.conn.NewCall(); err == nil {
+			k.Tag = h.calls
+			h.calls++
+			h.streams = append(h.streams, k)
+			k.StartStream(h.net.Now(), 1, h.net.Now().Add(time.Duration(h.byte())*time.Millisecond))
+		}
+		return
+	}
+	switch k := some[int(op>>4)%len(some)]; {
+	case op%8 < 5:
+		k.Send(make([]byte, h.of(0, 1, 1000, 5000, 40_000)%50_000)) // refused or not: the script goes on
+	case op%8 == 5 && k.Conn().Client():
+		k.CloseSend()
+	case op%8 == 6 && k.Conn().Client():
+		k.Cancel(h.net.Now())
+	case op%8 == 7 && !k.Conn().Client():
+		h.answer(k)
+	}
 }
 
 // check looks at what the ends hold.
@@ -93,17 +172,19 @@ func (h *hostile) byte() byte {
 	return b
 }
 
-// of picks one of a few values that are likely to hurt, or a number of the script's.
+// of picks one of a few values that are likely to hurt, or, seldom, a number of the script's.
 func (h *hostile) of(values ...uint32) uint32 {
 	b := h.byte()
-	if int(b) < 4*len(values) {
+	if b < 224 {
 		return values[int(b)%len(values)]
 	}
 	return uint32(b) | uint32(h.byte())<<8 | uint32(h.byte())<<16 | uint32(h.byte())<<24
 }
 
 func (h *hostile) act() {
-	switch op := h.byte(); op % 8 {
+	switch op := h.byte(); op % 10 {
+	case 8, 9:
+		h.stream()
 	case 0: // any bytes
 		n := min(int(h.byte())*4, len(h.in))
 		b := bytes.Clone(h.in[:n])
@@ -181,14 +262,20 @@ func (h *hostile) packet() []byte {
 			break
 		}
 		fr := wire.Frame{
-			Type: wire.FrameType(h.byte() % 9), Flags: h.byte() % 4,
+			Type: wire.FrameType(h.byte() % 15), Flags: h.byte() % 16,
 			Call: wire.CallID(h.of(0, 0, 0, 1, 3, 4, 4095), h.of(1, 2, 3, 4, 0, 1<<20-1, 1<<19)),
-			A:    h.of(0, 1, 256, 300, 600, 1000, 2000, 1<<32-1), B: h.of(0, 300, 600, 900, 1000, 3000, 1<<18, 1<<18+1, 1<<32-1),
+			A:    h.of(0, 1, 2, 5, 31, 32, 256, 300, 600, 1000, 2000, 1<<32-1), B: h.of(0, 1, 300, 600, 900, 1000, 3000, 1<<18, 1<<18+1, 1<<32-1),
+		}
+		if fr.Type == wire.Close && h.byte()%8 != 0 { // that would be the end of most scripts
+			fr.Type = wire.Ping
 		}
 		fr.Put(b[n:], size)
 		n += wire.FrameHeaderBytes
 		if size >= wire.TotalBytes {
 			total := h.of(300, 600, 900, 1000, 3000, 1<<18, 1<<32-1)
+			if fr.Type == wire.Fragment {
+				total = h.of(0, 1, 2, 5, 31, 1<<32-1) // a message's number
+			}
 			b[n], b[n+1], b[n+2], b[n+3] = byte(total), byte(total>>8), byte(total>>16), byte(total>>24)
 		}
 		n += size

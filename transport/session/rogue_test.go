@@ -24,15 +24,16 @@ type rogue struct {
 	received uint64         // the largest packet number
 	bits     uint64         // as in an acknowledgement
 	any      bool
-	got      []wire.Frame // since the last look, with payloads of their own
-	acked    uint32       // the largest of its own packets that was acknowledged
+	got      []wire.Frame    // since the last look, with payloads of their own
+	acked    uint32          // the largest of its own packets that was acknowledged
+	taken    map[uint32]bool // and all of them
 	on       func(fr wire.Frame)
 }
 
 const rogueID = 77
 
 func newRogue(w *world, addr, to netip.AddrPort) *rogue {
-	r := &rogue{w: w, link: w.net.Link(addr, sim.LinkOptions{Frames: 4096}), to: to}
+	r := &rogue{w: w, link: w.net.Link(addr, sim.LinkOptions{Frames: 4096}), to: to, taken: map[uint32]bool{}}
 	w.each = r.turn
 	return r
 }
@@ -107,6 +108,11 @@ func (r *rogue) take(b []byte) (elicits bool) {
 	}
 	if h.Flags&wire.FlagAck != 0 {
 		r.acked = max(r.acked, h.AckLargest)
+		for back := range uint32(65) {
+			if back == 0 || h.AckBits&(1<<(back-1)) != 0 {
+				r.taken[h.AckLargest-back] = true
+			}
+		}
 	}
 	switch n := uint64(h.Number); {
 	case !r.any:

@@ -37,12 +37,13 @@ func meddle(t *testing.T, in []byte) {
 	w := newWorldOn(t, 1, sim.Faults{Delay: time.Millisecond}, hostileConfig, hostileConfig, sim.LinkOptions{Frames: 64})
 	h := &hostile{world: w, in: in}
 	w.call("dialled", 1, []byte("x"), 3*time.Second)
+	w.run(time.Microsecond, nil) // the Hello is under way
 	for range 200 {
 		if len(h.in) == 0 {
 			break
 		}
 		h.handshakeAct()
-		w.run(time.Duration(h.byte())*20*time.Microsecond, nil)
+		w.run(time.Duration(h.byte())*2*time.Microsecond, nil)
 		h.check()
 	}
 	w.wait("dialled", 4*time.Second).Release()

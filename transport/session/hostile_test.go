@@ -600,3 +600,30 @@ func TestComesAgainInParts(t *testing.T) {
 	}
 	r.end()
 }
+
+// TestAcceptThatCannotWork: a server that offers too little is not taken up, and counted; whoever dialled goes on asking.
+func TestAcceptThatCannotWork(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.crash(w.server)
+	r := newRogue(w, serverAddr, clientAddr)
+	good := wire.Handshake{Kind: wire.Accept, Calls: 10, Source: rogueID, Incarnation: 5, MaxMessage: 1 << 20, MaxPacket: 1500}
+	for _, spoil := range []func(h *wire.Handshake){
+		func(h *wire.Handshake) { h.MaxPacket = 579 },
+		func(h *wire.Handshake) { h.MaxPacket = 0 },
+		func(h *wire.Handshake) { h.Calls = 0 },
+		func(h *wire.Handshake) { h.Source = 0 },
+	} {
+		r.accepts = good
+		spoil(&r.accepts)
+		before := w.client.core.Stats().Malformed
+		w.run(time.Second, func() bool { return w.client.core.Stats().Malformed > before })
+		if w.client.core.Stats().Malformed == before || w.conn.Established() {
+			t.Errorf("%+v: established %v", r.accepts, w.conn.Established())
+		}
+	}
+	r.accepts = good
+	if !w.run(time.Second, w.conn.Established) {
+		t.Error("a good one is not taken up after that")
+	}
+	r.end()
+}

@@ -46,14 +46,15 @@ type flooded struct {
 	*ringSocket
 	question uint32 // length of a question's frame
 	packets  uint64
+	message  *message // that the packets are copied to; nil: they are not
 }
 
-func serveFlood(ctx context.Context, e Endpoint, ready func(Ready)) error {
+func serveFlood(ctx context.Context, e Endpoint, m *message, ready func(Ready)) error {
 	s, err := openRing(e.Interface, ringServerPort, floodSize)
 	if err != nil {
 		return err
 	}
-	f := &flooded{ringSocket: s, question: uint32(floodHeader + questionBytes(s.floodBytes(&e)))}
+	f := &flooded{ringSocket: s, question: uint32(floodHeader + questionBytes(s.floodBytes(&e))), message: m}
 	return s.serve(ctx, e, ready, f.turn)
 }
 
@@ -72,6 +73,10 @@ func (f *flooded) turn(stop *atomic.Bool) error {
 			continue
 		}
 		f.packets++
+		if f.message != nil {
+			p := f.umem.Data(d)[floodHeader:]
+			copy(f.message.next(len(p)), p)
+		}
 		f.addrs[back] = d.Addr
 		back++
 	}
@@ -112,10 +117,11 @@ type floodCaller struct {
 	question uint32   // bytes of a question's
 	number   uint64   // of the last question
 	bulk     bool
+	message  *message    // that the packets are copied from; nil: they stay as they are
 	stop     atomic.Bool // never set: time limits end what does not end
 }
 
-func connectFlood(e Endpoint) (Caller, error) {
+func connectFlood(e Endpoint) (*floodCaller, error) {
 	s, err := openRing(e.Interface, ringClientPort, floodSize)
 	if err != nil {
 		return nil, err
@@ -165,6 +171,10 @@ func (c *floodCaller) burst() error {
 	left := len(c.free) - n
 	for i, addr := range c.free[left:] {
 		c.descs[i] = unix.XDPDesc{Addr: addr, Len: c.frame}
+		if c.message != nil {
+			p := c.umem.Chunk(addr)[floodHeader:c.frame]
+			copy(p, c.message.next(len(p)))
+		}
 	}
 	sent := c.sock.Transmit(c.descs[:n])
 	c.free = append(c.free[:left], c.free[left+sent:]...)

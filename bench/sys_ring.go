@@ -31,7 +31,7 @@ const (
 
 func (ring) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	if e.Workload != Latency {
-		return serveFlood(ctx, e, ready)
+		return serveFlood(ctx, e, nil, ready)
 	}
 	s, err := openRing(e.Interface, ringServerPort, echoSize)
 	if err != nil {

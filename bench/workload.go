@@ -16,7 +16,7 @@ const (
 // Workloads lists the workloads.
 func Workloads() []string { return []string{Latency, Rate, Bulk} }
 
-// A Loader is a System with more workloads than latency. It heeds Endpoint.Workload, and Connect returns a [Pipeline] for the others.
+// A Loader is a System that says which workloads it has; another one has latency alone. It heeds Endpoint.Workload, and Connect returns a [Pipeline] for the others.
 type Loader interface {
 	System
 
@@ -27,7 +27,7 @@ type Loader interface {
 // has tells whether a system has a workload.
 func has(s System, workload string) bool {
 	l, ok := s.(Loader)
-	return workload == Latency || ok && l.Has(workload)
+	return ok && l.Has(workload) || !ok && workload == Latency
 }
 
 // A Pipeline is a Caller with many calls outstanding, used from one goroutine.

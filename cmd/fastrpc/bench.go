@@ -44,6 +44,7 @@ comes back is checked. What it measures is the workload:
 These are the systems:
 
   ring        raw UDP packets over bare AF_XDP rings, no protocol: the floor, or with rate and bulk the ceiling
+  ring-copy   the same flood, copied from a message and into one: the ceiling for bulk of whoever uses the data
   xdp         fastrpc over AF_XDP, inline handler
   xdp-worker  fastrpc over AF_XDP, handler on the worker pool
   udp         fastrpc over kernel UDP, inline handler

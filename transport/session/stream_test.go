@@ -12,7 +12,10 @@ import (
 	"github.com/fastrpc/fastrpc/transport/sim"
 )
 
-var rough = sim.Faults{Delay: 30 * time.Microsecond, Jitter: 20 * time.Microsecond, Loss: 0.1, Duplicate: 0.05, Reorder: 0.2, ReorderDelay: 500 * time.Microsecond, Corrupt: 0.02}
+var rough = sim.Faults{
+	Delay: 30 * time.Microsecond, Jitter: 20 * time.Microsecond, Reorder: 0.2, ReorderDelay: 500 * time.Microsecond,
+	Loss: 0.1, Duplicate: 0.05, Corrupt: 0.02,
+}
 
 // TestStreamMessages: what goes in at one end comes out at the other, in order and whole, in every shape of stream, over a good network and
 // over a bad one. The client ends, the server answers with a status and a last message, and the stream is over.

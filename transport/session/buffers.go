@@ -1,7 +1,7 @@
 package session
 
 // buffers keeps the memory of long messages for the next ones: to take eight fresh megabytes from the system, page by page and zeroed, costs as
-// much as to receive them. What is not used for two sweeps is given up.
+// much as to receive them. What is not used for spareSweeps is given up.
 type buffers []spareBuffer
 
 type spareBuffer struct {
@@ -10,6 +10,7 @@ type spareBuffer struct {
 }
 
 const (
+	spareSweeps      = 8        // a second or two
 	spareBuffers     = 4        // as many transfers at once go on without the system
 	spareBufferLeast = 64 << 10 // bytes: a smaller one is cheap
 )
@@ -39,7 +40,7 @@ func (bs *buffers) put(b []byte) {
 func (bs *buffers) age() {
 	kept := (*bs)[:0]
 	for _, b := range *bs {
-		if b.unused++; b.unused < 2 {
+		if b.unused++; b.unused < spareSweeps {
 			kept = append(kept, b)
 		}
 	}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fastrpc/fastrpc/transport"
@@ -51,6 +52,9 @@ func (k *Call) StartBytes(now transport.Time, method uint32, body []byte, deadli
 		copy(k.Buffer(), body)
 	} else {
 		k.conn.e.dropOut(&k.out)
+		if len(body) <= k.conn.SmallMessage() { // there is no session yet to know the packet's size of
+			body = slices.Clone(body)
+		}
 		k.out.data = body
 	}
 	k.begin(now, method, deadline)

@@ -58,6 +58,7 @@ type Conn struct {
 	topAcked uint64         // the largest packet number that was acknowledged
 	lossAt   transport.Time // when a packet counts as lost unless it is acknowledged, 0: none is suspected
 	elicitAt transport.Time // when the last packet was sent that the probe timeout waits for
+	longAt   transport.Time // when the peer last took a part of a long message
 	ackedAt  transport.Time // of the last progress in what is acknowledged
 	rtt      rtt
 	cwnd     int            // packets that may be unacknowledged

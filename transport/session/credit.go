@@ -135,6 +135,9 @@ func (cr *credit) pop() {
 // give grants more of a message, room at most.
 func (cr *credit) give(c *Conn, l *inLong, room int64) {
 	n := min(room, int64(l.total-l.granted), int64(grantAhead*float64(c.windowBytes()))-int64(l.granted-l.got))
+	if l.granted == l.got { // it has waited for this: its sender's time begins with the next sweep
+		l.fresh = true
+	}
 	l.granted += uint32(n)
 	cr.out += n
 	c.creditOut += n
@@ -172,9 +175,11 @@ func (cr *credit) pick(c *Conn) (best *inLong) {
 
 // A message whose sender has credit, and from whom nothing of it has come for stallTimeout, is given up: it holds memory that others need. While
 // others wait for credit, half of that is enough: their senders wait no longer than stallTimeout themselves.
+// A sender that is not heard at all, though others wait for what it was granted, is given up sooner: one that lives pings ten times by then.
 const (
 	stallTimeout  = 5 * time.Second
-	sweepInterval = time.Second
+	silentTimeout = 500 * time.Millisecond
+	sweepInterval = 250 * time.Millisecond
 )
 
 // handleSweep gives up the messages that do not come.
@@ -184,13 +189,18 @@ func (e *Endpoint) handleSweep(now transport.Time) {
 			l.at = l.at.Add(late)
 		}
 	}
+	waited := e.credit.queue != nil
 	patience := stallTimeout
-	if e.credit.queue != nil {
+	if waited {
 		patience /= 2
 	}
 	for l := e.credit.head; l != nil; {
 		next, k := l.next, l.call
-		if l.granted > l.got && now.Sub(l.at) >= patience {
+		if l.fresh {
+			l.fresh, l.at = false, now
+		}
+		silent := waited && now.Sub(k.conn.heardAt) >= silentTimeout
+		if l.granted > l.got && (now.Sub(l.at) >= patience || silent && now.Sub(l.at) >= silentTimeout) {
 			e.stats.Stalled++
 			k.stalled(now)
 			next = e.credit.head // others may have gone with it

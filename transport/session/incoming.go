@@ -28,6 +28,7 @@ type inLong struct {
 	pieces  []piece // in their frames, in order
 	gather  bool
 	due     bool           // a Grant has to be sent
+	fresh   bool           // it had no credit and has some since the last sweep
 	at      transport.Time // of the last progress
 	prev    *inLong        // in the endpoint's list of messages that are not whole
 	next    *inLong

@@ -91,8 +91,10 @@ func (c *Conn) acknowledged(now transport.Time, p *sentPacket) {
 // delivered notes that the peer has a message, or a part of a long one.
 func (c *Conn) delivered(now transport.Time, o *outMessage, offset, length uint32) {
 	if l := o.long; l != nil && length > 0 { // else it is in the parts' place, of which the message went in one packet before
-		l.since = now
-		l.acked.add(offset, offset+length) // if it cannot be noted, the part is sent again
+		l.since, c.longAt = now, now
+		if !l.acked.add(offset, offset+length) { // it cannot be noted, so the part is sent again
+			l.lost.add(offset, offset+length)
+		}
 		if !l.acked.all(o.total) {
 			return
 		}
@@ -150,9 +152,9 @@ func (c *Conn) detectLost(now transport.Time) {
 func (c *Conn) lose(p *sentPacket) {
 	c.sent.land(p, lost)
 	c.e.stats.Lost++
-	c.enqueue() // the window has room again, if not for this
-	for i := range uint32(p.items) {
-		switch it := c.sent.item(p.first + i); {
+	c.enqueue()                            // the window has room again, if not for this
+	for i := uint32(p.items); i > 0; i-- { // the last first: each goes before all others
+		switch it := c.sent.item(p.first + i - 1); {
 		case it.out == nil:
 			c.controlLost(it)
 		case it.out.epoch != it.epoch: // what it carried matters no more

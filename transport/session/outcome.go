@@ -67,6 +67,7 @@ var (
 	errCanceled       = &Error{Code: Canceled, Outcome: MaybeExecuted, Reason: "the caller gave up before a reply came"}
 	errReassembly     = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the reply exceeds the budget for reassembly (WithReassembly)"}
 	errNoCredit       = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "the server has no room for the request, and has not taken any of it for five seconds"}
+	errStreamLong     = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "the stream has had as many messages in this direction as can be numbered: open another"}
 	errNoReader       = &Error{Code: ResourceExhausted, Outcome: MaybeExecuted, Reason: "the server has not taken any of a message for five seconds"}
 	errNotTaken       = &Error{Code: ResourceExhausted, Outcome: MaybeExecuted, Reason: "the server has not acknowledged all of the request for five seconds"}
 	errGivenUp        = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the server has given up the call: it stood still for too long"}

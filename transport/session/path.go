@@ -83,8 +83,11 @@ func (c *Conn) PacketBytes() int { return c.packetBytes }
 // setPath takes up a path: nothing is known of it.
 func (c *Conn) setPath(p transport.Path) {
 	e := c.e
-	delete(e.peers, c.key())
-	e.leavePeer(c)
+	elsewhere := p.RemoteIP != c.path.RemoteIP || p.RemotePort != c.path.RemotePort
+	if elsewhere {
+		delete(e.peers, c.key())
+		e.leavePeer(c)
+	}
 	c.path = p
 	c.setPacketBytes(min(c.packetBytes, e.packetBytes(&p)))
 	c.rtt = rtt{}
@@ -92,8 +95,10 @@ func (c *Conn) setPath(p transport.Path) {
 	c.cwnd, c.gap = c.cc.window()
 	c.packetThreshold, c.timeThreshold = packetThreshold, timeThreshold
 	c.hole = blackHole{}
-	e.peers[c.key()] = c
-	e.joinPeer(c)
+	if elsewhere {
+		e.peers[c.key()] = c
+		e.joinPeer(c)
+	}
 }
 
 // Move makes a client's session go on over another path: its own address has changed, or its link found a better way. The server asks for

@@ -13,6 +13,7 @@ type packet struct {
 	items int
 	flies bool // an acknowledgement is asked for
 	timed bool // and missed after the probe timeout
+	full  bool // behind it in its frame is a message that is still to be sent
 }
 
 // So many small messages share a packet at most, and so many small packets may be on their way beyond the window: a call does not wait
@@ -31,7 +32,7 @@ func (c *Conn) transmit(now transport.Time) (more bool) {
 		return false
 	}
 	p := &c.e.packet
-	p.id, p.n, p.items, p.flies, p.timed = noFrame, wire.DataHeaderBytes, 0, false, c.client
+	p.id, p.n, p.items, p.flies, p.timed, p.full = noFrame, wire.DataHeaderBytes, 0, false, c.client, false
 	switch {
 	case c.wantPing: // apart: a message that is not taken must not take the ping with it
 	case c.smalls.head != nil && c.maySmall():
@@ -43,12 +44,12 @@ func (c *Conn) transmit(now transport.Time) (more bool) {
 			return true
 		}
 	}
-	if (len(c.controls) > 0 || c.wantPing) && !c.putControls(p) {
+	if (len(c.controls) > 0 || c.wantPing) && !p.full && !c.putControls(p) {
 		return true
 	}
 	if p.id == noFrame {
 		if !c.ackNow {
-			return false
+			return c.waits() && c.more(now) // of the message that was chosen, all has arrived after all
 		}
 		if p.id, p.data = c.e.alloc(); p.id == noFrame {
 			return true
@@ -122,6 +123,7 @@ func (c *Conn) putSmalls(now transport.Time, p *packet) bool {
 		o.sentOnce = true
 		o = c.smalls.head
 		if o == nil || p.n+wire.FrameHeaderBytes+int(o.total) > limit || p.items == packetItems {
+			p.full = int(e.bufs[p.id].refs) > p.items
 			return true
 		}
 		at := p.n + wire.FrameHeaderBytes

@@ -31,6 +31,9 @@ type stream struct {
 const (
 	defaultStreamWindow = 32 // messages: a round trip's worth of small ones
 	maxStreamWindow     = 1024
+
+	// maxStreamMessages is the end of their numbers in one direction, a window left for what counts ahead.
+	maxStreamMessages = 1<<32 - 1 - 2*maxStreamWindow
 )
 
 // Incoming is a message of a stream, from Receive until Free.
@@ -75,6 +78,8 @@ func (k *Call) Send(body []byte) *Error {
 		return errHalfEnded
 	case uint64(len(body)) > uint64(c.maxMessage()):
 		return ErrTooLarge
+	case st.begun >= maxStreamMessages:
+		return errStreamLong
 	case k.state == callWaiting || st.begun >= min(st.limit, st.oldest+uint32(len(st.outs))):
 		st.blocked = true
 		return ErrWindow
@@ -135,7 +140,7 @@ func (k *Call) Receive() *Incoming {
 // Drained tells whether Receive has returned the peer's last message.
 func (k *Call) Drained() bool { return k.stream.ended && k.stream.next == k.stream.last }
 
-// Free gives back a received message, which makes room for another. It may follow the call's end.
+// Free gives back a received message, which makes room for another. It may follow the call's end, but not Release, nor Reply at a server.
 func (k *Call) Free(m *Incoming) {
 	c, st := k.conn, k.stream
 	m.in.release(c)

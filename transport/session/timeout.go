@@ -171,7 +171,7 @@ func (o *outMessage) stalledAt(now transport.Time) transport.Time {
 	if o.long.since == 0 {
 		o.long.since = now
 	}
-	return o.long.since.Add(stallTimeout)
+	return max(o.long.since, o.call.conn.longAt).Add(stallTimeout) // while others of the session move, it waits for its turn
 }
 
 // unwanted ends a call whose long message the peer does not take.

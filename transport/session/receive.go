@@ -89,6 +89,8 @@ func (c *Conn) heard(now transport.Time) {
 	c.peer.heard(c.e, now)
 	if c.halfOpen {
 		c.e.opened(c)
+		c.e.wheel.remove(&c.idle) // a second later it would only find that the session is open
+		c.e.wheel.arm(&c.idle, now.Add(c.lifetime()))
 		c.closePredecessors(now)
 		c.e.emit(SessionOpened, c, nil, nil)
 	}

@@ -61,6 +61,7 @@ func told() map[string]string {
 
 		"helloTimeoutMax":    lasting(helloTimeoutMax),
 		"halfOpenLifetime":   lasting(halfOpenLifetime),
+		"startGrace":         lasting(startGrace),
 		"tokenLifetime":      lasting(tokenLifetime * time.Second),
 		"minPacketBytes":     count(minPacketBytes) + " bytes",
 		"minPart":            count(minPart) + " bytes",

@@ -156,6 +156,10 @@ func (e *Endpoint) handleHello(now transport.Time, f *transport.Frame, h *wire.H
 	if !listening {
 		l, listening = e.listening[0]
 	}
+	if !listening && e.starting(now) {
+		e.stats.AnswersDropped++
+		return
+	}
 	if !listening {
 		e.refuse(f, h, Unavailable, "nobody listens on this port")
 		return
@@ -219,6 +223,18 @@ func (e *Endpoint) refuse(f *transport.Frame, h *wire.Handshake, code Code, reas
 	e.stats.HandshakesRefused++
 	e.sendHandshake(&wire.Handshake{Kind: wire.Refuse, Session: h.Source, Echo: h.Echo, Incarnation: e.cfg.Incarnation,
 		Code: uint32(code), Payload: []byte(reason)}, &f.Path)
+}
+
+// startGrace is how long an endpoint that has never listened leaves Hellos unanswered: it may be a server's that is just being set up, and whose
+// client, the one of its predecessor perhaps, had better ask again than give up.
+const startGrace = time.Second
+
+// starting tells whether the endpoint has heard its first Hello less than startGrace ago, and never listened.
+func (e *Endpoint) starting(now transport.Time) bool {
+	if e.helloAt == 0 {
+		e.helloAt = now
+	}
+	return !e.listened && now.Sub(e.helloAt) < startGrace
 }
 
 // closePredecessors ends the sessions of an earlier process at the client's address: it was restarted. c's client has shown that it receives

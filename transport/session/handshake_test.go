@@ -343,3 +343,29 @@ func TestFloodOfHellos(t *testing.T) {
 	}
 	w.settle()
 }
+
+// TestHelloBeforeListen: a client that dials while a server is being set up is not refused: it gets in once the server listens.
+func TestHelloBeforeListen(t *testing.T) {
+	w := newWorld(t, 1, lan, session.Config{})
+	w.crash(w.server)
+	cfg := w.serverCfg
+	cfg.Engine, cfg.Seed, cfg.Incarnation = 1, seedOf(9), 9
+	w.server = newNode(w.net.Link(serverAddr, w.options), cfg)
+	w.server.onEvent = w.serverEvent
+	w.enter("server", w.server)
+	w.dial()
+	w.run(100*time.Millisecond, nil)
+	if w.conn.Established() || w.closed != nil {
+		t.Fatalf("established %v, closed %v", w.conn.Established(), w.closed)
+	}
+	w.server.core.Listen(serverAddr.Port(), session.Listener{Security: wire.Insecure})
+	if !w.run(time.Second, w.conn.Established) {
+		t.Errorf("closed %v", w.closed)
+	}
+	w.server.core.Unlisten(serverAddr.Port())
+	w.dial()
+	w.run(time.Second, func() bool { return w.closed != nil })
+	if w.closed == nil {
+		t.Error("a server that has stopped listening does not refuse")
+	}
+}

@@ -67,6 +67,8 @@ type Endpoint struct {
 	outs      *outMessage // the pool of streams' messages
 	incomings *Incoming
 	listening map[uint16]Listener
+	listened  bool           // at any time
+	helloAt   transport.Time // of the first Hello that nobody listened for
 	halfOpen  int
 	answering int // requests handed out and not yet answered
 	reasm     int64
@@ -130,7 +132,7 @@ func New(frames Frames, cfg Config) *Endpoint {
 
 // Listen accepts sessions that clients open to a local port, 0 for every port that has no Listener of its own. A later call for the same
 // port replaces the Listener.
-func (e *Endpoint) Listen(port uint16, l Listener) { e.listening[port] = l }
+func (e *Endpoint) Listen(port uint16, l Listener) { e.listening[port], e.listened = l, true }
 
 // Unlisten refuses new sessions to a port. Those that are open stay.
 func (e *Endpoint) Unlisten(port uint16) { delete(e.listening, port) }

@@ -154,7 +154,7 @@ func reassemble(t *testing.T, in []byte) (arrived, refused int) {
 			}
 		}
 	}
-	w.run(10*time.Second, nil)
+	w.run(40*time.Second, nil) // those that are given up make room for others, which have a time of their own
 	if a := w.server.core.Audit(); a.Reassembly != 0 || a.Credit != 0 {
 		t.Errorf("held in the end: %+v", a)
 	}

@@ -31,7 +31,8 @@ func (c *Conn) handleRequest(now transport.Time, f *transport.Frame, fr *wire.Fr
 		k.deadline = f.Stamp.Add(left)
 	}
 	if fr.Flags&wire.FlagStream != 0 {
-		return c.openStream(now, k)
+		c.openStream(now, k)
+		return true
 	}
 	if fr.Flags == 0 && len(fr.Payload) <= int(c.messageBytes) && c.e.holdReceived(f.ID) { // as receive has it
 		k.in.frame, k.in.body = int32(f.ID), fr.Payload
@@ -111,16 +112,22 @@ func (c *Conn) requestTaken(now transport.Time, k *Call, done bool, err *Error) 
 	case !done:
 		return true
 	}
+	k.handOver(now)
+	return true
+}
+
+// handOver gives a request that is whole, or a stream that is open, to the owner, unless its caller has stopped waiting.
+func (k *Call) handOver(now transport.Time) {
+	e := k.conn.e
 	k.state = callAnswering
 	e.answering++
 	e.stats.Requests++
 	if k.deadline != 0 && k.deadline <= now {
 		e.stats.Expired++
 		k.Refuse(now, DeadlineExceeded, "the deadline passed before the request was taken up")
-		return true
+		return
 	}
-	e.emit(RequestArrived, c, k, nil)
-	return true
+	e.emit(RequestArrived, k.conn, k, nil)
 }
 
 // undo forgets a request of which nothing was received.

@@ -6,19 +6,9 @@ import (
 )
 
 // openStream takes up a stream that a client has begun.
-func (c *Conn) openStream(now transport.Time, k *Call) bool {
-	e := c.e
+func (c *Conn) openStream(now transport.Time, k *Call) {
 	k.stream, k.flags = c.newStream(), wire.FlagStream
-	k.state = callAnswering
-	e.answering++
-	e.stats.Requests++
-	if k.deadline != 0 && k.deadline <= now {
-		e.stats.Expired++
-		k.Refuse(now, DeadlineExceeded, "the deadline passed before the stream was taken up")
-		return true
-	}
-	e.emit(RequestArrived, c, k, nil)
-	return true
+	k.handOver(now)
 }
 
 // handleMessage takes a stream's message or its first part; false when it has to come again.

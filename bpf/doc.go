@@ -19,7 +19,8 @@
 // the verifier forbids the pointer arithmetic that IPv4 options and length checks need, and would put speculation barriers into the
 // packet's way. With CAP_SYS_ADMIN errors can also name other people's programs; the kernel tells their names to nobody else.
 //
-// Multi-buffer packets are not supported: a driver that would need them for the interface's MTU refuses native mode.
+// Packets that stand in several buffers, as drivers need them for an MTU beyond a page, are taken on demand ([Options.MultiBuffer]): the
+// headers must be in the first buffer, where drivers put them.
 package bpf
 
 // The object is the same on every little-endian machine, built with Debian 12's clang 14 and libbpf-dev; paths are mapped away and debug

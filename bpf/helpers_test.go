@@ -24,8 +24,13 @@ func needRoot(t testing.TB) {
 // loaded is a program in the kernel that is attached to nothing, with ourPort open, for BPF_PROG_TEST_RUN.
 func loaded(t testing.TB) *Program {
 	t.Helper()
+	return loadedFor(t, false)
+}
+
+func loadedFor(t testing.TB, multiBuffer bool) *Program {
+	t.Helper()
 	needRoot(t)
-	p, err := load(1)
+	p, err := load(1, multiBuffer)
 	must(t, err)
 	t.Cleanup(func() { must(t, p.Close()) })
 	must(t, p.AllowPort(ourPort))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // Mode is where in the receive path the program runs.
@@ -39,6 +40,10 @@ func (m Mode) String() string {
 type Options struct {
 	Mode   Mode
 	Queues int // queues that can have a socket, from 0 on; 0 stands for all receive queues that the interface can have
+
+	// MultiBuffer takes packets that stand in several buffers too, so that native mode does not need an MTU that fits a page. The driver
+	// must be able to (ERANGE or EOPNOTSUPP otherwise), as must the sockets (XDP_USE_SG). From Linux 5.18 on, with AF_XDP from 6.6.
+	MultiBuffer bool
 }
 
 // Program is the steering program attached to one interface. It takes no packet until it has a socket and a port.
@@ -83,7 +88,7 @@ func Attach(ifindex int, o Options) (*Program, error) {
 	if o.Queues < 0 {
 		return nil, fmt.Errorf("bpf: %d queues: give their number, or 0 for all that %s has", o.Queues, dev.name)
 	}
-	p, err := load(o.Queues)
+	p, err := load(o.Queues, o.MultiBuffer)
 	if err != nil {
 		return nil, err
 	}
@@ -96,12 +101,18 @@ func Attach(ifindex int, o Options) (*Program, error) {
 }
 
 // load brings the program and its maps into the kernel and attaches nothing.
-func load(queues int) (*Program, error) {
+func load(queues int, multiBuffer bool) (*Program, error) {
 	spec, err := loadSteer()
 	if err != nil {
 		return nil, fmt.Errorf("bpf: %w", err)
 	}
 	spec.Maps[steerMapSockets].MaxEntries = uint32(queues)
+	if multiBuffer {
+		spec.Programs[steerProgFastrpcSteer].Flags |= unix.BPF_F_XDP_HAS_FRAGS
+		if err := spec.Variables[steerVarMultiBuffer].Set(uint8(1)); err != nil {
+			return nil, fmt.Errorf("bpf: %w", err)
+		}
+	}
 	p := &Program{queues: queues, list: spec.Maps[steerMapSources].InnerMap}
 	if err := loadPrivileged(spec, &p.objs); err != nil {
 		return nil, err

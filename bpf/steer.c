@@ -91,6 +91,12 @@ struct {
 	__type(value, __u64);
 } verdicts SEC(".maps");
 
+/*
+ * Whether a packet may go on in buffers behind the first, where this program does not see it. The loader sets it. It is constant to the verifier,
+ * which then never looks at what older kernels than 5.18 do not know.
+ */
+volatile const __u8 multi_buffer = 0;
+
 static __always_inline int is_our_port(__be16 port)
 {
 	__u32 p = bpf_ntohs(port), word = p / 64;
@@ -107,8 +113,8 @@ static __always_inline int is_allowed(const struct source *src)
 	return !list || bpf_map_lookup_elem(list, src);
 }
 
-/* Judges a packet by its bytes. REDIRECTED means: ours. */
-static __always_inline enum verdict classify(void *data, void *end)
+/* Judges a packet of length bytes by those from data to end, which hold its headers. REDIRECTED means: ours. */
+static __always_inline enum verdict classify(void *data, void *end, __u64 length)
 {
 	struct source src = {};
 	struct ethhdr *eth = data;
@@ -145,7 +151,7 @@ static __always_inline enum verdict classify(void *data, void *end)
 			return GROUP;
 		header = ip->ihl * 4;
 		total = bpf_ntohs(ip->tot_len);
-		if (total < header || net + total > end)
+		if (total < header || net - data + total > length)
 			return MALFORMED;
 		payload = total - header;
 		udp = net + header;
@@ -165,7 +171,7 @@ static __always_inline enum verdict classify(void *data, void *end)
 			return GROUP;
 		payload = bpf_ntohs(ip->payload_len);
 		udp = (void *)(ip + 1);
-		if ((void *)udp + payload > end)
+		if ((void *)udp - data + payload > length)
 			return MALFORMED;
 		src.prefixlen = 32 + 128;
 		src.family = FAMILY_IPV6;
@@ -187,7 +193,8 @@ static __always_inline enum verdict classify(void *data, void *end)
 SEC("xdp")
 int fastrpc_steer(struct xdp_md *ctx)
 {
-	__u32 verdict = classify((void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 verdict = classify(data, end, multi_buffer ? bpf_xdp_get_buff_len(ctx) : end - data);
 	__u64 *count;
 	int action = XDP_PASS;
 

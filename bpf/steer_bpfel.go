@@ -21,6 +21,7 @@ const (
 	steerMapSources       = "sources"
 	steerMapVerdicts      = "verdicts"
 	steerProgFastrpcSteer = "fastrpc_steer"
+	steerVarMultiBuffer   = "multi_buffer"
 )
 
 // loadSteer returns the embedded CollectionSpec for steer.
@@ -82,6 +83,7 @@ type steerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerVariableSpecs struct {
+	MultiBuffer *ebpf.VariableSpec `ebpf:"multi_buffer"`
 }
 
 // steerObjects contains all objects after they have been loaded into the kernel.
@@ -123,6 +125,7 @@ func (m *steerMaps) Close() error {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerVariables struct {
+	MultiBuffer *ebpf.Variable `ebpf:"multi_buffer"`
 }
 
 // steerPrograms contains all programs after they have been loaded into the kernel.

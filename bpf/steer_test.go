@@ -90,6 +90,31 @@ func TestGoldenPackets(t *testing.T) {
 	check(t, "after ClearSocket", udp4(t).bytes(t), xdpPass, "NoSocket")
 }
 
+// TestMultiBuffer runs the program that takes packets of several buffers: it judges others alike, and the length of these by all buffers. The
+// kernel puts what does not fit into a page with XDP's headroom into further ones (net/bpf/test_run.c, bpf_prog_test_run_xdp).
+func TestMultiBuffer(t *testing.T) {
+	p, single := loadedFor(t, true), loaded(t)
+	must(t, p.SetSocket(0, newXSK(t).fd))
+	for _, g := range goldenPackets(t) {
+		if _, got := steer(t, p, g.data); got != g.verdict {
+			t.Errorf("%s: counted as %s, want %s", g.name, got, g.verdict)
+		}
+	}
+	for name, u := range map[string]*udpPacket{"IPv4": udp4(t), "IPv6": udp6(t)} {
+		u.payload = make([]byte, 8900)
+		whole := u.bytes(t)
+		if action, got := steer(t, p, whole); action != xdpRedirect || got != "Redirected" {
+			t.Errorf("%s in several buffers: action %d, counted as %s", name, action, got)
+		}
+		if action, got := steer(t, p, whole[:len(whole)-1]); action != xdpPass || got != "Malformed" {
+			t.Errorf("%s in several buffers that lack a byte: action %d, counted as %s", name, action, got)
+		}
+		if _, got := steer(t, single, whole); got != "Malformed" {
+			t.Errorf("%s in several buffers: the program that sees one counted it as %s", name, got)
+		}
+	}
+}
+
 // TestTruncated cuts packets of ours at every length: none is taken, none dropped.
 func TestTruncated(t *testing.T) {
 	p := loaded(t)
@@ -326,19 +351,22 @@ func BenchmarkSteer(b *testing.B) {
 		full[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 32)
 	}
 	for _, c := range []struct {
-		name     string
-		packet   []byte
-		prefixes []netip.Prefix
+		name        string
+		packet      []byte
+		prefixes    []netip.Prefix
+		multiBuffer bool
 	}{
-		{"ours/any", udp4(b).bytes(b), nil},
-		{"ours/1prefix", udp4(b).bytes(b), prefixes("198.18.0.0/15")},
-		{fmt.Sprintf("ours/%dprefixes", MaxPrefixes), udp4(b).bytes(b), full},
-		{"ours/any/IPv6", udp6(b).bytes(b), nil},
-		{"TCP", patch(udp4(b).bytes(b), 14+9, 6), nil},
-		{"other port", with(udp4(b), func(p *udpPacket) { p.udp.DstPort++ }).bytes(b), nil},
+		{"ours/any", udp4(b).bytes(b), nil, false},
+		{"ours/any/multi-buffer", udp4(b).bytes(b), nil, true},
+		{"ours/1prefix", udp4(b).bytes(b), prefixes("198.18.0.0/15"), false},
+		{fmt.Sprintf("ours/%dprefixes", MaxPrefixes), udp4(b).bytes(b), full, false},
+		{"ours/any/IPv6", udp6(b).bytes(b), nil, false},
+		{"TCP", patch(udp4(b).bytes(b), 14+9, 6), nil, false},
+		{"TCP/multi-buffer", patch(udp4(b).bytes(b), 14+9, 6), nil, true},
+		{"other port", with(udp4(b), func(p *udpPacket) { p.udp.DstPort++ }).bytes(b), nil, false},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			p := loaded(b)
+			p := loadedFor(b, c.multiBuffer)
 			must(b, p.SetSocket(0, newXSK(b).fd))
 			must(b, p.SetPrefixes(c.prefixes))
 			b.ResetTimer()

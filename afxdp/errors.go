@@ -83,10 +83,7 @@ func ringErrno(errno unix.Errno) error {
 
 // setupError explains a failed step of Open to a person.
 func setupError(c *SocketConfig, umemBytes uint64, step string, err error) error {
-	device := fmt.Sprintf("interface %d", c.Ifindex)
-	if ifi, e := net.InterfaceByIndex(c.Ifindex); e == nil {
-		device = ifi.Name
-	}
+	device := deviceName(c.Ifindex)
 	kind, hint := error(nil), ""
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
@@ -101,6 +98,9 @@ func setupError(c *SocketConfig, umemBytes uint64, step string, err error) error
 		kind, hint = ErrQueueBusy, fmt.Sprintf("queue %d of %s is bound by another socket; see 'fastrpc doctor %[2]s'", c.Queue, device)
 	case step == "bind" && errors.Is(err, unix.ENODEV):
 		kind, hint = ErrNoDevice, device+" does not exist in this network namespace; see 'ip link'"
+	case step == "bind" && errors.Is(err, unix.EINVAL) && c.MultiBuffer:
+		kind, hint = ErrNoQueue, fmt.Sprintf("queue %d of %s is out of range (see 'ethtool -l %[2]s'), or this kernel has no multi-buffer (Linux 6.6)",
+			c.Queue, device)
 	case step == "bind" && errors.Is(err, unix.EINVAL):
 		kind, hint = ErrNoQueue, fmt.Sprintf("queue %d of %s is out of range; see 'ethtool -l %[2]s'", c.Queue, device)
 	case step == "bind" && c.Mode == ZeroCopy && errors.Is(err, unix.EOPNOTSUPP):
@@ -113,4 +113,12 @@ func setupError(c *SocketConfig, umemBytes uint64, step string, err error) error
 		return fmt.Errorf("afxdp: %s: %s: %w", step, hint, err)
 	}
 	return fmt.Errorf("afxdp: %s on queue %d of %s: %w", step, c.Queue, device, err)
+}
+
+// deviceName is the interface's name, or words for its number.
+func deviceName(ifindex int) string {
+	if ifi, err := net.InterfaceByIndex(ifindex); err == nil {
+		return ifi.Name
+	}
+	return fmt.Sprintf("interface %d", ifindex)
 }

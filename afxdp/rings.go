@@ -17,14 +17,41 @@ func (s *Socket) Fill(addrs []uint64) int { return s.fill.Push(addrs) }
 
 // Receive copies up to len(d) descriptors of received packets into d and returns how many; their ring slots are free at once, their chunks
 // the caller's. Look at the bytes with Umem.Data.
-func (s *Socket) Receive(d []unix.XDPDesc) int { return s.rx.Pop(d) }
+//
+// With MultiBuffer a packet may have several descriptors: all but its last have XDP_PKT_CONTD in their options. Receive gives whole packets
+// only, unless d is shorter than the first one, which then comes in parts: a d of MaxSegments descriptors holds every packet that can be sent.
+func (s *Socket) Receive(d []unix.XDPDesc) int {
+	n := s.rx.Acquire(clampBurst(len(d)))
+	whole := n
+	for whole > 0 && s.rx.Slot(whole-1).Options&unix.XDP_PKT_CONTD != 0 {
+		whole--
+	}
+	if whole == 0 {
+		whole = n
+	}
+	return s.rx.Pop(d[:whole])
+}
 
 // Transmit puts packets into the TX ring and returns how many it took, from the front; fewer than all when the ring is full. Their chunks
 // are the kernel's until Complete returns them. Nothing moves before Kick.
 //
-// A descriptor must lie within one chunk and have no options. The kernel skips and counts others (Stats.TxInvalid); whether it completes
-// them differs between versions, so they are a mistake of the program that may cost it the chunk.
-func (s *Socket) Transmit(d []unix.XDPDesc) int { return s.tx.Push(d) }
+// With MultiBuffer, a packet of several descriptors has XDP_PKT_CONTD in the options of all but its last. It is taken as a whole or not at
+// all: Transmit takes nothing of a packet for which the ring has no room, or whose last descriptor is not in d. No packet may have more
+// than MaxSegments descriptors, nor more than the TX and the completion ring hold.
+//
+// A descriptor must lie within one chunk, be at least one byte long and have no other options. The kernel skips and counts others
+// (Stats.TxInvalid), with all of the packet that they are part of; whether it completes them differs between versions, so they are a
+// mistake of the program that may cost it the chunk.
+func (s *Socket) Transmit(d []unix.XDPDesc) int {
+	n := s.tx.Acquire(clampBurst(len(d)))
+	for n > 0 && d[n-1].Options&unix.XDP_PKT_CONTD != 0 {
+		n--
+	}
+	return s.tx.Push(d[:n])
+}
+
+// clampBurst keeps a length inside uint32; no ring is as large as its limit.
+func clampBurst(n int) uint32 { return uint32(min(n, 1<<31)) }
 
 // Complete copies up to len(addrs) addresses of transmitted packets, as they were in their descriptors, and returns how many; the chunks are
 // the caller's again. In copy mode that may be long after Kick: when the receiver's kernel has freed the packet.

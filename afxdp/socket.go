@@ -33,9 +33,10 @@ type SocketConfig struct {
 	FillEntries       uint32 // 0: as RxEntries; make it hold the driver's RX ring twice
 	CompletionEntries uint32 // 0: as TxEntries; if it is full, nothing is sent
 
-	Mode   Mode
-	Fill   []uint64 // chunks for the fill ring before the first packet can come; they must all fit
-	Shared *Socket  // an open socket of the same Umem on another queue: the kernel then registers the memory once, in that socket's mode
+	Mode        Mode
+	MultiBuffer bool     // packets of several descriptors (XDP_USE_SG, Linux 6.6); see MaxSegments
+	Fill        []uint64 // chunks for the fill ring before the first packet can come; they must all fit
+	Shared      *Socket  // an open socket of the same Umem on another queue: the kernel then registers the memory once, in that socket's mode
 
 	BusyPoll BusyPoll
 }
@@ -61,6 +62,7 @@ type Socket struct {
 
 	fd         int
 	zeroCopy   bool
+	segments   int  // see MaxSegments
 	kickAlways bool // busy polling: the system call is what moves packets, also when no wake-up is asked for
 	wakeAlways bool
 
@@ -78,6 +80,10 @@ func Open(u *Umem, c SocketConfig) (*Socket, error) {
 		return nil, err
 	}
 	if err := u.retain(); err != nil {
+		return nil, err
+	}
+	if err := c.checkDevice(); err != nil {
+		u.release()
 		return nil, err
 	}
 	s := &Socket{umem: u, fd: -1, ifindex: c.Ifindex, queue: c.Queue}
@@ -119,7 +125,31 @@ func (c *SocketConfig) check(u *Umem) error {
 			return errors.New("afxdp: the socket to share with has another UMEM")
 		case o.ifindex == c.Ifindex && o.queue == c.Queue:
 			return fmt.Errorf("afxdp: queue %d has the socket to share with already: %w", c.Queue, ErrQueueBusy)
+		case (o.segments > 1) != c.MultiBuffer:
+			return errors.New("afxdp: of sockets that share a UMEM all or none have MultiBuffer")
 		}
+	}
+	return nil
+}
+
+// checkDevice refuses a demand for zero-copy that the driver does not even claim to meet: bind would say no more than "operation not
+// supported".
+func (c *SocketConfig) checkDevice() error {
+	if c.Mode != ZeroCopy {
+		return nil
+	}
+	f, err := Features(c.Ifindex)
+	switch {
+	case errors.Is(err, ErrNoDevice):
+		return err
+	case err != nil: // an older kernel: bind will tell
+		return nil
+	case !f.XDP.Has(XDPBasic | XDPRedirect | XDPZeroCopy): // xp_assign_dev, NETDEV_XDP_ACT_ZC
+		return fmt.Errorf("afxdp: %w: the driver of %s has no zero-copy AF_XDP (its xdp-features: %v); use PreferZeroCopy or Copy (%w)",
+			ErrNoZeroCopy, deviceName(c.Ifindex), f.XDP, unix.EOPNOTSUPP)
+	case c.MultiBuffer && f.ZeroCopyMaxSegs == 1:
+		return fmt.Errorf("afxdp: %w: the driver of %s has zero-copy AF_XDP, but not with MultiBuffer (its xdp-zc-max-segs is 1); "+
+			"use PreferZeroCopy or Copy, or give up either (%w)", ErrNoZeroCopy, deviceName(c.Ifindex), unix.EOPNOTSUPP)
 	}
 	return nil
 }
@@ -152,6 +182,16 @@ func (s *Socket) setUp(c *SocketConfig) (step string, err error) {
 	if c.Mode == ZeroCopy && !s.zeroCopy { // a shared UMEM follows the first socket's mode
 		return "bind", unix.EOPNOTSUPP
 	}
+	s.segments = 1
+	if c.MultiBuffer && s.zeroCopy {
+		features, err := Features(c.Ifindex)
+		if err != nil {
+			return "features", err
+		}
+		s.segments = features.ZeroCopyMaxSegs
+	} else if c.MultiBuffer {
+		s.segments = maxSkbFrags() + 1
+	}
 	return "", nil
 }
 
@@ -166,6 +206,9 @@ func (s *Socket) bind(c *SocketConfig) error {
 		sa.Flags = unix.XDP_USE_NEED_WAKEUP | unix.XDP_COPY
 	default:
 		sa.Flags = unix.XDP_USE_NEED_WAKEUP // neither forced: the kernel tries zero-copy, then copy (xp_assign_dev)
+	}
+	if c.MultiBuffer && c.Shared == nil {
+		sa.Flags |= unix.XDP_USE_SG
 	}
 	for begun := time.Now(); ; {
 		if err := unix.Bind(s.fd, sa); !errors.Is(err, unix.EBUSY) || !retryBind(time.Since(begun)) {
@@ -210,6 +253,12 @@ func (s *Socket) Umem() *Umem { return s.umem }
 
 // ZeroCopy says what the kernel granted, as read back from it.
 func (s *Socket) ZeroCopy() bool { return s.zeroCopy }
+
+// MaxSegments returns how many descriptors a packet may have: 1 without MultiBuffer; with it, in zero-copy mode, what the driver says
+// (xdp-zc-max-segs), and in copy mode one linear part and the pages of an skb (net.core.max_skb_frags, 17, plus 1). A driver that takes
+// no linear part, such as virtio_net, sends one fewer in copy mode. The kernel does not complete the descriptors of a longer packet, and
+// may send its tail as a packet of its own (net/xdp/xsk.c, xsk_build_skb, EOVERFLOW): it is a mistake of the program.
+func (s *Socket) MaxSegments() int { return s.segments }
 
 // Close unmaps the rings and closes the descriptor, which frees the queue; chunks that the kernel holds stay in the Umem and are free
 // again. The UMEM stays mapped. Afterwards the ring methods move nothing, Kick and WakeFill return ErrClosed, and another Close does

@@ -36,18 +36,40 @@ type host struct {
 	sockets *ebpf.Map // XSKMAP by queue; packets of testType go there
 }
 
-// newPair makes two namespaces joined by a veth pair with so many queues, both ends up and steering packets of testType to sockets.
+// pairConfig says which veth pair to make; 0 stands for one queue, the usual MTU and the native hook.
+type pairConfig struct {
+	queues int
+	mtu    int
+	hook   link.XDPAttachFlags
+}
+
+// hooks are the ways of the kernel to run an XDP program that a veth device has.
+var hooks = map[string]link.XDPAttachFlags{"native": link.XDPDriverMode, "generic": link.XDPGenericMode}
+
 func newPair(t testing.TB, queues int) (a, b *host) {
 	t.Helper()
+	return newPairOf(t, pairConfig{queues: queues})
+}
+
+// newPairOf makes two namespaces joined by a veth pair, both ends up and steering packets of testType to sockets.
+func newPairOf(t testing.TB, c pairConfig) (a, b *host) {
+	t.Helper()
 	needRoot(t)
+	c.queues = max(c.queues, 1)
+	if c.mtu == 0 {
+		c.mtu = 1500
+	}
+	if c.hook == 0 {
+		c.hook = link.XDPDriverMode
+	}
 	a, b = newHost(t), newHost(t)
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.NumTxQueues, attrs.NumRxQueues = "xa", queues, queues
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "xb", PeerNamespace: netlink.NsFd(b.ns),
-		PeerNumTxQueues: uint32(queues), PeerNumRxQueues: uint32(queues)}
+	attrs.Name, attrs.NumTxQueues, attrs.NumRxQueues, attrs.MTU = "xa", c.queues, c.queues, c.mtu
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "xb", PeerNamespace: netlink.NsFd(b.ns), PeerMTU: uint32(c.mtu),
+		PeerNumTxQueues: uint32(c.queues), PeerNumRxQueues: uint32(c.queues)}
 	must(t, a.links.LinkAdd(veth))
-	a.bringUp(t, "xa", queues)
-	b.bringUp(t, "xb", queues)
+	a.bringUp(t, "xa", c)
+	b.bringUp(t, "xb", c)
 	return a, b
 }
 
@@ -77,13 +99,13 @@ func newHost(t testing.TB) *host {
 	return &host{ns: ns, links: links}
 }
 
-func (h *host) bringUp(t testing.TB, name string, queues int) {
+func (h *host) bringUp(t testing.TB, name string, c pairConfig) {
 	t.Helper()
 	l, err := h.links.LinkByName(name)
 	must(t, err)
 	h.ifindex = l.Attrs().Index
 	must(t, h.links.LinkSetUp(l))
-	h.do(t, func() { h.steer(t, queues) })
+	h.do(t, func() { h.steer(t, c) })
 }
 
 // do runs f in the host's namespace.
@@ -100,12 +122,12 @@ func (h *host) do(t testing.TB, f func()) {
 }
 
 // steer attaches the least program that feeds sockets: packets of testType go to the socket of the queue they came in on.
-func (h *host) steer(t testing.TB, queues int) {
+func (h *host) steer(t testing.TB, c pairConfig) {
 	t.Helper()
 	var err error
-	h.sockets, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: uint32(queues)})
+	h.sockets, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: uint32(c.queues)})
 	must(t, err)
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "Apache-2.0", Instructions: asm.Instructions{
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, Flags: unix.BPF_F_XDP_HAS_FRAGS, License: "Apache-2.0", Instructions: asm.Instructions{
 		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word), // struct xdp_md: data, data_end, rx_queue_index at 0, 4, 16
 		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
 		asm.LoadMem(asm.R5, asm.R1, 16, asm.Word),
@@ -125,7 +147,7 @@ func (h *host) steer(t testing.TB, queues int) {
 	}})
 	must(t, err)
 	defer prog.Close()
-	l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: h.ifindex, Flags: link.XDPDriverMode})
+	l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: h.ifindex, Flags: c.hook})
 	must(t, err)
 	t.Cleanup(func() {
 		l.Close()
@@ -180,7 +202,12 @@ func (h *host) open(t testing.TB, u *afxdp.Umem, c afxdp.SocketConfig) (s *afxdp
 // newPort opens a socket on queue 0 with 512 chunks of its own, changed by edit (if any), and steers packets to it.
 func (h *host) newPort(t testing.TB, edit func(*afxdp.SocketConfig)) *port {
 	t.Helper()
-	u := newUmem(t, 2*ringEntries)
+	return h.newPortOn(t, newUmem(t, 2*ringEntries), edit)
+}
+
+// newPortOn is newPort over a UMEM that nobody else uses.
+func (h *host) newPortOn(t testing.TB, u *afxdp.Umem, edit func(*afxdp.SocketConfig)) *port {
+	t.Helper()
 	p := &port{umem: u, frames: newFrames(t, u, 0, u.Chunks())}
 	c := h.config(0, p.frames)
 	if edit != nil {

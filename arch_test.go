@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"transport/udp":          {"transport", "internal/netpath"},
 	"internal/engine":        {"transport", "transport/session", "ringbuf"},
 	"internal/netpath":       {},
+	"internal/nic":           {},
 	"internal/lab":           {"internal/lab/labtest"},
 	"bench":                  {"*"},
 	"cmd/fastrpc":            {"*"},

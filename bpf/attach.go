@@ -40,7 +40,7 @@ func attachAs(prog *ebpf.Program, dev device, mode Mode) (link.Link, error) {
 	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 		for _, index := range []int{dev.index, dev.master} {
 			if a, ok, qerr := Attached(index); qerr == nil && ok {
-				return nil, &AttachedError{a}
+				return nil, &AttachedError{a, pinDirOf(a)}
 			}
 		}
 	}

@@ -245,7 +245,7 @@ func TestQueues(t *testing.T) {
 
 	p = v.attach(t, Options{Queues: 1})
 	must(t, p.SetSocket(0, boundXSK(t, v.index(), 0).fd))
-	if action, got := on(p, 1); action != xdpPass || got != "NoSocket" {
+	if action, got := on(p, 1); action != xdpPass || got != "NotOurPort" {
 		t.Errorf("queue 1 of a program for one: action %d, %s", action, got)
 	}
 }

@@ -15,10 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Environment of a child process: the index of the interface to attach to, and the capabilities to keep, as a bit mask; absent: all.
+// Environment of a child process: the index of the interface to attach to, the capabilities to keep, as a bit mask; absent: all; and where
+// the program is pinned that it shall take part in, with ourPort and an unbound socket on queue 0; absent: it attaches one.
 const (
 	childIfindex = "BPF_TEST_IFINDEX"
 	childCaps    = "BPF_TEST_CAPABILITIES"
+	childPins    = "BPF_TEST_PINS"
 )
 
 func TestMain(m *testing.M) {
@@ -48,7 +50,7 @@ func child() string {
 	if err != nil {
 		return err.Error()
 	}
-	p, err := Attach(ifindex, Options{})
+	p, err := childAttach(ifindex)
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return "not permitted: " + err.Error()
@@ -57,6 +59,20 @@ func child() string {
 	}
 	childProgram = p
 	return "attached " + p.Mode().String()
+}
+
+func childAttach(ifindex int) (*Program, error) {
+	dir := os.Getenv(childPins)
+	if dir == "" {
+		return Attach(ifindex, Options{})
+	}
+	p, err := OpenPinned(ifindex, dir)
+	if err != nil {
+		return nil, err
+	}
+	// A socket with a receive ring and nothing else is enough to stand in the map. It stays open until the process ends.
+	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	return p, errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_XDP, unix.XDP_RX_RING, 64), p.AllowPort(ourPort), p.SetSocket(0, fd))
 }
 
 var childProgram *Program // kept from the collector until the process ends

@@ -46,13 +46,13 @@ type Options struct {
 	MultiBuffer bool
 }
 
-// Program is the steering program attached to one interface. It takes no packet until it has a socket and a port.
+// Program is the steering program attached to one interface, or a part in one. It takes no packet until it has a socket and a port.
 //
 // Its methods may be called from any goroutine, block for system calls only, and return an error that is [os.ErrClosed] after Close. They
 // take effect at once for the packets that arrive from then on; one that another CPU has in hand may still be judged by the old rules.
 //
-// The attachment is a bpf_link held by this process alone: it ends with Close, with the process however that ends, and when the Program
-// is garbage.
+// The attachment made by [Attach] is a bpf_link held by this process alone: it ends with Close, with the process however that ends, and when
+// the Program is garbage. [OpenPinned] and [UseSocketMap] take part in an attachment that others hold.
 type Program struct {
 	device     device
 	mode       Mode
@@ -61,10 +61,11 @@ type Program struct {
 
 	mu     sync.Mutex // guards what follows
 	closed bool
-	link   link.Link // nil in tests that run the program without an interface
+	shared bool      // the attachment is others'
+	link   link.Link // nil if it is, and in tests that run the program without an interface
 	objs   steerObjects
-	list   *ebpf.MapSpec      // of a prefix list
-	ports  [65536 / 64]uint64 // what the ports map holds
+	owned  []uint32          // the queues whose sockets and ports are ours; all unless shared
+	ports  [portWords]uint64 // what the ports map holds for each of them
 }
 
 // Attach loads the program and attaches it to the interface with this index in the calling thread's network namespace.
@@ -106,18 +107,26 @@ func load(queues int, multiBuffer bool) (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bpf: %w", err)
 	}
-	spec.Maps[steerMapSockets].MaxEntries = uint32(queues)
+	setQueues(spec, uint32(queues))
 	if multiBuffer {
 		spec.Programs[steerProgFastrpcSteer].Flags |= unix.BPF_F_XDP_HAS_FRAGS
 		if err := spec.Variables[steerVarMultiBuffer].Set(uint8(1)); err != nil {
 			return nil, fmt.Errorf("bpf: %w", err)
 		}
 	}
-	p := &Program{queues: queues, list: spec.Maps[steerMapSources].InnerMap}
+	p := &Program{queues: queues}
+	for queue := range uint32(queues) {
+		p.owned = append(p.owned, queue)
+	}
 	if err := loadPrivileged(spec, &p.objs); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+func setQueues(spec *ebpf.CollectionSpec, queues uint32) {
+	spec.Maps[steerMapSockets].MaxEntries = queues
+	spec.Maps[steerMapPorts].MaxEntries = queues * portWords
 }
 
 // Mode is what was granted: Native or Generic.
@@ -130,20 +139,29 @@ func (p *Program) WhyGeneric() error { return p.whyGeneric }
 // Queues is the number of queues that can have a socket.
 func (p *Program) Queues() int { return p.queues }
 
-// SetSocket gives what arrives on a queue to the AF_XDP socket fd, in place of the one before. The socket needs its UMEM and its rings,
-// and must be bound to this interface and queue: the kernel drops what is redirected to a socket of another one (net/xdp/xsk.c,
-// xsk_rcv_check). The program takes no descriptor over; a socket that is closed leaves by itself.
+// SetSocket gives what arrives on a queue to the AF_XDP socket fd, in place of the one before; but where others take part, it never
+// replaces a socket of theirs: the error is [ErrQueueTaken]. The socket needs its UMEM and its rings, and must be bound to this interface and
+// queue: the kernel drops what is redirected to a socket of another one (net/xdp/xsk.c, xsk_rcv_check). The program takes no descriptor over;
+// a socket that is closed leaves by itself.
 func (p *Program) SetSocket(queue int, fd int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.checkQueue(queue); err != nil {
 		return err
 	}
-	if err := p.objs.Sockets.Put(uint32(queue), uint32(fd)); err != nil {
+	flags := ebpf.UpdateAny
+	if p.shared {
+		flags = ebpf.UpdateNoExist // which a socket that is there already passes (net/xdp/xskmap.c, xsk_map_update_elem)
+	}
+	err := p.objs.Sockets.Update(uint32(queue), uint32(fd), flags)
+	if errors.Is(err, ebpf.ErrKeyExist) {
+		return fmt.Errorf("bpf: queue %d of %s has a socket of another process: %w; name other queues", queue, p.device.name, ErrQueueTaken)
+	}
+	if err != nil {
 		return fmt.Errorf("bpf: descriptor %d as the socket of queue %d (it must be an AF_XDP socket with a UMEM, a fill and a receive ring): %w",
 			fd, queue, err)
 	}
-	return nil
+	return p.own(uint32(queue))
 }
 
 // ClearSocket sends what arrives on a queue to the kernel again. A queue without a socket is no error.
@@ -176,8 +194,8 @@ func (p *Program) checkOpen() error {
 	return nil
 }
 
-// Close detaches the program and releases all that it holds; from then on every packet goes to the kernel. Close it before the sockets
-// that it feeds. A second Close does nothing.
+// Close detaches the program, unless others share it, and releases all that it holds; from then on every packet goes to the kernel. Close it
+// before the sockets that it feeds. A second Close does nothing.
 func (p *Program) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -188,6 +206,9 @@ func (p *Program) Close() error {
 	var err error
 	if p.link != nil {
 		err = p.link.Close()
+	}
+	if p.shared {
+		err = p.leave()
 	}
 	return errors.Join(err, p.objs.Close())
 }

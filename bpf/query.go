@@ -31,9 +31,14 @@ func Attached(ifindex int) (Attachment, bool, error) {
 // AttachedError says that another program holds the interface.
 type AttachedError struct {
 	Attachment
+	PinDir string // where OpenPinned finds it; empty when it is another's, or not in PinDir(Interface)
 }
 
 func (e *AttachedError) Error() string {
+	if e.PinDir != "" {
+		return fmt.Sprintf("bpf: %s is set up to be shared, so that nobody has it alone: take part, with program=pinned in the address, or undo it "+
+			"with 'fastrpc setup %[1]s --remove'", e.Interface)
+	}
 	program, by, remove := "an XDP program", "", fmt.Sprintf("ip link set dev %s %s off", e.Interface, e.flag())
 	if e.Program != "" {
 		program = fmt.Sprintf("XDP program %q", e.Program)

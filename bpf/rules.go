@@ -11,7 +11,8 @@ import (
 // MaxPrefixes is the longest list that SetPrefixes takes.
 const MaxPrefixes = 1024
 
-// AllowPort makes a UDP destination port ours. A port that is ours already is no error.
+// AllowPort makes a UDP destination port ours, on every queue of this Program's. A port that is ours already is no error. Another's program
+// ([UseSocketMap]) takes the ports that it takes: AllowPort and DenyPort change nothing about it.
 func (p *Program) AllowPort(port uint16) error { return p.setPort(port, true) }
 
 // DenyPort gives a port back to the kernel. A port that is not ours is no error.
@@ -26,21 +27,45 @@ func (p *Program) setPort(port uint16, ours bool) error {
 	if err := p.checkOpen(); err != nil {
 		return err
 	}
-	index, bit := port/64, uint64(1)<<(port%64)
+	index, bit := uint32(port/64), uint64(1)<<(port%64)
 	word := p.ports[index] &^ bit
 	if ours {
 		word |= bit
 	}
-	if err := p.objs.Ports.Put(uint32(index), word); err != nil {
-		return fmt.Errorf("bpf: steering of port %d: %w", port, err)
+	if p.objs.Ports != nil && len(p.owned) > 0 {
+		keys, words := make([]uint32, len(p.owned)), make([]uint64, len(p.owned))
+		for i, queue := range p.owned {
+			keys[i], words[i] = queue*portWords+index, word
+		}
+		if _, err := p.objs.Ports.BatchUpdate(keys, words, nil); err != nil {
+			return fmt.Errorf("bpf: steering of port %d: %w", port, err)
+		}
 	}
 	p.ports[index] = word
 	return nil
 }
 
+// portWords is PORT_WORDS of steer.c.
+const portWords = 65536 / 64
+
+// setPorts writes all ports of a queue.
+func (p *Program) setPorts(queue uint32, words *[portWords]uint64) error {
+	if p.objs.Ports == nil {
+		return nil
+	}
+	var keys [portWords]uint32
+	for i := range keys {
+		keys[i] = queue*portWords + uint32(i)
+	}
+	if _, err := p.objs.Ports.BatchUpdate(keys[:], words[:], nil); err != nil {
+		return fmt.Errorf("bpf: the ports of queue %d: %w", queue, err)
+	}
+	return nil
+}
+
 // SetPrefixes replaces the list of prefixes that packets for our ports may come from; those from elsewhere go to the kernel. An empty list
 // allows any source, and a list without a prefix of an address family allows none of that family. The new list holds for all packets at
-// once, when SetPrefixes returns at the latest; after an error the old one stays.
+// once, when SetPrefixes returns at the latest; after an error the old one stays. Only a Program of [Attach] has a list of its own.
 func (p *Program) SetPrefixes(prefixes []netip.Prefix) error {
 	if len(prefixes) > MaxPrefixes {
 		return fmt.Errorf("bpf: %d prefixes, at most %d are possible: join neighbours into shorter prefixes", len(prefixes), MaxPrefixes)
@@ -50,14 +75,25 @@ func (p *Program) SetPrefixes(prefixes []netip.Prefix) error {
 	if err := p.checkOpen(); err != nil {
 		return err
 	}
+	if p.objs.Sources == nil {
+		return errors.New("bpf: a program that is shared has one list of prefixes for all, which whoever set it up decides (see 'fastrpc setup --help')")
+	}
+	return setPrefixes(p.objs.Sources, prefixes)
+}
+
+func setPrefixes(sources *ebpf.Map, prefixes []netip.Prefix) error {
 	const slot = uint32(0)
 	if len(prefixes) == 0 {
-		if err := p.objs.Sources.Delete(slot); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := sources.Delete(slot); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("bpf: removing the list of prefixes: %w", err)
 		}
 		return nil
 	}
-	list, err := ebpf.NewMap(p.list)
+	spec, err := loadSteer()
+	if err != nil {
+		return fmt.Errorf("bpf: %w", err)
+	}
+	list, err := ebpf.NewMap(spec.Maps[steerMapSources].InnerMap)
 	if err != nil {
 		return fmt.Errorf("bpf: a new list of prefixes: %w", err)
 	}
@@ -71,7 +107,7 @@ func (p *Program) SetPrefixes(prefixes []netip.Prefix) error {
 			return fmt.Errorf("bpf: allowing prefix %v: %w", prefix, err)
 		}
 	}
-	if err := p.objs.Sources.Put(slot, list); err != nil {
+	if err := sources.Put(slot, list); err != nil {
 		return fmt.Errorf("bpf: setting the list of prefixes: %w", err)
 	}
 	return nil

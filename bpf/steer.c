@@ -22,6 +22,8 @@
 #define FAMILY_IPV4 4
 #define FAMILY_IPV6 6
 
+#define PORT_WORDS (65536 / 64) /* of a queue */
+
 /* What became of a packet: the index of its counter, and the order of the fields of Counters in Go. */
 enum verdict {
 	REDIRECTED,
@@ -48,13 +50,17 @@ struct source {
 };
 
 /*
- * Our destination ports, a bitmap: port p (host order) is bit p % 64 of word p / 64. The verifier turns the lookup in an array into a bounds
- * check and a load, where a hash costs a call: foreign UDP took 28 ns a packet, with a hash 52 (BenchmarkSteer). At 8 KiB the map stays
- * in the first-level cache; one byte a port, which an array rounds up to eight, would be 512 KiB that foreign traffic strews over it.
+ * Our destination ports, a bitmap for each queue: port p (host order) of queue q is bit p % 64 of word q * 1024 + p / 64. The verifier turns the
+ * lookup in an array into a bounds check and a load, where a hash costs a call: foreign UDP took 28 ns a packet, with a hash 52
+ * (BenchmarkSteer). At 8 KiB a queue its part stays in the first-level cache; one byte a port, which an array rounds up to eight, would be
+ * 512 KiB that foreign traffic strews over it.
+ *
+ * By queue, because a queue has one socket, hence one owner: processes that share this program each write the ports of their own queues,
+ * and what a process leaves behind that was killed steers nothing, since its sockets have left the map below. The loader sets the size.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 65536 / 64);
+	__uint(max_entries, PORT_WORDS);
 	__type(key, __u32);
 	__type(value, __u64);
 } ports SEC(".maps");
@@ -97,9 +103,9 @@ struct {
  */
 volatile const __u8 multi_buffer = 0;
 
-static __always_inline int is_our_port(__be16 port)
+static __always_inline int is_our_port(__u32 queue, __be16 port)
 {
-	__u32 p = bpf_ntohs(port), word = p / 64;
+	__u32 p = bpf_ntohs(port), word = queue * PORT_WORDS + p / 64;
 	__u64 *bits = bpf_map_lookup_elem(&ports, &word);
 
 	return bits && (*bits >> (p % 64)) & 1;
@@ -113,8 +119,8 @@ static __always_inline int is_allowed(const struct source *src)
 	return !list || bpf_map_lookup_elem(list, src);
 }
 
-/* Judges a packet of length bytes by those from data to end, which hold its headers. REDIRECTED means: ours. */
-static __always_inline enum verdict classify(void *data, void *end, __u64 length)
+/* Judges a packet of length bytes, which came in on a queue, by those from data to end, which hold its headers. REDIRECTED means: ours. */
+static __always_inline enum verdict classify(void *data, void *end, __u64 length, __u32 queue)
 {
 	struct source src = {};
 	struct ethhdr *eth = data;
@@ -183,7 +189,7 @@ static __always_inline enum verdict classify(void *data, void *end, __u64 length
 	/* Bytes behind the UDP datagram (RFC 9868 calls them options) or a jumbogram's zero length are for the kernel to judge. */
 	if ((void *)(udp + 1) > end || payload < sizeof(*udp) || bpf_ntohs(udp->len) != payload)
 		return MALFORMED;
-	if (!is_our_port(udp->dest))
+	if (!is_our_port(queue, udp->dest))
 		return NOT_OUR_PORT;
 	if (!is_allowed(&src))
 		return DENIED;
@@ -194,7 +200,7 @@ SEC("xdp")
 int fastrpc_steer(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 verdict = classify(data, end, multi_buffer ? bpf_xdp_get_buff_len(ctx) : end - data);
+	__u32 verdict = classify(data, end, multi_buffer ? bpf_xdp_get_buff_len(ctx) : end - data, ctx->rx_queue_index);
 	__u64 *count;
 	int action = XDP_PASS;
 

@@ -88,8 +88,8 @@ func Pin(ifindex int, dir string, o PinOptions) (Pinned, error) {
 	return found, errors.Join(setPrefixes(sources, o.Prefixes), setOwner(dir, o))
 }
 
-// Unpin undoes Pin: the program is detached, unless somebody else holds the attachment, and what was pinned in dir is removed. Processes
-// that took part go on through their kernel sockets. A dir that is not there is no error.
+// Unpin undoes Pin: the program is detached, and what was pinned in dir is removed. Processes that take part go on through their kernel
+// sockets. A dir that is not there is no error.
 func Unpin(dir string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -222,6 +222,10 @@ func removeAll(dir string) error {
 // removePins removes what Pin made, the attachment first.
 func removePins(dir string) error {
 	var errs []error
+	if l, err := link.LoadPinnedLink(filepath.Join(dir, pinLink), nil); err == nil {
+		errs = append(errs, l.Detach()) // with its last file the link would go only later (kernel/bpf/syscall.c, bpf_link_put)
+		defer l.Close()
+	}
 	for _, name := range []string{pinLink, pinProgram, steerMapSources, steerMapPorts, steerMapSockets, steerMapVerdicts} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)

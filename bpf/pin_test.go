@@ -170,7 +170,10 @@ func TestPinAgain(t *testing.T) {
 	v, dir := newVethPair(t, 1), bpffs(t)
 	_, err := Pin(v.index(), dir, ownerOnly)
 	must(t, err)
-	must(t, os.Remove(filepath.Join(dir, pinLink))) // as if killed before its last step
+	l, err := link.LoadPinnedLink(filepath.Join(dir, pinLink), nil) // as if killed before its last step
+	must(t, err)
+	must(t, os.Remove(filepath.Join(dir, pinLink)))
+	must(t, l.Close())
 	v.clean(t)
 	made, err := Pin(v.index(), dir, ownerOnly)
 	must(t, err)

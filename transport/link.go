@@ -53,13 +53,12 @@ func (p *Path) Local() netip.AddrPort {
 // caller's again, to send once more or to Free.
 type Frame struct {
 	// Data is the session's part of the packet. From Alloc its length is the whole capacity; the sender cuts it to the length to send
-	// and never moves its start. From Recv it is exactly what was received.
+	// and never moves its start. From Recv it is exactly what was received, in one piece.
 	Data  []byte
 	Path  Path   // to send: the destination; received: the way back to the sender
 	Stamp Time   // received: when the Link saw it (one clock reading a burst)
 	ID    uint32 // the buffer's number, below Caps.Frames
 	ECN   uint8  // received: the two ECN bits; to send: the codepoint to set
-	More  bool   // received: the packet goes on in the next frame (multi-buffer)
 }
 
 // Caps is what a Link offers; it does not change over the Link's life.

@@ -116,7 +116,7 @@ func (l *scaled) Recv(fs []transport.Frame) (int, error) {
 		f := l.arrived[0]
 		l.arrived = l.arrived[1:]
 		fs[n].Data = fs[n].Data[:copy(fs[n].Data, f.Data)]
-		fs[n].Path, fs[n].Stamp, fs[n].ECN, fs[n].More = f.Path, f.Stamp, f.ECN, false
+		fs[n].Path, fs[n].Stamp, fs[n].ECN = f.Path, f.Stamp, f.ECN
 	}
 	return n, err
 }

@@ -200,7 +200,7 @@ func (e *Engine) receiveForeign(p *foreign) {
 		return
 	}
 	f.Data = f.Data[:copy(f.Data, *p.buf)]
-	f.Path, f.Stamp, f.ECN, f.More = p.path, p.stamp, p.ecn, false
+	f.Path, f.Stamp, f.ECN = p.path, p.stamp, p.ecn
 	if _, ours := e.core.HandlePacket(e.now, f); !ours {
 		e.link.Free([]transport.Frame{*f})
 	}

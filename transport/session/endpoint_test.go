@@ -256,23 +256,6 @@ func TestWrongPath(t *testing.T) {
 	}
 }
 
-// TestPacketInSeveralBuffers: a packet that goes on in the next frame is none of ours, whatever its first part looks like.
-func TestPacketInSeveralBuffers(t *testing.T) {
-	w := newWorld(t, 1, lan, session.Config{})
-	b := make([]byte, 512)
-	w.net.Inject(clientAddr, serverAddr, b[:hello(1).Put(b)])
-	w.net.Advance(w.net.Now().Add(time.Millisecond))
-	var fs [1]transport.Frame
-	if n, _ := w.server.link.Recv(fs[:]); n != 1 {
-		t.Fatal("nothing came")
-	}
-	fs[0].More = true
-	if _, ours := w.server.core.HandlePacket(w.net.Now(), &fs[0]); !ours || w.server.core.Stats().Malformed != 1 || w.server.core.Sessions() != 0 {
-		t.Errorf("ours %v, %d malformed, %d sessions", ours, w.server.core.Stats().Malformed, w.server.core.Sessions())
-	}
-	w.settle()
-}
-
 // TestPacketsOfOtherEndpoints: a packet is told to be another endpoint's by its session ID, a Reset by being of no session here; and one of an
 // endpoint that the process does not have is answered with a Reset, for it is of a predecessor's client.
 func TestPacketsOfOtherEndpoints(t *testing.T) {

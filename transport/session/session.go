@@ -158,7 +158,7 @@ func (e *Endpoint) HandlePacket(now transport.Time, f *transport.Frame) (owner u
 // session finds the session of a data packet; nil where there is anything else to say of the packet.
 func (e *Endpoint) session(f *transport.Frame) *Conn {
 	b := f.Data
-	if f.More || len(b) < wire.DataHeaderBytes+wire.ChecksumBytes || wire.KindOf(b) != wire.Data {
+	if len(b) < wire.DataHeaderBytes+wire.ChecksumBytes || wire.KindOf(b) != wire.Data {
 		return nil
 	}
 	return e.lookup(wire.SessionOf(b))
@@ -168,7 +168,7 @@ func (e *Endpoint) session(f *transport.Frame) *Conn {
 func (e *Endpoint) dispatch(now transport.Time, f *transport.Frame) int {
 	b := f.Data
 	switch kind := wire.KindOf(b); {
-	case f.More || len(b) < wire.DataHeaderBytes+wire.ChecksumBytes:
+	case len(b) < wire.DataHeaderBytes+wire.ChecksumBytes:
 		e.stats.Malformed++
 	case kind == wire.Data:
 		id := wire.SessionOf(b)

@@ -185,7 +185,7 @@ func (l *PipeEnd) Recv(fs []transport.Frame) (int, error) {
 		head++
 		l.lend(d.id)
 		f := &fs[i]
-		f.Data, f.Path, f.Stamp, f.ID, f.ECN, f.More = l.data(d.id, int(d.length)), d.path, now, d.id, d.ecn, false
+		f.Data, f.Path, f.Stamp, f.ID, f.ECN = l.data(d.id, int(d.length)), d.path, now, d.id, d.ecn
 	}
 	l.fullHead.Store(head)
 	return n, nil

@@ -107,7 +107,7 @@ func (l *Link) handOut(fs []transport.Frame, got int) (n int) {
 			f := &fs[n]
 			n++
 			p.at[s.id] = borrowed
-			f.Data, f.Stamp, f.ID, f.More = p.data(s.id, int(h.received)), now, s.id, false
+			f.Data, f.Stamp, f.ID = p.data(s.id, int(h.received)), now, s.id
 			l.describe(f, h, s)
 		}
 		r.reset(i)

@@ -144,7 +144,7 @@ func (d *device) open(ifi iface) (err error) {
 		return fmt.Errorf("xdp: %w", err)
 	}
 	mode := map[string]bpf.Mode{auto: bpf.Auto, native: bpf.Native, generic: bpf.Generic}[s.mode]
-	if d.prog, err = bpf.Attach(d.key.ifindex, bpf.Options{Mode: mode}); err != nil {
+	if d.prog, err = bpf.Attach(d.key.ifindex, bpf.Options{Mode: mode, MultiBuffer: s.multiBuffer}); err != nil {
 		if errors.Is(err, unix.ERANGE) {
 			return fmt.Errorf("xdp: %w: %w", ErrMTU, err)
 		}
@@ -155,7 +155,7 @@ func (d *device) open(ifi iface) (err error) {
 			return fmt.Errorf("xdp: %w", err)
 		}
 	}
-	if d.umem, err = afxdp.NewUmem(afxdp.UmemConfig{Chunks: s.frames * len(s.queues), ChunkBytes: s.chunk}); err != nil {
+	if d.umem, err = afxdp.NewUmem(afxdp.UmemConfig{Chunks: len(s.queues) * s.memory() / s.chunk, ChunkBytes: s.chunk}); err != nil {
 		return fmt.Errorf("xdp: %w", err)
 	}
 	for i := range s.queues {
@@ -181,17 +181,20 @@ func (d *device) plan(ifi iface) error {
 	}
 	if s.chunk == 0 {
 		s.chunk = 2048
-		if ifi.mtu > maxMTU(s.chunk) {
+		if ifi.mtu > maxMTU(s.chunk, 1) {
 			s.chunk = 4096
 		}
 	}
-	if limit := maxMTU(s.chunk); ifi.mtu > limit {
-		hint := fmt.Sprintf("'ip link set dev %s mtu %d'", d.name, min(limit, maxNativeMTU))
+	s.multiBuffer = ifi.mtu > maxMTU(s.chunk, 1) || s.mode != generic && ifi.mtu > maxNativeMTU
+	for s.span = 1; s.span < maxSpan && ifi.mtu > maxMTU(s.chunk, s.span); s.span *= 2 {
+	}
+	if limit := maxMTU(s.chunk, s.span); ifi.mtu > limit {
+		hint := fmt.Sprintf("'ip link set dev %s mtu %d'", d.name, limit)
 		if s.chunk < 4096 {
 			hint += ", or chunk=4096"
 		}
-		return fmt.Errorf("xdp: %s: %w: packets of %d bytes do not fit into buffers of %d, which hold %d; %s",
-			d.name, ErrMTU, ifi.mtu, s.chunk, limit, hint)
+		return fmt.Errorf("xdp: %s: %w: packets of %d bytes do not fit into %d buffers of %d, which hold %d; %s",
+			d.name, ErrMTU, ifi.mtu, s.span, s.chunk, limit, hint)
 	}
 	d.setMTU(ifi.mtu)
 	d.mac.Store(packMAC(ifi.mac, 0))
@@ -199,19 +202,19 @@ func (d *device) plan(ifi iface) error {
 }
 
 // maxNativeMTU is what drivers with one page for a packet allow at most: a page of 4 KiB without XDP's headroom, the room for the kernel's
-// skb_shared_info, and the link-layer header. The MTU that fits a buffer may be larger; it then needs mode=generic.
+// skb_shared_info, and the link-layer header. Larger packets come in several of their buffers, also where they fit into one of ours.
 const maxNativeMTU = 3498
 
-// maxMTU is what fits into a chunk behind the headroom that the kernel keeps (include/uapi/linux/bpf.h, XDP_PACKET_HEADROOM).
-func maxMTU(chunk int) int {
-	return chunk - unix.XDP_PACKET_HEADROOM - netpath.EthernetBytes - netpath.VLANBytes
+// maxMTU is what fits into so many chunks behind the headroom that the kernel keeps in each (include/uapi/linux/bpf.h, XDP_PACKET_HEADROOM).
+func maxMTU(chunk, span int) int {
+	return span*(chunk-unix.XDP_PACKET_HEADROOM) - netpath.EthernetBytes - netpath.VLANBytes
 }
 
 // setMTU sets what packets may carry; a frame to send has less room for large ones than one to receive.
 func (d *device) setMTU(mtu int) (changed bool) {
-	room := d.settings.chunk - dataOffset
-	four := uint32(min(netpath.MaxPayload(min(mtu, maxMTU(d.settings.chunk)), false), room))
-	six := uint32(min(netpath.MaxPayload(min(mtu, maxMTU(d.settings.chunk)), true), room))
+	room, limit := d.settings.span*d.settings.chunk-dataOffset, maxMTU(d.settings.chunk, d.settings.span)
+	four := uint32(min(netpath.MaxPayload(min(mtu, limit), false), room))
+	six := uint32(min(netpath.MaxPayload(min(mtu, limit), true), room))
 	changed = d.payload4.Swap(four) != four
 	return d.payload6.Swap(six) != six || changed
 }

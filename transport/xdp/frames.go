@@ -23,19 +23,28 @@ func (o owner) String() string {
 
 // frames are a queue's packet buffers: a partition of the UMEM that no other queue uses, so that it needs no lock. The lower half
 // receives, the upper half sends; neither direction can starve the other. A frame returns to its own half wherever it went meanwhile.
+//
+// A frame to receive is one chunk, because it is the kernel that chooses the chunks of a packet. A frame to send has as many chunks in a row as
+// the largest packet needs, and its bytes are one slice.
 type frames struct {
-	base  uint64 // address of frame 0
-	shift uint   // log2 of the chunk size
-	half  uint32 // frames below it receive
+	base      uint64 // address of frame 0
+	shift     uint   // log2 of the chunk size
+	half      uint32 // frames below it receive
+	send      uint64 // address of frame half
+	sendShift uint   // log2 of the bytes of a frame to send
 
+	parts   []uint8 // of a packet in flight: the descriptors that are not completed; nil where every packet has one
 	owner   []owner
 	spare   []uint32 // frames ready for Alloc, the last used on top, because its bytes are still in the cache
 	reserve []uint32 // receiving frames that the kernel does not have, likewise
 }
 
-func newFrames(base uint64, shift uint, n int) frames {
-	f := frames{base: base, shift: shift, half: uint32(n / 2)}
+func newFrames(base uint64, shift, sendShift uint, n int) frames {
+	f := frames{base: base, shift: shift, half: uint32(n / 2), send: base + uint64(n/2)<<shift, sendShift: sendShift}
 	f.owner, f.spare, f.reserve = make([]owner, n), make([]uint32, 0, n-n/2), make([]uint32, 0, n/2)
+	if sendShift > shift {
+		f.parts = make([]uint8, n)
+	}
 	for id := uint32(n); id > 0; { // the lowest on top
 		if id--; id >= f.half {
 			f.spare = append(f.spare, id)
@@ -47,16 +56,36 @@ func newFrames(base uint64, shift uint, n int) frames {
 	return f
 }
 
-// addr is the UMEM address of a frame's chunk.
-func (f *frames) addr(id uint32) uint64 { return f.base + uint64(id)<<f.shift }
+// addr is the UMEM address of a frame.
+func (f *frames) addr(id uint32) uint64 {
+	if id < f.half {
+		return f.base + uint64(id)<<f.shift
+	}
+	return f.sendAddr(id)
+}
 
-func (f *frames) chunkBytes() uint64 { return 1 << f.shift }
+// sendAddr is that of a frame to send.
+func (f *frames) sendAddr(id uint32) uint64 { return f.send + uint64(id-f.half)<<f.sendShift }
 
-// id finds the frame in whose chunk addr lies. The kernel gives back what it was given, or we cannot go on.
+// size is how many bytes a frame has.
+func (f *frames) size(id uint32) uint64 {
+	if id < f.half {
+		return 1 << f.shift
+	}
+	return 1 << f.sendShift
+}
+
+// chunkLeft is how many bytes there are from addr to the end of its chunk.
+func (f *frames) chunkLeft(addr uint64) uint32 { return uint32(1<<f.shift - addr&(1<<f.shift-1)) }
+
+// id finds the frame in which addr lies. The kernel gives back what it was given, or we cannot go on.
 func (f *frames) id(addr uint64) uint32 {
 	id := (addr - f.base) >> f.shift
-	if id >= uint64(len(f.owner)) {
-		panic(fmt.Sprintf("xdp: the kernel returned address %#x, which is not of this queue's %d frames from %#x", addr, len(f.owner), f.base))
+	if id >= uint64(f.half) {
+		id = uint64(f.half) + (addr-f.send)>>f.sendShift
+		if id >= uint64(len(f.owner)) {
+			panic(fmt.Sprintf("xdp: the kernel returned address %#x, which is not of this queue's %d frames from %#x", addr, len(f.owner), f.base))
+		}
 	}
 	return uint32(id)
 }
@@ -71,6 +100,15 @@ func (f *frames) alloc() (uint32, bool) {
 	f.spare = f.spare[:top]
 	f.move(id, ownedFree, ownedCaller)
 	return id, true
+}
+
+// free puts a borrowed frame back where it belongs.
+func (f *frames) free(id uint32) {
+	if id >= f.half {
+		f.release(id)
+	} else {
+		f.giveReserve(id)
+	}
 }
 
 // release puts a borrowed frame of the sending half back.
@@ -107,6 +145,15 @@ func (f *frames) move(id uint32, from, to owner) {
 //go:noinline
 func (f *frames) misplaced(id uint32, want owner) {
 	panic(fmt.Sprintf("xdp: frame %d is %v, not %v: it was given back or sent twice", id, f.owner[id], want))
+}
+
+// landed takes note that a descriptor of a frame in flight is completed, and tells whether it was the last.
+func (f *frames) landed(id uint32) bool {
+	if f.parts == nil {
+		return true
+	}
+	f.parts[id]--
+	return f.parts[id] == 0
 }
 
 // counts counts the frames where they are: slower than to keep the sums up to date, but on nobody's way, and it cannot be wrong.

@@ -12,10 +12,10 @@ import (
 // bareLink is a Link without a kernel behind it, for what happens in memory alone.
 func bareLink() *Link {
 	const frames, chunk = 4096, 2048
-	d := &device{settings: settings{chunk: chunk}}
+	d := &device{settings: settings{chunk: chunk, span: 1}}
 	d.sockets.Store(&[]*kernelSocket{})
 	d.setMTU(1500)
-	l := &Link{dev: d, memory: make([]byte, frames*chunk), frames: newFrames(0, 11, frames), first: true, socket: new(afxdp.Socket)}
+	l := &Link{dev: d, memory: make([]byte, frames*chunk), frames: newFrames(0, 11, 11, frames), first: true, socket: new(afxdp.Socket)}
 	l.caps.FrameBytes = chunk - dataOffset
 	return l
 }

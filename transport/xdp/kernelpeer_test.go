@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -38,17 +39,20 @@ func readFrom(t testing.TB, c *net.UDPConn) ([]byte, netip.AddrPort) {
 
 // A kernel socket and a Link talk to each other, whoever begins.
 func TestKernelPeer(t *testing.T) {
-	cable := labtest.New(t, lab.Config{Queues: 1})
-	for _, settings := range []string{"mode=native", "mode=generic", "zerocopy=off&chunk=4096&busypoll=20&frames=64"} {
+	for settings, mtu := range map[string]int{
+		"mode=native": 1500, "mode=generic": 1500, "zerocopy=off&chunk=4096&busypoll=20&frames=64": 1500,
+		"mode=native&frames=128": 9000, "mode=generic&frames=128": 9000, "chunk=2048": 4000, "chunk=4096": 3600,
+	} {
+		cable := labtest.New(t, lab.Config{Queues: 1, MTU: mtu})
 		for family, ip := range families(cable) {
-			t.Run(settings+"/"+family, func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%s/MTU %d", settings, family, mtu), func(t *testing.T) {
 				kernel := addrPort(ip.client, 9001)
 				c := listenKernel(t, cable.Client(), kernel)
 
 				t.Run("kernel begins", func(t *testing.T) {
 					at := addrPort(ip.server, 9002)
 					l := listen(t, cable.Server(), "xdp://"+at.String()+"?"+settings).Links()[0]
-					for _, size := range []int{0, 1, 17, 64, 1400} {
+					for _, size := range []int{0, 1, 17, 64, 1400, netpath.MaxPayload(mtu, ip.server.Is6())} {
 						sent := random(size)
 						_, err := c.WriteToUDPAddrPort(sent, at)
 						must(t, err)
@@ -59,14 +63,14 @@ func TestKernelPeer(t *testing.T) {
 						if f.Path.Remote() != kernel || f.Path.Local() != at {
 							t.Fatalf("received from %v at %v", f.Path.Remote(), f.Path.Local())
 						}
-						answer := random(size + 1)
+						answer := random(size - size/3)
 						send(t, l, f.Path, answer)
 						back, from := readFrom(t, c)
 						if !bytes.Equal(back, answer) || from != at {
 							t.Fatalf("%d bytes came back from %v as %d", len(answer), from, len(back))
 						}
 					}
-					if s := stats(l); s.ViaKernel != 0 || s.Malformed != 0 || s.Received != 5 || s.Sent != 5 {
+					if s := stats(l); s.ViaKernel != 0 || s.Malformed != 0 || s.Received != 6 || s.Sent != 6 {
 						t.Errorf("%+v", s)
 					}
 				})

@@ -39,9 +39,10 @@ type Link struct {
 	memory  []byte // the UMEM
 	frames  frames // by value: the little of two Links must not share a cache line
 	headers headerCache
-	descs   [burst]unix.XDPDesc
+	descs   [burst * maxSpan]unix.XDPDesc
 	addrs   [burst]uint64
 	parsed  netpath.Parsed
+	joint   joint
 	depth   int      // receiving frames that the kernel shall have, see startDepth
 	filled  int      // that it has
 	local   []uint32 // frames that went out through a kernel socket and wait for Completed

@@ -17,9 +17,10 @@ func (d *device) openLink(i int) error {
 	l := &Link{
 		dev: d, queue: int(s.queues[i]), first: i == 0, busyPoll: s.busyPoll > 0,
 		memory: d.umem.Bytes(),
-		frames: newFrames(uint64(i*s.frames*s.chunk), uint(bits.TrailingZeros(uint(s.chunk))), s.frames),
 		local:  make([]uint32, 0, s.frames),
 	}
+	shift := uint(bits.TrailingZeros(uint(s.chunk)))
+	l.frames = newFrames(uint64(i*s.memory()), shift, shift+uint(bits.TrailingZeros(uint(s.span))), s.frames)
 	l.events.waiting = make([]transport.Event, 0, maxEvents)
 	if err := l.park.open(); err != nil {
 		return err
@@ -28,8 +29,8 @@ func (d *device) openLink(i int) error {
 
 	c := afxdp.SocketConfig{
 		Ifindex: d.key.ifindex, Queue: l.queue,
-		RxEntries: l.frames.half, FillEntries: l.frames.half, TxEntries: l.frames.half, CompletionEntries: uint32(s.frames),
-		Mode:     d.copyMode(),
+		RxEntries: l.frames.half, FillEntries: l.frames.half, TxEntries: l.frames.half, CompletionEntries: uint32(s.frames * s.span),
+		Mode: d.copyMode(), MultiBuffer: s.multiBuffer,
 		BusyPoll: afxdp.BusyPoll{Micros: s.busyPoll, Budget: burst, Prefer: s.busyPoll > 0},
 	}
 	if i > 0 {
@@ -56,7 +57,7 @@ func (d *device) openLink(i int) error {
 	}
 	l.caps = transport.Caps{
 		Scheme: scheme, Name: fmt.Sprintf("xdp %s queue %d (%v, %s)", d.name, l.queue, d.prog.Mode(), copying),
-		Frames: s.frames, FrameBytes: s.chunk - dataOffset, Burst: burst, ECN: true, BurstDelay: delay,
+		Frames: s.frames, FrameBytes: s.span*s.chunk - dataOffset, Burst: burst, ECN: true, BurstDelay: delay,
 	}
 	return nil
 }

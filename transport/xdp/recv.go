@@ -58,20 +58,28 @@ func (l *Link) Recv(fs []transport.Frame) (n int, err error) {
 func (l *Link) unpack(d *unix.XDPDesc, f *transport.Frame) bool {
 	id := l.frames.id(d.Addr)
 	l.frames.move(id, ownedReceive, ownedCaller)
+	start, end := d.Addr, d.Addr+uint64(d.Len)
+	if d.Options&unix.XDP_PKT_CONTD != 0 || l.joint.state != jointNone {
+		var whole bool
+		if start, end, whole = l.join(d); !whole {
+			return false
+		}
+		id = l.joint.id
+	}
 	p := &l.parsed
-	if netpath.Parse(l.memory[d.Addr:d.Addr+uint64(d.Len)], p) != nil {
+	if netpath.Parse(l.memory[start:end], p) != nil {
 		l.stats.Malformed++
-		l.frames.giveReserve(id)
+		l.frames.free(id)
 		return false
 	}
 	if bound := l.dev.bound.Load(); bound != nil && !isBound(*bound, &p.DstIP, p.DstPort) {
 		l.stats.NotOurs++
-		l.frames.giveReserve(id)
+		l.frames.free(id)
 		return false
 	}
-	from, to := d.Addr+uint64(p.Offset), d.Addr+uint64(p.Offset+p.Bytes)
+	from, to := start+uint64(p.Offset), start+uint64(p.Offset+p.Bytes)
 	// Field by field: a composite literal would be built elsewhere and copied.
-	f.Data, f.ID, f.ECN, f.More = l.memory[from:to:to], id, p.ECN, false
+	f.Data, f.ID, f.ECN = l.memory[from:to:to], id, p.ECN
 	path := &f.Path
 	path.RemoteIP, path.LocalIP, path.RemotePort, path.LocalPort = p.SrcIP, p.DstIP, p.SrcPort, p.DstPort
 	path.MTU = l.dev.payload(&p.SrcIP)
@@ -82,11 +90,7 @@ func (l *Link) unpack(d *unix.XDPDesc, f *transport.Frame) bool {
 // Free gives frames back.
 func (l *Link) Free(fs []transport.Frame) {
 	for i := range fs {
-		if id := fs[i].ID; id >= l.frames.half {
-			l.frames.release(id)
-		} else {
-			l.frames.giveReserve(id)
-		}
+		l.frames.free(fs[i].ID)
 	}
 	if l.filled < l.depth {
 		l.fill()

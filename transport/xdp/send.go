@@ -25,7 +25,7 @@ func (l *Link) Alloc(f *transport.Frame) bool {
 // room is where a frame to send has its data.
 func (l *Link) room(id uint32) []byte {
 	from := l.frames.addr(id) + dataOffset
-	to := from + uint64(l.caps.FrameBytes)
+	to := from + l.frames.size(id) - dataOffset
 	return l.memory[from:to:to]
 }
 
@@ -36,18 +36,19 @@ func (l *Link) Send(fs []transport.Frame) (n int, err error) {
 	}
 	l.headers.follow(l.dev)
 	fs = fs[:min(len(fs), burst)]
-	queued := 0
+	queued, parts := 0, 0
 	for i := range fs {
 		f := &fs[i]
 		if f.Path.Opaque[opaqueFlags]&viaKernel != 0 {
 			break
 		}
-		if l.descs[queued], err = l.pack(f); err != nil {
+		if l.descs[parts], err = l.pack(f); err != nil {
 			break
 		}
+		parts += l.split(parts, f.ID)
 		queued++
 	}
-	n = l.socket.Transmit(l.descs[:queued])
+	n = l.whole(l.socket.Transmit(l.descs[:parts]), parts, queued)
 	for i := range fs[:n] {
 		l.frames.move(fs[i].ID, ownedCaller, ownedInFlight)
 	}
@@ -72,14 +73,47 @@ func (l *Link) pack(f *transport.Frame) (unix.XDPDesc, error) {
 	if err != nil {
 		return unix.XDPDesc{}, err
 	}
-	chunk := l.frames.addr(f.ID)
+	start := l.frames.addr(f.ID)
 	data := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(f.Data))) - uintptr(unsafe.Pointer(&l.memory[0])))
 	from, to := data-uint64(header.Len()), data+uint64(len(f.Data))
-	if data-chunk > l.frames.chunkBytes() || from < chunk || to > chunk+l.frames.chunkBytes() {
+	if size := l.frames.size(f.ID); data-start > size || from < start || to > start+size {
 		panic("xdp: the data of a frame to send does not lie in its buffer; cut its end only")
 	}
 	header.Put(l.memory[from:to], f.ECN)
 	return unix.XDPDesc{Addr: from, Len: uint32(to - from)}, nil
+}
+
+// split cuts the packet in l.descs[at] at the ends of its chunks, beyond which no descriptor may go, and returns into how many parts.
+func (l *Link) split(at int, id uint32) (parts int) {
+	if l.frames.parts == nil {
+		return 1
+	}
+	d := l.descs[at]
+	for {
+		part := &l.descs[at+parts]
+		*part = d
+		parts++
+		room := l.frames.chunkLeft(d.Addr)
+		if d.Len <= room {
+			l.frames.parts[id] = uint8(parts)
+			return parts
+		}
+		part.Len, part.Options = room, unix.XDP_PKT_CONTD
+		d.Addr, d.Len = d.Addr+uint64(room), d.Len-room
+	}
+}
+
+// whole is how many packets the first sent of l.descs are: of those that were queued, with all their parts, or fewer.
+func (l *Link) whole(sent, parts, queued int) (n int) {
+	if sent == parts {
+		return queued
+	}
+	for i := range l.descs[:sent] {
+		if l.descs[i].Options&unix.XDP_PKT_CONTD == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // Flush makes the kernel look at what was sent.
@@ -111,12 +145,20 @@ func (l *Link) kickFailed(err error) error {
 }
 
 // Completed fills fs with frames whose flight ended.
-func (l *Link) Completed(fs []transport.Frame) int {
-	n := l.socket.Complete(l.addrs[:min(len(fs), burst)])
-	for i, addr := range l.addrs[:n] {
-		id := l.frames.id(addr)
-		l.frames.move(id, ownedInFlight, ownedCaller)
-		fs[i] = transport.Frame{ID: id, Data: l.room(id)}
+func (l *Link) Completed(fs []transport.Frame) (n int) {
+	for more := true; more && n < len(fs); {
+		want := min(len(fs)-n, burst)
+		got := l.socket.Complete(l.addrs[:want])
+		more = got == want
+		for _, addr := range l.addrs[:got] {
+			id := l.frames.id(addr)
+			if !l.frames.landed(id) {
+				continue
+			}
+			l.frames.move(id, ownedInFlight, ownedCaller)
+			fs[n] = transport.Frame{ID: id, Data: l.room(id)}
+			n++
+		}
 	}
 	for n < len(fs) && len(l.local) > 0 {
 		last := len(l.local) - 1

@@ -39,6 +39,10 @@ type settings struct {
 	prefixes []netip.Prefix
 	busyPoll int // µs
 
+	// Not from the query, but of the interface's MTU: whether packets may stand in several chunks, and in how many, a power of two.
+	multiBuffer bool
+	span        int
+
 	given map[string]string // what the query names, in a form that compares
 }
 
@@ -70,6 +74,9 @@ var settingNames = map[string]func(*settings, string) (string, error){
 		return strconv.Itoa(s.busyPoll), err
 	},
 }
+
+// memory is how many bytes a queue's frames take: a chunk for each to receive, span chunks for each to send.
+func (s *settings) memory() int { return s.chunk * (s.frames/2 + s.span*(s.frames-s.frames/2)) }
 
 func parseSettings(query url.Values) (settings, error) {
 	s := settings{mode: auto, zeroCopy: auto, frames: defaultFrames, given: map[string]string{}}

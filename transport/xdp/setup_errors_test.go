@@ -72,7 +72,7 @@ func checkBare(t testing.TB, h lab.Host) {
 }
 
 func TestMTUTooLarge(t *testing.T) {
-	for mtu, query := range map[int]string{4000: "?mode=generic", 3600: "?mode=native", 1800: "?chunk=2048"} {
+	for mtu, query := range map[int]string{16000: "?mode=generic", 15400: "?mode=native", 7200: "?chunk=2048"} {
 		cable := labtest.New(t, lab.Config{Queues: 1, MTU: mtu})
 		_, err := tryListen(t, cable.Server(), "xdp://veth0:9000"+query)
 		if !errors.Is(err, xdp.ErrMTU) || !strings.Contains(err.Error(), "ip link set dev veth0 mtu") {

@@ -16,6 +16,7 @@ import (
 type Device struct {
 	index int
 	netns uint64 // inode of the network namespace
+	mac   net.HardwareAddr
 
 	ioctl ioctler
 	genl  *genetlink.Conn
@@ -48,10 +49,12 @@ func (d *Device) open() (err error) {
 		return fmt.Errorf("this thread's network namespace (is /proc mounted?): %w", err)
 	}
 	d.netns = st.Ino
-	if d.ioctl, err = openIoctl(); err != nil {
+	i, err := net.InterfaceByIndex(d.index)
+	if err != nil {
 		return err
 	}
-	if _, err = d.ioctl.name(d.index); err != nil {
+	d.mac = i.HardwareAddr
+	if d.ioctl, err = openIoctl(); err != nil {
 		return err
 	}
 	d.genl, err = genetlink.Dial(&netlink.Config{Strict: true}) // strict: the kernel adds its reasons to its refusals

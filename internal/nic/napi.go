@@ -138,3 +138,27 @@ func decodeNanos(a *netlink.AttributeDecoder) (time.Duration, error) {
 	}
 	return 0, errors.New("a time of neither four nor eight bytes")
 }
+
+// SetNAPI changes the settings of one instance, those alone that are not as wanted. Linux 6.13; before that, see SetDevice. They end with the
+// instance: when the device, or on veth its XDP program, is reset.
+func (d *Device) SetNAPI(id uint32, want NAPISettings) error {
+	have, err := d.NAPI(id)
+	if err != nil || have.NAPISettings == want {
+		return err
+	}
+	return d.generic("netdev", fmt.Sprintf("settings of NAPI instance %d", id), netdevNAPISet, netlink.Acknowledge, func(a *netlink.AttributeEncoder) {
+		a.Uint32(napiID, id)
+		if have.Threaded != want.Threaded {
+			a.Uint32(napiThreaded, uint32(want.Threaded))
+		}
+		if have.DeferHardIRQs != want.DeferHardIRQs {
+			a.Uint32(napiDeferHardIRQs, want.DeferHardIRQs)
+		}
+		if have.IRQSuspendTimeout != want.IRQSuspendTimeout {
+			a.Uint64(napiIRQSuspendTimeout, uint64(want.IRQSuspendTimeout))
+		}
+		if have.GROFlushTimeout != want.GROFlushTimeout {
+			a.Uint64(napiGROFlushTimeout, uint64(want.GROFlushTimeout))
+		}
+	}, nil)
+}

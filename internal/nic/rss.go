@@ -100,3 +100,37 @@ func (d *Device) UDPHashFields(ipv6 bool) (HashFields, error) {
 	}
 	return HashFields(binary.NativeEndian.Uint64(r[rxnfcData:])), nil
 }
+
+const newContext = 0xffffffff // ETH_RXFH_CONTEXT_ALLOC
+
+// AddContext makes an RSS context: an indirection table of its own, over the given queues in turn, for the packets that rules send to it. Few
+// drivers have them.
+func (d *Device) AddContext(queues []int) (context uint32, err error) {
+	s, err := d.RSS()
+	if err != nil {
+		return 0, err
+	}
+	if len(s.Table) == 0 {
+		return 0, fmt.Errorf("nic: RSS context of interface %d: no indirection table: %w", d.index, errors.ErrUnsupported)
+	}
+	r := request(unix.ETHTOOL_SRSSH, rxfhBytes+4*len(s.Table))
+	binary.NativeEndian.PutUint32(r[rxfhContext:], newContext)
+	binary.NativeEndian.PutUint32(r[rxfhTableSize:], uint32(len(s.Table)))
+	for i := range s.Table {
+		binary.NativeEndian.PutUint32(r[rxfhBytes+4*i:], uint32(queues[i%len(queues)]))
+	}
+	if err := d.ask(fmt.Sprintf("RSS context over queues %v", queues), r); err != nil {
+		return 0, err
+	}
+	return binary.NativeEndian.Uint32(r[rxfhContext:]), nil
+}
+
+// DeleteContext removes an RSS context that no rule uses any more; it is no error when there is none.
+func (d *Device) DeleteContext(context uint32) error {
+	r := request(unix.ETHTOOL_SRSSH, rxfhBytes) // a table of no entries deletes
+	binary.NativeEndian.PutUint32(r[rxfhContext:], context)
+	if err := d.ask(fmt.Sprintf("deleting RSS context %d", context), r); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
+}

@@ -96,7 +96,7 @@ func (d *decoder) use(out io.Writer, asJSON bool) {
 func (d *decoder) run(ctx context.Context, in io.Reader, errOut io.Writer) error {
 	in, stop := interruptible(ctx, in)
 	defer stop()
-	c, err := openCapture(in)
+	c, err := openCaptureFile(in)
 	if err != nil && ctx.Err() == nil {
 		return err
 	}

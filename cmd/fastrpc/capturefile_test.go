@@ -79,7 +79,7 @@ func nanoPcapng(link linkType, frames []testFrame) []byte {
 
 // readCapture returns what is in a file, and the error that ended it if it is not io.EOF.
 func readCapture(file []byte) (packets []capturedPacket, err error) {
-	c, err := openCapture(bytes.NewReader(file))
+	c, err := openCaptureFile(bytes.NewReader(file))
 	for err == nil {
 		var p capturedPacket
 		if p, err = c.next(); err == nil {
@@ -232,7 +232,7 @@ func FuzzCapture(f *testing.F) {
 	f.Add(nanoPcapng(linkRaw, []testFrame{{ipv4(9000, 0, helloPacket()), 0}, {ipv6(9000, 0, helloPacket()), 0}}))
 	f.Add(pcapng(binary.BigEndian, 0x80|63, func(time.Time) uint64 { return 1<<64 - 1 }, 1<<63, linkNull, frames))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := openCapture(bytes.NewReader(b))
+		c, err := openCaptureFile(bytes.NewReader(b))
 		if err != nil {
 			return
 		}

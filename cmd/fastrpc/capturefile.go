@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// capture reads pcap and pcapng files, in memory for one packet whatever their lengths say. gopacket's own readers allocate what a length
+// captureFile reads pcap and pcapng files, in memory for one packet whatever their lengths say. gopacket's own readers allocate what a length
 // field asks for, panic on malformed options, have eight bits for a link type, and take a pcapng file that ends within a packet for whole.
 //
 // The formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng, whose names are used here.
-type capture struct {
+type captureFile struct {
 	r      *bufio.Reader
 	order  binary.ByteOrder
 	ng     bool
@@ -50,8 +50,8 @@ var (
 
 const sectionHeader = 0x0a0d0d0a // reads the same in either byte order
 
-func openCapture(r io.Reader) (*capture, error) {
-	c := &capture{r: bufio.NewReaderSize(r, 64<<10)}
+func openCaptureFile(r io.Reader) (*captureFile, error) {
+	c := &captureFile{r: bufio.NewReaderSize(r, 64<<10)}
 	magic, err := c.r.Peek(4)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -80,7 +80,7 @@ func openCapture(r io.Reader) (*capture, error) {
 }
 
 // next returns the next packet; io.EOF when there are no more, errCaptureCut when the file ends where it should not.
-func (c *capture) next() (capturedPacket, error) {
+func (c *captureFile) next() (capturedPacket, error) {
 	if c.ng {
 		return c.nextBlock()
 	}
@@ -101,7 +101,7 @@ func (c *capture) next() (capturedPacket, error) {
 }
 
 // read returns the next n bytes, until it is called again.
-func (c *capture) read(n int) ([]byte, error) {
+func (c *captureFile) read(n int) ([]byte, error) {
 	if n > cap(c.buf) {
 		c.buf = make([]byte, max(n, 4<<10))
 	}
@@ -114,7 +114,7 @@ func (c *capture) read(n int) ([]byte, error) {
 }
 
 // nextBlock reads blocks up to the next packet.
-func (c *capture) nextBlock() (capturedPacket, error) {
+func (c *captureFile) nextBlock() (capturedPacket, error) {
 	for {
 		if _, err := c.r.Peek(1); err != nil {
 			return capturedPacket{}, err
@@ -148,7 +148,7 @@ func (c *capture) nextBlock() (capturedPacket, error) {
 }
 
 // block reads the body of a block; ok when it is a packet.
-func (c *capture) block(kind uint32, b []byte) (p capturedPacket, ok bool, err error) {
+func (c *captureFile) block(kind uint32, b []byte) (p capturedPacket, ok bool, err error) {
 	u32 := func(at int) uint32 { return c.order.Uint32(b[at:]) }
 	switch {
 	case kind == 1 && len(b) >= 8: // Interface Description Block

@@ -13,6 +13,7 @@ import (
 	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/bpf"
 	"github.com/fastrpc/fastrpc/internal/netpath"
+	"github.com/fastrpc/fastrpc/internal/tap"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -34,6 +35,10 @@ type device struct {
 	umem    *afxdp.Umem
 	links   []*Link // the first serves the kernel's sockets
 	watcher io.Closer
+
+	observers *tap.Server // nil: see whyUnseen
+	whyUnseen error
+
 	stop    context.CancelFunc // ends the refresher
 	stopped sync.WaitGroup
 	stale   chan struct{} // tells the refresher; holds one
@@ -163,7 +168,11 @@ func (d *device) open(ifi iface) (err error) {
 			return fmt.Errorf("xdp: %w", err)
 		}
 	}
-	return d.watch()
+	if err := d.watch(); err != nil {
+		return err
+	}
+	d.observe()
+	return nil
 }
 
 // plan completes the settings by what the interface is, and refuses what does not fit it.
@@ -276,8 +285,9 @@ func (d *device) teardown() error {
 	return errors.Join(errs...)
 }
 
-// letGo gives everything back to the kernel that is steered to us: first the packets, then the ports.
+// letGo sends those away who look, and gives everything back to the kernel that is steered to us: first the packets, then the ports.
 func (d *device) letGo() (errs []error) {
+	errs = append(errs, d.observers.Close())
 	if d.prog != nil {
 		errs = append(errs, d.prog.Close())
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/internal/netpath"
+	"github.com/fastrpc/fastrpc/internal/tap"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -47,7 +48,10 @@ type Link struct {
 	filled  int      // that it has
 	local   []uint32 // frames that went out through a kernel socket and wait for Completed
 	kick    bool     // something was sent since the last Flush that succeeded
+	tap     tap.Point
 	stats   Stats
+
+	told QueueStats // last to somebody who looked; belongs to dev.observers
 
 	// The owner's of the first Link: when to look at the kernel's sockets.
 	kernelReady atomic.Bool // Wait saw something

@@ -28,10 +28,14 @@ func (l *Link) Recv(fs []transport.Frame) (n int, err error) {
 		want-- // a queue that is never empty does not keep the kernel's sockets out
 	}
 	got := l.socket.Receive(l.descs[:want])
+	if w := l.tap.Watched(); w != nil {
+		l.attend(w, got)
+	}
 	if got > 0 {
 		now := transport.Now()
 		l.filled -= got
 		for i := range got {
+			l.stats.ReceivedBytes += uint64(l.descs[i].Len)
 			if l.unpack(&l.descs[i], &fs[n]) {
 				fs[n].Stamp = now
 				n++

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/afxdp"
+	"github.com/fastrpc/fastrpc/internal/tap"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -48,7 +49,14 @@ func (l *Link) Send(fs []transport.Frame) (n int, err error) {
 		parts += l.split(parts, f.ID)
 		queued++
 	}
-	n = l.whole(l.socket.Transmit(l.descs[:parts]), parts, queued)
+	sent := l.socket.Transmit(l.descs[:parts])
+	if w := l.tap.Watched(); w != nil {
+		w.Packets(tap.Out, l.memory, l.descs[:sent])
+	}
+	for i := range l.descs[:sent] {
+		l.stats.SentBytes += uint64(l.descs[i].Len)
+	}
+	n = l.whole(sent, parts, queued)
 	for i := range fs[:n] {
 		l.frames.move(fs[i].ID, ownedCaller, ownedInFlight)
 	}

@@ -11,10 +11,13 @@ type Stats struct {
 	Queue      int
 	Mode       bpf.Mode // native or generic
 	ZeroCopy   bool
-	WhyGeneric error // why native mode was refused, where it was asked for and refused
+	WhyGeneric error `json:"-"` // why native mode was refused, where it was asked for and refused
+	WhyUnseen  error `json:"-"` // why 'fastrpc capture' and 'fastrpc stats' cannot look at the interface, where they cannot
 
 	Received      uint64 // packets from the queue that Recv handed out
+	ReceivedBytes uint64 // from the queue, headers included, also of packets that were dropped
 	Sent          uint64 // packets into the queue
+	SentBytes     uint64 // into the queue, likewise
 	ViaKernel     uint64 // of Recv: packets that came through the kernel's socket: fragments, local senders, queues without a socket
 	SentViaKernel uint64 // packets of Send that went out through it, because what they answer had come through it
 
@@ -37,6 +40,7 @@ func (l *Link) Stats() Stats {
 	s := l.stats
 	s.Interface, s.Queue = l.dev.name, l.queue
 	s.Mode, s.ZeroCopy, s.WhyGeneric = l.dev.prog.Mode(), l.zeroCopy, l.dev.prog.WhyGeneric()
+	s.WhyUnseen = l.dev.whyUnseen
 	s.EventsLost = l.events.lostCount()
 	s.Socket, _ = l.socket.Stats()        // zero once closed
 	s.Steering, _ = l.dev.prog.Counters() // zero once detached

@@ -27,3 +27,5 @@ package bpf
 // information other than BTF is stripped, so that the same compiler and headers give the same bytes anywhere. -mcpu=v3 is Linux 5.1.
 
 //go:generate go tool bpf2go -cc clang -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" steer steer.c
+//go:generate go tool bpf2go -cc clang -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" dispatcher dispatcher.c
+//go:generate go tool bpf2go -cc clang -target bpfel -output-dir testdata -cflags "-O2 -g -mcpu=v3 -Wall -Werror -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" counting testdata/counting.c

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loadPrivileged loads spec into objs and explains a missing privilege.
-func loadPrivileged(spec *ebpf.CollectionSpec, objs *steerObjects) error {
+// loadPrivileged loads spec into objs, which LoadAndAssign describes, and explains a missing privilege.
+func loadPrivileged(spec *ebpf.CollectionSpec, objs any) error {
 	err := spec.LoadAndAssign(objs, nil)
 	if errors.Is(err, unix.EPERM) && mapsAreLockedMemory() {
 		unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}

@@ -15,12 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Environment of a child process: the index of the interface to attach to, the capabilities to keep, as a bit mask; absent: all; and where
-// the program is pinned that it shall take part in, with ourPort and an unbound socket on queue 0; absent: it attaches one.
+// Environment of a child process: the index of the interface to attach to, the capabilities to keep, as a bit mask; absent: all; where
+// the program is pinned that it shall take part in, with ourPort and an unbound socket on queue 0; absent: it attaches one; and whether it
+// attaches it into a dispatcher.
 const (
-	childIfindex = "BPF_TEST_IFINDEX"
-	childCaps    = "BPF_TEST_CAPABILITIES"
-	childPins    = "BPF_TEST_PINS"
+	childIfindex    = "BPF_TEST_IFINDEX"
+	childCaps       = "BPF_TEST_CAPABILITIES"
+	childPins       = "BPF_TEST_PINS"
+	childDispatcher = "BPF_TEST_DISPATCHER"
 )
 
 func TestMain(m *testing.M) {
@@ -64,7 +66,7 @@ func child() string {
 func childAttach(ifindex int) (*Program, error) {
 	dir := os.Getenv(childPins)
 	if dir == "" {
-		return Attach(ifindex, Options{})
+		return Attach(ifindex, Options{Dispatcher: os.Getenv(childDispatcher) != ""})
 	}
 	p, err := OpenPinned(ifindex, dir)
 	if err != nil {

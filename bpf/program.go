@@ -44,6 +44,10 @@ type Options struct {
 	// MultiBuffer takes packets that stand in several buffers too, so that native mode does not need an MTU that fits a page. The driver
 	// must be able to (ERANGE or EOPNOTSUPP otherwise), as must the sockets (XDP_USE_SG). From Linux 5.18 on, with AF_XDP from 6.6.
 	MultiBuffer bool
+
+	// Dispatcher runs the program beside those of others, in a slot of the dispatcher that libxdp's tools keep on the interface, or of a new
+	// one; see "Beside other programs" in the package's documentation. From Linux 5.10 on, with CAP_SYS_ADMIN.
+	Dispatcher bool
 }
 
 // Program is the steering program attached to one interface, or a part in one. It takes no packet until it has a socket and a port.
@@ -52,7 +56,8 @@ type Options struct {
 // take effect at once for the packets that arrive from then on; one that another CPU has in hand may still be judged by the old rules.
 //
 // The attachment made by [Attach] is a bpf_link held by this process alone: it ends with Close, with the process however that ends, and when
-// the Program is garbage. [OpenPinned] and [UseSocketMap] take part in an attachment that others hold.
+// the Program is garbage; with [Options.Dispatcher] it ends with Close only. [OpenPinned] and [UseSocketMap] take part in an attachment that
+// others hold.
 type Program struct {
 	device     device
 	mode       Mode
@@ -61,8 +66,9 @@ type Program struct {
 
 	mu     sync.Mutex // guards what follows
 	closed bool
-	shared bool      // the attachment is others'
-	link   link.Link // nil if it is, and in tests that run the program without an interface
+	shared bool        // the attachment is others'
+	link   link.Link   // nil if it is, in a dispatcher, and in tests that run the program without an interface
+	member *membership // nil outside of a dispatcher
 	objs   steerObjects
 	owned  []uint32          // the queues whose sockets and ports are ours; all unless shared
 	ports  [portWords]uint64 // what the ports map holds for each of them
@@ -70,7 +76,8 @@ type Program struct {
 
 // Attach loads the program and attaches it to the interface with this index in the calling thread's network namespace.
 //
-// A program that is already there, native or generic, is never replaced: the error is an [AttachedError] then. Without the privilege it is
+// A program that is already there, native or generic, is never replaced: the error is an [AttachedError] then, with [Options.Dispatcher] too
+// unless it is a dispatcher whose programs can be kept. Without the privilege it is
 // [os.ErrPermission] and says which capability is missing. With Auto, [Program.WhyGeneric] tells why native mode was refused.
 func Attach(ifindex int, o Options) (*Program, error) {
 	runtime.LockOSThread() // all that follows concerns one namespace
@@ -89,6 +96,9 @@ func Attach(ifindex int, o Options) (*Program, error) {
 	if o.Queues < 0 {
 		return nil, fmt.Errorf("bpf: %d queues: give their number, or 0 for all that %s has", o.Queues, dev.name)
 	}
+	if o.Dispatcher {
+		return attachBeside(dev, o)
+	}
 	p, err := load(o.Queues, o.MultiBuffer)
 	if err != nil {
 		return nil, err
@@ -103,25 +113,34 @@ func Attach(ifindex int, o Options) (*Program, error) {
 
 // load brings the program and its maps into the kernel and attaches nothing.
 func load(queues int, multiBuffer bool) (*Program, error) {
+	p, spec, err := prepare(queues, multiBuffer)
+	if err != nil {
+		return nil, err
+	}
+	if err := loadPrivileged(spec, &p.objs); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// prepare makes what load loads.
+func prepare(queues int, multiBuffer bool) (*Program, *ebpf.CollectionSpec, error) {
 	spec, err := loadSteer()
 	if err != nil {
-		return nil, fmt.Errorf("bpf: %w", err)
+		return nil, nil, fmt.Errorf("bpf: %w", err)
 	}
 	setQueues(spec, uint32(queues))
 	if multiBuffer {
 		spec.Programs[steerProgFastrpcSteer].Flags |= unix.BPF_F_XDP_HAS_FRAGS
 		if err := spec.Variables[steerVarMultiBuffer].Set(uint8(1)); err != nil {
-			return nil, fmt.Errorf("bpf: %w", err)
+			return nil, nil, fmt.Errorf("bpf: %w", err)
 		}
 	}
 	p := &Program{queues: queues}
 	for queue := range uint32(queues) {
 		p.owned = append(p.owned, queue)
 	}
-	if err := loadPrivileged(spec, &p.objs); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p, spec, nil
 }
 
 func setQueues(spec *ebpf.CollectionSpec, queues uint32) {
@@ -206,6 +225,9 @@ func (p *Program) Close() error {
 	var err error
 	if p.link != nil {
 		err = p.link.Close()
+	}
+	if p.member != nil {
+		err = p.member.leave()
 	}
 	if p.shared {
 		err = p.leave()

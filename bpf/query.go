@@ -16,6 +16,9 @@ type Attachment struct {
 	Program   string // its name, at most 15 bytes; empty when unknown, which it is without CAP_SYS_ADMIN
 	LinkID    uint32 // of the bpf_link that holds it; 0 when netlink attached it, and without CAP_SYS_ADMIN
 	Mode      Mode   // Auto when it is offloaded to the device
+
+	// Dispatcher is the version of libxdp's protocol when the program is one of its dispatchers; 0 otherwise, and without CAP_SYS_ADMIN.
+	Dispatcher uint8
 }
 
 // Attached finds the XDP program of an interface in the calling thread's network namespace, and reports whether there is one.
@@ -47,8 +50,20 @@ func (e *AttachedError) Error() string {
 		by = fmt.Sprintf(", held by bpf_link %d", e.LinkID)
 		remove = fmt.Sprintf("bpftool link detach id %d", e.LinkID)
 	}
-	return fmt.Sprintf("bpf: %s already runs %s (id %d, %s%s), which is not replaced; see 'bpftool prog show id %d', and stop "+
-		"its owner or remove it with '%s'", e.Interface, program, e.ProgramID, e.where(), by, e.ProgramID, remove)
+	see, share := fmt.Sprintf("bpftool prog show id %d", e.ProgramID), ""
+	if e.Dispatcher != 0 {
+		see = "xdp-loader status " + e.Interface
+		switch {
+		case e.LinkID != 0: // not how libxdp attaches
+		case e.Dispatcher == dispatcherVersion:
+			remove = fmt.Sprintf("xdp-loader unload %s --all", e.Interface)
+			share = "; it is a libxdp dispatcher, whose programs can be joined with Options.Dispatcher, program=dispatcher of an xdp:// address"
+		default:
+			share = fmt.Sprintf("; it is a libxdp dispatcher of version %d, which cannot be joined: that takes version %d", e.Dispatcher, dispatcherVersion)
+		}
+	}
+	return fmt.Sprintf("bpf: %s already runs %s (id %d, %s%s), which is not replaced; see '%s', and stop "+
+		"its owner or remove it with '%s'%s", e.Interface, program, e.ProgramID, e.where(), by, see, remove, share)
 }
 
 // flag is ip-link(8)'s word for the mode.
@@ -82,14 +97,22 @@ type device struct {
 func lookup(ifindex int) (device, error) {
 	l, err := netlink.LinkByIndex(ifindex)
 	if err != nil {
-		return device{}, fmt.Errorf("bpf: no interface %d in this network namespace; see 'ip link': %w", ifindex, err)
+		return device{}, noInterface(ifindex, err)
 	}
+	return deviceOf(l), nil
+}
+
+func noInterface(ifindex int, err error) error {
+	return fmt.Errorf("bpf: no interface %d in this network namespace; see 'ip link': %w", ifindex, err)
+}
+
+func deviceOf(l netlink.Link) device {
 	a := l.Attrs()
 	d := device{index: a.Index, master: a.MasterIndex, name: a.Name, mtu: a.MTU, queues: max(a.NumRxQueues, 1)}
 	if a.Xdp != nil {
 		d.xdp = *a.Xdp
 	}
-	return d, nil
+	return d
 }
 
 // attached tells of the program that the interface had when it was looked up.
@@ -107,6 +130,9 @@ func (d device) attached() (Attachment, bool) {
 	if prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(a.ProgramID)); err == nil {
 		if info, err := prog.Info(); err == nil {
 			a.Program = info.Name
+		}
+		if config, err := readDispatcher(prog); err == nil {
+			a.Dispatcher = config.Version
 		}
 		prog.Close()
 	}

@@ -1,0 +1,479 @@
+package bpf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/google/gopacket"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// traffic sends packets for ourPort and sees where they arrive.
+type traffic struct {
+	v      *vethPair
+	xsk    *xsk
+	kernel interface{ Read([]byte) (int, error) }
+	sent   int
+}
+
+func newTraffic(t *testing.T, v *vethPair) *traffic {
+	t.Helper()
+	return &traffic{v: v, kernel: kernelSocket(t), xsk: boundXSK(t, v.index(), 0)}
+}
+
+// send sends one packet and waits until it is where it should be: at the AF_XDP socket, or at the kernel's.
+func (tr *traffic) send(t *testing.T, toUs bool) {
+	t.Helper()
+	tr.sent++
+	text := fmt.Sprintf("packet %2d of the dispatcher's test", tr.sent)
+	frame := with(udp4(t), func(p *udpPacket) { p.payload = gopacket.Payload(text) }).bytes(t)
+	tr.v.transmit(t, frame)
+	if toUs {
+		if got := tr.xsk.receive(t); !bytes.Equal(got, frame) {
+			t.Fatalf("the AF_XDP socket got % x, want % x", got, frame)
+		}
+		return
+	}
+	buf := make([]byte, 2048)
+	if n, err := tr.kernel.Read(buf); err != nil || string(buf[:n]) != text {
+		t.Fatalf("the kernel's socket got %q, %v", buf[:n], err)
+	}
+}
+
+// delta returns a function that tells how many packets a program of others counted since the last time.
+func delta(t *testing.T, id ebpf.ProgramID) func() uint64 {
+	last := seen(t, id)
+	return func() uint64 {
+		now := seen(t, id)
+		d := now - last
+		last = now
+		return d
+	}
+}
+
+// join attaches the steering program to the near end beside what is there, with ourPort open and, when there is one, the socket of queue 0.
+func (s *shared) join(t *testing.T, tr *traffic, o Options) *Program {
+	t.Helper()
+	o.Dispatcher = true
+	p := s.attach(t, o)
+	if tr != nil {
+		must(t, p.SetSocket(0, tr.xsk.fd))
+	}
+	return p
+}
+
+// TestBeside runs the steering program between programs that xdp-loader loads before and after it, and leaves them running.
+func TestBeside(t *testing.T) {
+	for _, mode := range []Mode{Native, Generic} {
+		t.Run(mode.String(), func(t *testing.T) {
+			s := newShared(t, 1)
+			flag := map[Mode]string{Native: "native", Generic: "skb"}[mode]
+			tr := newTraffic(t, s.vethPair)
+			s.load(t, "counting", "-m", flag)
+			before := delta(t, s.expect(t, "counting")[0].id)
+
+			p := s.join(t, tr, Options{})
+			if p.Mode() != mode {
+				t.Errorf("granted %v where the dispatcher is in %v mode", p.Mode(), mode)
+			}
+			s.expect(t, "counting fastrpc_steer")
+			tr.send(t, true)
+			if n := before(); n != 1 {
+				t.Errorf("the program before ours saw %d packets, want 1", n)
+			}
+
+			s.load(t, "counting_too", "-m", flag, "-P", "60")
+			behind := delta(t, s.expect(t, "counting fastrpc_steer counting_too")[2].id)
+			tr.send(t, true)
+			if a, b := before(), behind(); a != 1 || b != 0 {
+				t.Errorf("of a packet of ours, the program before saw %d, and the one behind %d; want 1 and 0", a, b)
+			}
+			must(t, p.DenyPort(ourPort))
+			tr.send(t, false)
+			if a, b := before(), behind(); a != 1 || b != 1 {
+				t.Errorf("of another packet, the program before saw %d, and the one behind %d; want 1 and 1", a, b)
+			}
+			c := counters(t, p)
+			if c.Redirected != 2 || c.NotOurPort != 1 {
+				t.Errorf("counters %+v, want 2 redirected and 1 for another port", c)
+			}
+
+			must(t, p.Close())
+			s.expect(t, "counting counting_too")
+			tr.send(t, false)
+			if a, b := before(), behind(); a != 1 || b != 1 {
+				t.Errorf("when we had left, the one program saw %d packets, and the other %d; want 1 and 1", a, b)
+			}
+			if strings.Contains(left(t), "fastrpc") || strings.Count(left(t), "dispatch-") != 1 {
+				t.Errorf("left behind: %s", left(t))
+			}
+			xdpLoader(t, "unload", "near", "--all")
+			s.clean(t)
+			if left(t) != "" {
+				t.Errorf("left behind: %s", left(t))
+			}
+		})
+	}
+}
+
+// TestFirst is there before others: xdp-loader joins it, and leaves it.
+func TestFirst(t *testing.T) {
+	s := newShared(t, 1)
+	tr := newTraffic(t, s.vethPair)
+	p := s.join(t, tr, Options{})
+	if p.Mode() != Native || p.WhyGeneric() != nil {
+		t.Errorf("granted %v: %v", p.Mode(), p.WhyGeneric())
+	}
+	s.expect(t, "fastrpc_steer")
+	tr.send(t, true)
+	s.load(t, "counting", "-P", "10")
+	slots := s.expect(t, "counting fastrpc_steer")
+	theirs := delta(t, slots[0].id)
+	tr.send(t, true)
+	if n := theirs(); n != 1 {
+		t.Errorf("the other program saw %d packets, want 1", n)
+	}
+	xdpLoader(t, "unload", "near", "--id", fmt.Sprint(slots[0].id))
+	s.expect(t, "fastrpc_steer")
+	tr.send(t, true)
+	must(t, p.Close())
+	s.clean(t)
+	if left(t) != "" {
+		t.Errorf("left behind: %s", left(t))
+	}
+	tr.send(t, false)
+}
+
+// TestUnloadedByOthers has xdp-loader remove our program with all others: packets go to the kernel, and Close finds nothing to do.
+func TestUnloadedByOthers(t *testing.T) {
+	s := newShared(t, 1)
+	tr := newTraffic(t, s.vethPair)
+	p := s.join(t, tr, Options{})
+	xdpLoader(t, "unload", "near", "--all")
+	tr.send(t, false)
+	must(t, p.Close())
+	s.clean(t)
+	if left(t) != "" {
+		t.Errorf("left behind: %s", left(t))
+	}
+}
+
+// TestTwoOfOurs is two processes' way to share an interface: each its queue and its port.
+func TestTwoOfOurs(t *testing.T) {
+	s := newShared(t, 2)
+	tr := newTraffic(t, s.vethPair)
+	p := s.join(t, tr, Options{})
+	q := s.join(t, nil, Options{})
+	must(t, q.DenyPort(ourPort))
+	s.expect(t, "fastrpc_steer fastrpc_steer")
+	tr.send(t, true)
+	must(t, p.Close())
+	tr.send(t, false)
+	if c := counters(t, q); c.NotOurPort != 1 {
+		t.Errorf("the other's counters: %+v; want one packet for another port", c)
+	}
+	s.expect(t, "fastrpc_steer")
+}
+
+// TestKilledInDispatcher kills a process whose program is among others. The program stays, takes nothing, and goes when the next joins.
+func TestKilledInDispatcher(t *testing.T) {
+	s := newShared(t, 1)
+	tr := newTraffic(t, s.vethPair)
+	s.load(t, "counting")
+	cmd, said := startChild(t, s.index(), childDispatcher+"=1")
+	if said != "attached native" {
+		t.Fatal(said)
+	}
+	dead := s.expect(t, "counting fastrpc_steer")[1].id
+	must(t, cmd.Process.Signal(unix.SIGKILL))
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the child was not killed")
+	}
+	s.expect(t, "counting fastrpc_steer")
+	tr.send(t, false)
+
+	p := s.join(t, tr, Options{})
+	slots := s.expect(t, "counting fastrpc_steer")
+	if slots[1].id == dead {
+		t.Error("the program of the process that was killed is still there, and ours is not")
+	}
+	tr.send(t, true)
+	must(t, p.Close())
+	s.expect(t, "counting")
+	if strings.Contains(left(t), "fastrpc") {
+		t.Errorf("left behind: %s", left(t))
+	}
+}
+
+// TestKilledElsewhere kills processes on other interfaces, one of which then disappears: all is gone when the next joins anywhere.
+func TestKilledElsewhere(t *testing.T) {
+	s := newShared(t, 1)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "gone"
+	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer"}))
+	gone := byName(t, "gone")
+	var children []*exec.Cmd
+	for _, l := range []netlink.Link{s.far, gone} {
+		cmd, said := startChild(t, l.Attrs().Index, childDispatcher+"=1")
+		if said != "attached native" {
+			t.Fatal(said)
+		}
+		children = append(children, cmd)
+	}
+	for _, cmd := range children {
+		must(t, cmd.Process.Signal(unix.SIGKILL))
+		if err := cmd.Wait(); err == nil {
+			t.Fatal("a child was not killed")
+		}
+	}
+	// Somebody else's program is in the dispatcher of the interface that goes: its pins stay too.
+	xdpLoader(t, "load", "-n", "counting", "gone", s.object)
+	must(t, netlink.LinkDel(gone))
+	if names := left(t); strings.Count(names, "dispatch-") != 2 || strings.Count(names, "fastrpc-") != 2 {
+		t.Fatalf("after the kill, there are %s", names)
+	}
+
+	p := s.join(t, nil, Options{})
+	if names := left(t); strings.Count(names, "dispatch-") != 1 || strings.Count(names, "fastrpc-") != 1 {
+		t.Errorf("there are %s; want what belongs to near, and nothing else", names)
+	}
+	if a, ok, err := Attached(s.far.Attrs().Index); err != nil || ok {
+		t.Errorf("the interface of a process that was killed runs %+v, %v", a, err)
+	}
+	must(t, p.Close())
+	if left(t) != "" {
+		t.Errorf("left behind: %s", left(t))
+	}
+}
+
+// TestInterfaceGone deletes the interface under the program: Close removes the pins, which nobody else would.
+func TestInterfaceGone(t *testing.T) {
+	s := newShared(t, 1)
+	p := s.join(t, nil, Options{})
+	must(t, netlink.LinkDel(s.near))
+	must(t, p.Close())
+	if left(t) != "" {
+		t.Errorf("left behind: %s", left(t))
+	}
+}
+
+// TestCloseElsewhere closes the program from a thread in another network namespace.
+func TestCloseElsewhere(t *testing.T) {
+	s := newShared(t, 1)
+	p := s.join(t, nil, Options{})
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		done <- p.Close()
+	}()
+	must(t, <-done)
+	s.clean(t)
+	if left(t) != "" {
+		t.Errorf("left behind: %s", left(t))
+	}
+}
+
+// TestFragsFlag: a dispatcher takes packets of several buffers when all of its programs do, and keeps what it knows of them.
+func TestFragsFlag(t *testing.T) {
+	s := newShared(t, 1)
+	flags := func(step string, dispatcher uint8, programs ...uint32) {
+		t.Helper()
+		c := s.running(t)
+		if int(c.Programs) != len(programs) || c.Frags != dispatcher {
+			t.Errorf("%s: %d programs, frags %d; want %d and %d", step, c.Programs, c.Frags, len(programs), dispatcher)
+		}
+		for i, want := range programs {
+			if c.ProgramFlags[i] != want {
+				t.Errorf("%s: program %d has the flags %#x, want %#x", step, i, c.ProgramFlags[i], want)
+			}
+		}
+	}
+	const frags = unix.BPF_F_XDP_HAS_FRAGS
+	p := s.join(t, nil, Options{MultiBuffer: true})
+	flags("ours", 1, frags)
+	s.load(t, "counting", "-P", "60")
+	flags("and one of others without", 0, frags, 0)
+	q := s.join(t, nil, Options{MultiBuffer: true})
+	flags("and another of ours", 0, frags, frags, 0)
+	xdpLoader(t, "unload", "near", "--id", fmt.Sprint(s.expect(t, "fastrpc_steer fastrpc_steer counting")[2].id))
+	flags("theirs gone", 1, frags, frags)
+	r := s.join(t, nil, Options{})
+	flags("one of ours without", 0, frags, frags, 0)
+	must(t, r.Close())
+	flags("gone again", 1, frags, frags)
+	must(t, p.Close())
+	must(t, q.Close())
+
+	// On an MTU that takes several buffers, programs that cannot are refused, and the dispatcher that was there stays.
+	must(t, netlink.LinkSetMTU(s.near, 9000))
+	must(t, netlink.LinkSetMTU(s.far, 9000))
+	p = s.join(t, nil, Options{MultiBuffer: true, Mode: Native})
+	id := s.expect(t, "fastrpc_steer")[0].id
+	if _, err := Attach(s.index(), Options{Dispatcher: true}); !errors.Is(err, unix.ERANGE) || !containsAll(err, []string{"MTU, 9000"}) {
+		t.Errorf("without multi-buffer: %v", err)
+	}
+	if out, err := exec.Command("xdp-loader", "load", "-n", "counting", "near", s.object).CombinedOutput(); err == nil {
+		t.Errorf("xdp-loader was not refused: %s", out)
+	}
+	if now := s.expect(t, "fastrpc_steer"); now[0].id != id || strings.Count(left(t), "fastrpc") != 1 || strings.Count(left(t), "dispatch-") != 1 {
+		t.Errorf("afterwards near runs %v, and there are %s", now, left(t))
+	}
+	must(t, p.Close())
+	if left(t) != "" {
+		t.Errorf("left behind: %s", left(t))
+	}
+}
+
+// TestChainCalls keeps what others asked for: the actions at which the next program is called, and the priorities.
+func TestChainCalls(t *testing.T) {
+	s := newShared(t, 1)
+	s.load(t, "counting", "-P", "7", "-A", "XDP_DROP,XDP_TX")
+	p := s.join(t, nil, Options{})
+	c := s.running(t)
+	const drop, pass, tx, empty = 1 << 1, 1 << 2, 1 << 3, 1 << 31
+	if c.RunPrios[0] != 7 || c.ChainCallActions[0] != drop|tx|empty || c.RunPrios[1] != 50 || c.ChainCallActions[1] != pass|empty {
+		t.Errorf("priorities %v, actions %#x", c.RunPrios[:2], c.ChainCallActions[:2])
+	}
+	must(t, p.Close())
+	if c := s.running(t); c.RunPrios[0] != 7 || c.ChainCallActions[0] != drop|tx|empty {
+		t.Errorf("when we had left: priority %v, actions %#x", c.RunPrios[0], c.ChainCallActions[0])
+	}
+}
+
+// TestFullDispatcher has no slot for one more, and no program is lost over it.
+func TestFullDispatcher(t *testing.T) {
+	s := newShared(t, 1)
+	var names []string
+	for range dispatcherSlots {
+		s.join(t, nil, Options{})
+		names = append(names, "fastrpc_steer")
+	}
+	if _, err := Attach(s.index(), Options{Dispatcher: true}); err == nil || !containsAll(err, []string{"10 slots", "xdp-loader status near"}) {
+		t.Errorf("an eleventh program: %v", err)
+	}
+	s.expect(t, strings.Join(names, " "))
+}
+
+// TestNotOurDispatcher finds programs on the interface that cannot be joined, and leaves them there.
+func TestNotOurDispatcher(t *testing.T) {
+	dispatcher := func(t *testing.T, magic, version uint8) *ebpf.Program {
+		spec, err := loadDispatcher()
+		must(t, err)
+		must(t, spec.Variables[dispatcherVarConf].Set(dispatcherConfig{Magic: magic, Version: version}))
+		var objs dispatcherPrograms
+		must(t, spec.LoadAndAssign(&objs, nil))
+		t.Cleanup(func() { objs.Close() })
+		return objs.XdpDispatcher
+	}
+	for _, c := range []struct {
+		name    string
+		program func(*testing.T) *ebpf.Program
+		byLink  bool
+		joined  []string // the error of Attach with Dispatcher
+		alone   []string // and without
+		never   string   // in neither
+	}{
+		{name: "no dispatcher", program: someoneElse, joined: []string{`"someone_else"`}, alone: []string{`"someone_else"`}, never: "libxdp"},
+		{name: "a dispatcher's name alone", program: func(t *testing.T) *ebpf.Program {
+			p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "xdp_dispatcher", Type: ebpf.XDP, License: "GPL",
+				Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()}})
+			must(t, err)
+			t.Cleanup(func() { p.Close() })
+			return p
+		}, joined: []string{`"xdp_dispatcher"`}, alone: []string{`"xdp_dispatcher"`}, never: "libxdp"},
+		{name: "version 1", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, 0, 0) },
+			joined: []string{"version 1, which cannot be joined", "takes version 2"}, alone: []string{"version 1"}, never: "program=dispatcher"},
+		{name: "version 3", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, dispatcherMagic, 3) },
+			joined: []string{"version 3, which cannot be joined", "takes version 2"}, alone: []string{"version 3"}, never: "program=dispatcher"},
+		{name: "held by a bpf_link", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, dispatcherMagic, 2) }, byLink: true,
+			joined: []string{"bpftool link detach"}, alone: []string{"bpftool link detach"}, never: "program=dispatcher"},
+		{name: "version 2, its pins elsewhere", program: func(t *testing.T) *ebpf.Program {
+			spec, err := loadDispatcher()
+			must(t, err)
+			must(t, spec.Variables[dispatcherVarConf].Set(configOf(make([]member, 1))))
+			var objs dispatcherPrograms
+			must(t, spec.LoadAndAssign(&objs, nil))
+			t.Cleanup(func() { objs.Close() })
+			return objs.XdpDispatcher
+		}, joined: []string{"already runs", "should be in", "dispatch-", "LIBXDP_BPFFS"}, alone: []string{"Options.Dispatcher", "program=dispatcher", "xdp-loader unload near --all"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := newVethPair(t, 1)
+			ownBPFFS(t)
+			prog := c.program(t)
+			if c.byLink {
+				l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: v.index(), Flags: link.XDPDriverMode})
+				must(t, err)
+				defer l.Close()
+			} else {
+				must(t, netlink.LinkSetXdpFdWithFlags(v.near, prog.FD(), unix.XDP_FLAGS_DRV_MODE))
+			}
+			for option, words := range map[bool][]string{true: c.joined, false: c.alone} {
+				_, err := Attach(v.index(), Options{Dispatcher: option})
+				var taken *AttachedError
+				if !errors.As(err, &taken) || !containsAll(err, words) || c.never != "" && strings.Contains(err.Error(), c.never) {
+					t.Errorf("with Dispatcher %v: %v; want an AttachedError with %q, without %q", option, err, words, c.never)
+				}
+			}
+			if a, ok, err := Attached(v.index()); err != nil || !ok || a.ProgramID != programID(t, prog) {
+				t.Errorf("afterwards attached is %+v, %v", a, err)
+			}
+			if left(t) != "" {
+				t.Errorf("left behind: %s", left(t))
+			}
+		})
+	}
+}
+
+// TestDispatcherNeedsBPFFS says what to do where no BPF file system is mounted.
+func TestDispatcherNeedsBPFFS(t *testing.T) {
+	v := newVethPair(t, 1)
+	dir := t.TempDir()
+	t.Setenv("LIBXDP_BPFFS", dir)
+	if _, err := Attach(v.index(), Options{Dispatcher: true}); err == nil || !containsAll(err, []string{"mount -t bpf bpf " + dir}) {
+		t.Errorf("Attach: %v", err)
+	}
+	v.clean(t)
+}
+
+// TestInsert orders programs as libxdp does: by priority, then by name, and those that are there already first.
+func TestInsert(t *testing.T) {
+	for _, c := range []struct{ there, want string }{
+		{"", "m50"},
+		{"a50", "a50 m50"},
+		{"z50", "m50 z50"},
+		{"m50", "m50 m50"},
+		{"z10 a50 n50 a60", "z10 a50 m50 n50 a60"},
+		{"a51", "m50 a51"},
+	} {
+		var members []member
+		for _, word := range strings.Fields(c.there) {
+			m := member{name: word[:1], id: 1}
+			fmt.Sscan(word[1:], &m.priority)
+			members = append(members, m)
+		}
+		var got []string
+		for i, m := range insert(members, member{name: "m", priority: 50}) {
+			got = append(got, fmt.Sprintf("%s%d", m.name, m.priority))
+			if c.there == "m50" && i == 0 && m.id == 0 {
+				t.Error("a new program comes before its equal")
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("into %q: %q, want %q", c.there, got, c.want)
+		}
+	}
+}

@@ -24,13 +24,13 @@ type shared struct {
 }
 
 // newShared skips where the kernel replaces no functions or libxdp's tool is missing.
-func newShared(t *testing.T, queues int) *shared {
+func newShared(t *testing.T) *shared {
 	t.Helper()
 	needFreplace(t)
 	if _, err := exec.LookPath("xdp-loader"); err != nil {
 		t.Skipf("needs xdp-loader ('apt-get install xdp-tools'): %v", err)
 	}
-	s := &shared{newVethPair(t, queues), filepath.Join(t.TempDir(), "counting.o")}
+	s := &shared{newVethPair(t, 1), filepath.Join(t.TempDir(), "counting.o")}
 	must(t, os.WriteFile(s.object, countingObject, 0o600))
 	ownBPFFS(t)
 	return s

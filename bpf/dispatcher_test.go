@@ -75,7 +75,7 @@ func (s *shared) join(t *testing.T, tr *traffic, o Options) *Program {
 func TestBeside(t *testing.T) {
 	for _, mode := range []Mode{Native, Generic} {
 		t.Run(mode.String(), func(t *testing.T) {
-			s := newShared(t, 1)
+			s := newShared(t)
 			flag := map[Mode]string{Native: "native", Generic: "skb"}[mode]
 			tr := newTraffic(t, s.vethPair)
 			s.load(t, "counting", "-m", flag)
@@ -127,7 +127,7 @@ func TestBeside(t *testing.T) {
 
 // TestFirst is there before others: xdp-loader joins it, and leaves it.
 func TestFirst(t *testing.T) {
-	s := newShared(t, 1)
+	s := newShared(t)
 	tr := newTraffic(t, s.vethPair)
 	p := s.join(t, tr, Options{})
 	if p.Mode() != Native || p.WhyGeneric() != nil {
@@ -155,7 +155,7 @@ func TestFirst(t *testing.T) {
 
 // TestUnloadedByOthers has xdp-loader remove our program with all others: packets go to the kernel, and Close finds nothing to do.
 func TestUnloadedByOthers(t *testing.T) {
-	s := newShared(t, 1)
+	s := newShared(t)
 	tr := newTraffic(t, s.vethPair)
 	p := s.join(t, tr, Options{})
 	xdpLoader(t, "unload", "near", "--all")
@@ -167,9 +167,9 @@ func TestUnloadedByOthers(t *testing.T) {
 	}
 }
 
-// TestTwoOfOurs is two processes' way to share an interface: each its queue and its port.
+// TestTwoOfOurs has two steering programs on one interface: each takes its own packets and leaves the other's alone.
 func TestTwoOfOurs(t *testing.T) {
-	s := newShared(t, 2)
+	s := newShared(t)
 	tr := newTraffic(t, s.vethPair)
 	p := s.join(t, tr, Options{})
 	q := s.join(t, nil, Options{})
@@ -186,7 +186,7 @@ func TestTwoOfOurs(t *testing.T) {
 
 // TestKilledInDispatcher kills a process whose program is among others. The program stays, takes nothing, and goes when the next joins.
 func TestKilledInDispatcher(t *testing.T) {
-	s := newShared(t, 1)
+	s := newShared(t)
 	tr := newTraffic(t, s.vethPair)
 	s.load(t, "counting")
 	cmd, said := startChild(t, s.index(), childDispatcher+"=1")
@@ -216,7 +216,7 @@ func TestKilledInDispatcher(t *testing.T) {
 
 // TestKilledElsewhere kills processes on other interfaces, one of which then disappears: all is gone when the next joins anywhere.
 func TestKilledElsewhere(t *testing.T) {
-	s := newShared(t, 1)
+	s := newShared(t)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "gone"
 	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer"}))
@@ -257,7 +257,7 @@ func TestKilledElsewhere(t *testing.T) {
 
 // TestInterfaceGone deletes the interface under the program: Close removes the pins, which nobody else would.
 func TestInterfaceGone(t *testing.T) {
-	s := newShared(t, 1)
+	s := newShared(t)
 	p := s.join(t, nil, Options{})
 	must(t, netlink.LinkDel(s.near))
 	must(t, p.Close())
@@ -268,7 +268,7 @@ func TestInterfaceGone(t *testing.T) {
 
 // TestCloseElsewhere closes the program from a thread in another network namespace.
 func TestCloseElsewhere(t *testing.T) {
-	s := newShared(t, 1)
+	s := newShared(t)
 	p := s.join(t, nil, Options{})
 	done := make(chan error)
 	go func() {
@@ -288,7 +288,7 @@ func TestCloseElsewhere(t *testing.T) {
 
 // TestFragsFlag: a dispatcher takes packets of several buffers when all of its programs do, and keeps what it knows of them.
 func TestFragsFlag(t *testing.T) {
-	s := newShared(t, 1)
+	s := newShared(t)
 	flags := func(step string, dispatcher uint8, programs ...uint32) {
 		t.Helper()
 		c := s.running(t)
@@ -339,7 +339,7 @@ func TestFragsFlag(t *testing.T) {
 
 // TestChainCalls keeps what others asked for: the actions at which the next program is called, and the priorities.
 func TestChainCalls(t *testing.T) {
-	s := newShared(t, 1)
+	s := newShared(t)
 	s.load(t, "counting", "-P", "7", "-A", "XDP_DROP,XDP_TX")
 	p := s.join(t, nil, Options{})
 	c := s.running(t)
@@ -355,7 +355,7 @@ func TestChainCalls(t *testing.T) {
 
 // TestFullDispatcher has no slot for one more, and no program is lost over it.
 func TestFullDispatcher(t *testing.T) {
-	s := newShared(t, 1)
+	s := newShared(t)
 	var names []string
 	for range dispatcherSlots {
 		s.join(t, nil, Options{})

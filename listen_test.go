@@ -111,21 +111,32 @@ func TestListenErrors(t *testing.T) {
 
 func TestListenMTUTooLarge(t *testing.T) {
 	nothingLeft(t)
-	l := labtest.New(t, lab.Config{Queues: 1, MTU: 9000})
+	l := labtest.New(t, lab.Config{Queues: 1, MTU: 16000})
 	must(t, l.Server().Do(func() error {
 		s := fastrpc.NewServer(insecure)
 		_, err := s.Listen(t.Context(), "xdp://veth0:9000")
-		checkError(t, err, fastrpc.FailedPrecondition, fastrpc.NotExecuted, "ip link set dev veth0 mtu 3498")
+		checkError(t, err, fastrpc.FailedPrecondition, fastrpc.NotExecuted, "ip link set dev veth0 mtu 15342")
 		if _, err := s.Listen(t.Context(), "auto://veth0:9000"); err != nil {
 			return err
 		}
-		if names := s.Transports(); len(names) != 1 || !strings.HasPrefix(names[0], "udp ") || !strings.Contains(names[0], "mtu 3498") {
+		if names := s.Transports(); len(names) != 1 || !strings.HasPrefix(names[0], "udp ") || !strings.Contains(names[0], "mtu 15342") {
 			t.Errorf("auto:// took %q", names)
 		}
 		shutDown(t, s)
 		return nil
 	}))
 	bare(t, l.Server())
+}
+
+// Jumbo frames need no setting.
+func TestJumboFrames(t *testing.T) {
+	nothingLeft(t)
+	l := labtest.New(t, lab.Config{Queues: 2, MTU: 9000})
+	w := world{lab: l, scheme: "xdp", listen: "xdp://" + l.Server().Interface, remote: l.Server().IPv4}
+	c := w.dial(t, w.serve(t, echoServer()))
+	for _, size := range []int{0, 1400, 3700, 3900, 8800, 9000, 300_000} {
+		checkEcho(t, c, "echo", pattern(size))
+	}
 }
 
 // Without its capabilities a process is told which, and how to get them; auto:// goes on without AF_XDP.

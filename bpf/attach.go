@@ -52,8 +52,8 @@ func attachAs(prog *ebpf.Program, dev device, mode Mode) (link.Link, error) {
 func reason(err error, dev device) string {
 	// What is left of a page when the headroom for XDP, the skb's trailer and layer 2 are taken off: 3,498 bytes of 4 KiB.
 	maxMTU := os.Getpagesize() - 256 - 320 - 22
-	mtu := fmt.Sprintf("the MTU, %d, is too large for a packet and XDP's headroom in one page: 'ip link set dev %s mtu %d', or less (of a veth "+
-		"pair, the peer's MTU counts)", dev.mtu, dev.name, maxMTU)
+	mtu := fmt.Sprintf("the MTU, %d, is too large for a packet and XDP's headroom in one page, and the driver takes no packets of several "+
+		"buffers, or was not asked to: 'ip link set dev %s mtu %d', or less (of a veth pair, the peer's MTU counts)", dev.mtu, dev.name, maxMTU)
 	tooLarge := dev.mtu > maxMTU
 	switch {
 	case errors.Is(err, unix.EPERM):

@@ -11,16 +11,21 @@ import (
 func doctorCommand() *cobra.Command {
 	var o doctor.Options
 	var asJSON bool
+	var cpus string
 	cmd := &cobra.Command{
 		Use:   "doctor IFACE",
 		Short: "Tell whether an interface is fit for xdp://",
-		Long: `Doctor looks at the kernel, the privileges of this process, the interface and its driver, and tries what the
-kernel grants: it attaches the steering program and binds a socket to each queue for a moment, and gives all
-back. It does so only when no program is attached, not even a running fastrpc's; some network cards reset their
-link by that, which --no-probe avoids. Each finding is ok, note (works, but could be better or must be known) or
-wrong (prevents xdp://), with the command that mends it. The exit code is 1 when something is wrong.`,
+		Long: `Doctor looks at the kernel, the privileges of this process, the interface and its driver, interrupts, CPUs and
+memory, and tries what the kernel grants: it attaches the steering program and binds a socket to each queue for
+a moment, and gives all back. It does so only when no program is attached, not even a running fastrpc's; some
+network cards reset their link by that, which --no-probe avoids. Each finding is ok, note (works, but could be
+better or must be known) or wrong (prevents xdp://), with the commands that mend it.
+
+The exit code is 0 when the interface is fit, 1 when something is wrong and 2 for a mistake on the command line.
+docs/hardware.md describes the JSON.`,
 		Example: `  fastrpc doctor eth0
-  fastrpc doctor eth0 --no-probe --json`,
+  fastrpc doctor eth0 --cpus 2-5
+  fastrpc doctor eth0 --no-probe --json | jq '.findings[] | select(.level != "ok")'`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -28,7 +33,12 @@ wrong (prevents xdp://), with the command that mends it. The exit code is 1 when
 			}
 			return interfaceNames(), cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if cmd.Flags().Changed("cpus") {
+				if o.CPUs, err = doctor.ParseCPUs(cpus); err != nil {
+					return usageError{err}
+				}
+			}
 			r := doctor.Examine(args[0], o)
 			write := r.Print
 			if asJSON {
@@ -37,7 +47,7 @@ wrong (prevents xdp://), with the command that mends it. The exit code is 1 when
 			if err := write(cmd.OutOrStdout()); err != nil {
 				return err
 			}
-			if !r.Fit() {
+			if !r.Fit {
 				return exitError(exitFailure)
 			}
 			return nil
@@ -45,6 +55,7 @@ wrong (prevents xdp://), with the command that mends it. The exit code is 1 when
 	}
 	cmd.Flags().BoolVar(&o.NoProbe, "no-probe", false, "attach nothing, only look")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&cpus, "cpus", "", "CPUs that are to poll, as in 2-5,8 (default: any that this process may run on)")
 	return cmd
 }
 

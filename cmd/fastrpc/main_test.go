@@ -46,6 +46,7 @@ func TestUsageErrors(t *testing.T) {
 		{"doctor", "1 arg"},
 		{"version extra", "extra"},
 		{"doctor --frobnicate lo", "--frobnicate"},
+		{"doctor lo --cpus 3-1", "3-1"},
 		{"bench compare --systems carrier-pigeon", "net-tcp"},
 		{"bench compare --size 0", "between 1 and"},
 		{"bench compare --rounds x", "rounds"},

@@ -1,180 +1,173 @@
 package doctor
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 )
 
 func checkInterface(link netlink.Link) Finding {
 	a := link.Attrs()
-	f := Finding{Check: "interface", Level: OK}
-	f.Text = fmt.Sprintf("%s, index %d, %s, %s", a.Name, a.Index, link.Type(), a.OperState)
+	f := ok("interface", "%s, index %d, %s, %s", a.Name, a.Index, link.Type(), a.OperState)
 	switch {
 	case a.Flags&net.FlagLoopback != 0:
-		f.Level = Wrong
-		f.Text += "; xdp:// does not work over loopback, use udp:// or auto:// for local addresses"
+		f.worse(Wrong, "xdp:// does not work over loopback, use udp:// or auto:// for local addresses")
 	case link.Type() == "bond":
-		f.Level = Wrong
-		f.Text += "; packets of a bond come in on its ports and never on AF_XDP sockets of its own, use udp:// or auto://"
+		f.worse(Wrong, "packets of a bond come in on its ports and never on AF_XDP sockets of its own, use udp:// or auto://")
 	case a.Flags&net.FlagUp == 0:
-		f.Level = Wrong
-		f.Text += "; it is down"
-		f.Fix = "ip link set dev " + a.Name + " up"
+		f.worse(Wrong, "it is down")
+		f = f.mend("ip link set dev " + a.Name + " up")
 	case a.OperState == netlink.OperDown || a.OperState == netlink.OperLowerLayerDown:
-		f.Level = Note
-		f.Text += "; it has no carrier: check the cable and the other end"
+		f.worse(Note, "it has no carrier: check the cable and the other end")
 	case a.MasterIndex != 0:
-		f.Level = Note
-		f.Text += fmt.Sprintf("; it is a port of interface %d (a bond or bridge), and only packets that come in here are seen", a.MasterIndex)
+		f.worse(Note, "it is a port of interface %d (a bond or bridge), and only packets that come in here are seen", a.MasterIndex)
 	case link.Type() == "vlan" || link.Type() == "bridge" || link.Type() == "macvlan" || link.Type() == "ipvlan":
-		f.Level = Note
-		f.Text += "; a device on top of another has no native XDP: use the one below, whose packets may carry one VLAN tag"
+		f.worse(Note, "a device on top of another has no native XDP: use the one below, whose packets may carry one VLAN tag")
 	}
 	return f
 }
 
-func checkDriver(name string) Finding {
-	f := Finding{Check: "driver", Level: OK}
-	e, err := ethtool.NewEthtool()
-	if err == nil {
-		defer e.Close()
-		var info ethtool.DrvInfo
-		if info, err = e.DriverInfo(name); err == nil {
-			f.Text = info.Driver
-			for _, part := range []string{info.Version, info.FwVersion, info.BusInfo} {
-				if part != "" && part != "N/A" {
-					f.Text += ", " + part
-				}
-			}
-			return f
+func (m *machine) checkDriver() Finding {
+	d := &m.device
+	if d.driver.err != nil {
+		return note("driver", "the device does not tell its driver: %v", d.driver.err)
+	}
+	f := ok("driver", "%s", d.driver.v.Name)
+	for _, part := range []string{d.driver.v.Version, d.driver.v.Firmware, d.driver.v.Bus} {
+		if part != "" {
+			f.Text += ", " + part
 		}
 	}
-	f.Level, f.Text = Note, fmt.Sprintf("the device does not tell its driver: %v", err)
 	return f
 }
 
-// receiveQueues gives how many there are now, and how many there can be.
-func receiveQueues(link netlink.Link) (current, most int) {
-	a := link.Attrs()
-	if e, err := ethtool.NewEthtool(); err == nil {
-		defer e.Close()
-		if c, err := e.GetChannels(a.Name); err == nil && c.CombinedCount+c.RxCount > 0 {
-			return int(c.CombinedCount + c.RxCount), int(max(c.MaxCombined, c.MaxRx))
-		}
-	}
-	n := max(a.NumRxQueues, 1)
-	return n, n
-}
-
-// checkQueues: each receive queue has a socket and, when it is polled, wants a CPU.
-func checkQueues(name string, current, most, cpus int) Finding {
-	f := Finding{Check: "queues", Level: OK, Text: fmt.Sprintf("%d receive queues of %d possible", current, most)}
-	if current > cpus {
-		f.Level = Note
-		f.Text += fmt.Sprintf("; more than the %d CPUs, so that several queues share one", cpus)
-		f.Fix = fmt.Sprintf("ethtool -L %s combined %d", name, cpus)
-	}
-	return f
-}
-
-// checkMTU compares with what is left of a page for a packet in native mode: without XDP's headroom (256 bytes), the trailer that an skb
-// needs (320) and layer 2 with two VLAN tags (22).
-func checkMTU(name string, mtu, page int) Finding {
-	limit := page - 256 - 320 - 22
-	f := Finding{Check: "mtu", Level: OK, Text: fmt.Sprintf("%d bytes; native XDP takes up to %d, some drivers less", mtu, limit)}
-	if mtu > limit {
-		f.Level = Note
-		f.Text = fmt.Sprintf("%d bytes; native XDP takes %d at most, so that the slower generic mode is left", mtu, limit)
-		f.Fix = fmt.Sprintf("ip link set dev %s mtu %d", name, limit)
-	}
-	return f
-}
-
-// The netdev family of generic netlink, Linux 6.3 (include/uapi/linux/netdev.h).
-const (
-	netdevCmdDevGet       = 1
-	netdevAttrIfindex     = 1
-	netdevAttrXDPFeatures = 3
-)
-
-var featureNames = []string{"basic", "redirect", "ndo-xmit", "xsk-zerocopy", "hw-offload", "rx-sg", "ndo-xmit-sg"}
-
-const (
-	featureBasic    = 1 << 0
-	featureRedirect = 1 << 1
-	featureZeroCopy = 1 << 3
-)
-
-// checkFeatures asks what the driver says of itself. What counts is the probe: drivers say too much, and too little.
-func checkFeatures(ifindex int) Finding {
-	mask, err := xdpFeatures(ifindex)
-	if err != nil {
-		return Finding{"xdp-features", Note, fmt.Sprintf("the kernel does not tell (%v); Linux 6.3 and later do", err), ""}
-	}
-	return judgeFeatures(mask)
-}
-
-func judgeFeatures(mask uint64) Finding {
-	f := Finding{Check: "xdp-features", Level: OK}
-	var names []string
-	for i, name := range featureNames {
-		if mask&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	f.Text = strings.Join(names, ", ")
+// checkPCI looks for a card in a slot with fewer or slower lanes than it can use (Documentation/ABI/testing/sysfs-bus-pci).
+func (m *machine) checkPCI() Finding {
+	dir := "sys/class/net/" + m.device.name + "/device/"
+	width, known := m.number(dir + "current_link_width")
+	most, known2 := m.number(dir + "max_link_width")
+	var speed, fastest float64 // GT/s, as in "8.0 GT/s PCIe"
+	_, err := fmt.Sscan(m.read(dir+"current_link_speed"), &speed)
+	_, err2 := fmt.Sscan(m.read(dir+"max_link_speed"), &fastest)
 	switch {
-	case mask&featureBasic == 0 || mask&featureRedirect == 0:
-		f.Level = Note
-		f.Text = "no native XDP here and now (" + f.Text + "); the slower generic mode is left. Some drivers want offloads off or another MTU first"
-	case mask&featureZeroCopy == 0:
-		f.Level = Note
-		f.Text += "; no zero-copy in this driver, packets are copied once"
+	case !known || !known2 || errors.Join(err, err2) != nil || width == 0:
+		return Finding{} // no PCI Express, or a virtual function, which does not tell
+	case width < most || speed < fastest:
+		return note("pcie", "x%d at %g GT/s, where the card could have x%d at %g: move it to another slot, or look for a bifurcation or speed setting in "+
+			"the firmware", width, speed, most, fastest)
+	}
+	return ok("pcie", "x%d at %g GT/s, the most that the card has", width, speed)
+}
+
+// checkRings compares the device's receive ring with bursts, and in zero-copy mode with our own buffers.
+func (m *machine) checkRings() Finding {
+	const (
+		small = 512  // two of the kernel's NAPI turns of 64 packets for each of four bursts that come at once
+		ours  = 2048 // frames that a queue of xdp:// has to receive with by default
+	)
+	d := &m.device
+	if d.rings.err != nil {
+		return Finding{} // a device without hardware
+	}
+	r := d.rings.v
+	f := ok("rings", "%d of %d descriptors to receive, %d of %d to send", r.RX, r.RXMax, r.TX, r.TXMax)
+	switch {
+	case r.RX < small && r.RX < r.RXMax:
+		f.worse(Note, "a longer burst between two polls is lost")
+		return f.mend(fmt.Sprintf("ethtool -G %s rx %d", d.name, min(r.RXMax, 2*small)))
+	case r.RX > ours && d.zeroCopy():
+		f.worse(Note, "in zero-copy mode the card takes its buffers from our %d a queue and cannot fill this ring; or raise frames= in the address", ours)
+		return f.mend(fmt.Sprintf("ethtool -G %s rx %d", d.name, ours))
 	}
 	return f
 }
 
-// genlHeader is struct genlmsghdr: command, version and two reserved bytes, which this family wants to be zero (net/netlink/genetlink.c,
-// genl_header_check); nl.Genlmsg leaves them undefined.
-type genlHeader [nl.SizeofGenlmsg]byte
-
-func (h genlHeader) Len() int          { return len(h) }
-func (h genlHeader) Serialize() []byte { return h[:] }
-
-func xdpFeatures(ifindex int) (uint64, error) {
-	family, err := netlink.GenlFamilyGet("netdev")
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, errors.New("no netdev netlink family")
+func (m *machine) checkCoalescing() Finding {
+	d := &m.device
+	if d.coalesce.err != nil {
+		return Finding{}
 	}
-	if err != nil {
-		return 0, err
+	c := d.coalesce.v
+	f := ok("coalescing", "interrupts wait for %d µs on receiving, %d µs on sending", c.RXMicros, c.TXMicros)
+	if c.RXAdaptive || c.TXAdaptive {
+		f.worse(Note, "and for as long as the driver thinks fit (adaptive)")
 	}
-	req := nl.NewNetlinkRequest(int(family.ID), 0)
-	req.AddData(genlHeader{netdevCmdDevGet, 1})
-	req.AddData(nl.NewRtAttr(netdevAttrIfindex, nl.Uint32Attr(uint32(ifindex))))
-	msgs, err := req.Execute(unix.NETLINK_GENERIC, 0)
-	if err != nil {
-		return 0, err
-	}
-	for _, m := range msgs {
-		attrs, err := nl.ParseRouteAttr(m[min(nl.SizeofGenlmsg, len(m)):])
-		if err != nil {
-			return 0, err
+	if c.RXMicros > 0 || f.Level == Note {
+		f.worse(Note, "a lone packet pays for that, unless the queue is polled busily")
+		command := fmt.Sprintf("ethtool -C %s", d.name)
+		if c.RXAdaptive {
+			command += " adaptive-rx off"
 		}
-		for _, a := range attrs {
-			if a.Attr.Type == netdevAttrXDPFeatures && len(a.Value) == 8 {
-				return binary.NativeEndian.Uint64(a.Value), nil
-			}
+		if c.TXAdaptive {
+			command += " adaptive-tx off"
+		}
+		return f.mend(command + " rx-usecs 0 tx-usecs 0")
+	}
+	return f
+}
+
+// checkOffloads: packets that the card has joined do not fit XDP, and most drivers then refuse the one or the other.
+func (m *machine) checkOffloads() Finding {
+	d := &m.device
+	if d.switches.err != nil {
+		return note("offloads", "the device does not tell them: %v", d.switches.err)
+	}
+	var joined []string
+	f := ok("offloads", "the device joins no packets (LRO, GRO-HW)")
+	command := "ethtool -K " + d.name
+	for _, s := range []struct{ name, ethtool string }{{"rx-lro", "lro"}, {"rx-gro-hw", "rx-gro-hw"}} {
+		if d.on(s.name) {
+			joined = append(joined, s.ethtool)
+			command += " " + s.ethtool + " off"
 		}
 	}
-	return 0, errors.New("the answer holds no features")
+	if len(joined) > 0 {
+		return note("offloads", "%s on: packets that the device joins do not go with native XDP, and drivers refuse the one or the other",
+			strings.Join(joined, " and ")).mend(command)
+	}
+	return f
+}
+
+// tagStripping is the kernel's name of the feature that ethtool calls rxvlan.
+const tagStripping = "rx-vlan-hw-parse"
+
+// checkVLANs: what strips the tag puts it where XDP does not see it, so that packets of a VLAN look like untagged ones.
+func (m *machine) checkVLANs() Finding {
+	d := &m.device
+	vlans := strings.Join(d.vlans, ", ")
+	switch {
+	case len(d.vlans) == 0:
+		return Finding{}
+	case d.switches.err != nil:
+		return note("vlan", "the device does not tell whether it strips the tags of %s, which XDP would then not see: %v", vlans, d.switches.err)
+	case d.on(tagStripping):
+		return note("vlan", "the tags of %s are stripped before XDP sees them, and answers to their packets would leave without", vlans).
+			mend("ethtool -K " + d.name + " rxvlan off")
+	}
+	return ok("vlan", "the tags of %s are left in the packets", vlans)
+}
+
+// checkChecksums: on devices without a wire, a kernel socket's packet arrives with the sum of the pseudo-header only, to be completed by a card
+// that never comes (CHECKSUM_PARTIAL; include/linux/skbuff.h).
+func (m *machine) checkChecksums() Finding {
+	d := &m.device
+	const what = "packets of kernel sockets arrive with unfinished UDP and TCP checksums, which fastrpc does not need and " +
+		"other readers of raw packets may"
+	switch d.driver.v.Name {
+	case "veth":
+		f := note("checksums", what)
+		if d.peer == "" {
+			f.Text += " (PEER stands for the other end, in its network namespace)"
+			return f.mend("ethtool -K PEER tx off")
+		}
+		return f.mend("ethtool -K " + d.peer + " tx off")
+	case "tun", "virtio_net":
+		if d.on("rx-checksum") || d.driver.v.Name == "tun" {
+			return ok("checksums", what)
+		}
+	}
+	return Finding{}
 }

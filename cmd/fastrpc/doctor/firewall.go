@@ -8,19 +8,21 @@ import (
 )
 
 // checkFirewall says what XDP means for packet filters. Rules of iptables-nft are nftables rules too.
-func checkFirewall() Finding {
+func (m *machine) checkFirewall() Finding {
 	rules, err := countRules()
-	return judgeFirewall(rules, err)
+	return m.judgeFirewall(rules, err)
 }
 
-func judgeFirewall(rules int, err error) Finding {
-	f := Finding{Check: "firewall", Level: Note}
-	f.Text = "XDP runs before nftables, iptables and conntrack: their rules do not see what goes to our ports"
-	if err == nil && rules > 0 {
-		f.Text += fmt.Sprintf(", and this namespace has %d such rules; let only known sources in, as below", rules)
-		f.Fix = "fastrpc serve --listen 'xdp://IFACE:PORT?prefixes=192.0.2.0/24'"
+func (m *machine) judgeFirewall(rules int, err error) Finding {
+	const bypass = "XDP runs before nftables, iptables, conntrack and rp_filter, which do not see what goes to our ports"
+	switch {
+	case err != nil:
+		return note("firewall", bypass)
+	case rules == 0:
+		return ok("firewall", bypass+"; this namespace has no rules")
 	}
-	return f
+	return note("firewall", bypass+"; this namespace has %d rules: let only known sources in", rules).
+		mend(fmt.Sprintf("fastrpc serve --listen 'xdp://%s:9000?prefixes=192.0.2.0/24' --insecure", m.device.name))
 }
 
 // countRules counts the nftables rules of this network namespace.

@@ -3,14 +3,12 @@ package doctor
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// queueBytes is the locked memory that xdp:// takes for each queue by default (package transport/xdp, settings frames and chunk).
-const queueBytes = 8 << 20
 
 // memlockLimit is the soft RLIMIT_MEMLOCK, in bytes.
 func memlockLimit() uint64 {
@@ -21,15 +19,16 @@ func memlockLimit() uint64 {
 	return r.Cur
 }
 
-// checkPrivileges reads /proc/self/status.
-func checkPrivileges(status string, memlock uint64, queues int) Finding {
-	memory := uint64(queues) * queueBytes
-	f := Finding{Check: "capabilities", Level: OK, Text: "all that are needed are there"}
-	caps, ok := effective(status)
-	if !ok {
-		f.Level, f.Text = Note, "cannot read this process's capabilities from /proc/self/status; "+
-			"CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON are needed"
-		return f
+// checkCapabilities reads /proc/self/status and uid_map. What counts are capabilities over the host's user namespace (kernel/bpf/syscall.c,
+// bpf_capable); a namespace that maps all IDs onto themselves cannot be told from it.
+func checkCapabilities(status, uidMap string) Finding {
+	caps, known := effective(status)
+	if !known {
+		return note("capabilities", "cannot read this process's from /proc/self/status; CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON are needed")
+	}
+	if f := strings.Fields(uidMap); len(f) > 0 && !slices.Equal(f, []string{"0", "0", "4294967295"}) {
+		return wrong("capabilities", "this is a user namespace (rootless container, userns-remap), whose capabilities do not load XDP programs; run it on "+
+			"the host, or in a container without one")
 	}
 	has := func(bit int) bool { return caps&(1<<bit) != 0 }
 	var missing []string
@@ -41,35 +40,57 @@ func checkPrivileges(status string, memlock uint64, queues int) Finding {
 		{"CAP_NET_ADMIN", has(unix.CAP_NET_ADMIN)},                        // to attach to an interface
 		{"CAP_BPF", has(unix.CAP_BPF) || has(unix.CAP_SYS_ADMIN)},         // to load the program
 		{"CAP_PERFMON", has(unix.CAP_PERFMON) || has(unix.CAP_SYS_ADMIN)}, // for its arithmetic on packet pointers
-		{"CAP_IPC_LOCK", has(unix.CAP_IPC_LOCK) || memlock >= memory},     // to lock packet memory beyond RLIMIT_MEMLOCK
 	} {
 		if !c.ok {
 			missing = append(missing, c.name)
 		}
 	}
 	if len(missing) == 0 {
-		return f
+		return ok("capabilities", "all that are needed are there")
 	}
-	f.Level = Wrong
-	f.Text = "missing " + strings.Join(missing, ", ")
-	if !has(unix.CAP_IPC_LOCK) && memlock < memory {
-		f.Text += fmt.Sprintf(" (in place of CAP_IPC_LOCK, RLIMIT_MEMLOCK of %d MiB will do; it is %d KiB)", memory>>20, memlock>>10)
+	return wrong("capabilities", "missing %s; run it as root, or give them to the program", strings.Join(missing, ", ")).mend(setcap())
+}
+
+// checkMemlock compares the locked memory that xdp:// takes by default with what may be locked.
+func checkMemlock(status string, limit uint64, queues, mtu int) Finding {
+	need := uint64(queues) * queueBytes(mtu)
+	caps, known := effective(status)
+	switch {
+	case known && caps&(1<<unix.CAP_IPC_LOCK) != 0:
+		return ok("memlock", "%d MiB for %s, without a limit (CAP_IPC_LOCK)", need>>20, plural(queues, "queue"))
+	case limit >= need:
+		return ok("memlock", "%d MiB for %s, within RLIMIT_MEMLOCK", need>>20, plural(queues, "queue"))
 	}
+	return wrong("memlock", "%s want %d MiB of locked memory and RLIMIT_MEMLOCK allows %d KiB; raise it, grant CAP_IPC_LOCK, or take fewer queues= or "+
+		"frames= in the address", plural(queues, "queue"), need>>20, limit>>10).
+		mend(fmt.Sprintf("ulimit -l %d", need>>10), setcap())
+}
+
+// queueBytes is the packet memory that xdp:// takes for a queue by default (package transport/xdp, device.plan and settings.memory): 2,048
+// frames to receive, of one chunk each, and as many to send, of as many chunks as a packet of the MTU needs.
+func queueBytes(mtu int) uint64 {
+	const frames, tagged = 2048, 18 // Ethernet with a VLAN tag
+	chunk, span := 2048, 1
+	if mtu > chunk-unix.XDP_PACKET_HEADROOM-tagged {
+		chunk = 4096
+	}
+	for span < 4 && mtu > span*(chunk-unix.XDP_PACKET_HEADROOM)-tagged {
+		span *= 2
+	}
+	return uint64(chunk * (frames + span*frames))
+}
+
+func setcap() string {
 	program, err := os.Executable()
 	if err != nil {
 		program = "PROGRAM"
 	}
-	f.Fix = fmt.Sprintf("sudo setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock=ep %q   # or run as root", program)
-	return f
+	return fmt.Sprintf("sudo setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock=ep %q", program)
 }
 
 // effective finds the effective capabilities in /proc/PID/status.
 func effective(status string) (uint64, bool) {
-	for line := range strings.Lines(status) {
-		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			caps, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
-			return caps, err == nil
-		}
-	}
-	return 0, false
+	v, found := statusField(status, "CapEff")
+	caps, err := strconv.ParseUint(v, 16, 64)
+	return caps, found && err == nil
 }

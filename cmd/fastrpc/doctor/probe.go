@@ -2,146 +2,96 @@ package doctor
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/bpf"
 )
 
-// steerProgram is the name of fastrpc's own program.
-const steerProgram = "fastrpc_steer"
-
-// checkAttached: a program that is there is never replaced. inUse says that it is fastrpc's, whose process is left in peace.
-func checkAttached(root fs.FS, ifindex int) (f Finding, inUse bool) {
-	a, ok, err := bpf.Attached(ifindex)
-	switch {
-	case err != nil:
-		return Finding{"program", Note, err.Error(), ""}, false
-	case !ok:
-		return Finding{"program", OK, "no XDP program is attached", ""}, false
-	case a.Program == steerProgram:
-		return judgeInUse(a, linkHolder(root, a.LinkID)), true
-	}
-	return judgeAttached(a), false
-}
-
-func judgeInUse(a bpf.Attachment, pid int) Finding {
-	holder := "a fastrpc process"
-	if pid != 0 {
-		holder += fmt.Sprintf(" (pid %d)", pid)
-	}
-	return Finding{"program", Note, fmt.Sprintf("%s is in use: %s holds it (program id %d, %v); another process cannot have it for xdp:// meanwhile",
-		a.Interface, holder, a.ProgramID, a.Mode), ""}
-}
-
-// linkHolder finds a process that has the bpf_link open, by what /proc says of its descriptors; 0 when none can be seen.
-func linkHolder(root fs.FS, id uint32) (pid int) {
-	if id == 0 {
-		return 0
-	}
-	line := fmt.Sprintf("\nlink_id:\t%d\n", id)
-	fds, _ := fs.Glob(root, "proc/[0-9]*/fdinfo/*")
-	for _, fd := range fds {
-		b, err := fs.ReadFile(root, fd)
-		if err == nil && strings.Contains("\n"+string(b), line) {
-			pid, _ = strconv.Atoi(strings.Split(fd, "/")[1])
-			return pid
-		}
-	}
-	return 0
-}
-
-func judgeAttached(a bpf.Attachment) Finding {
-	f := Finding{Check: "program", Level: Wrong}
-	f.Text = fmt.Sprintf("XDP program %q (id %d, %v) is attached, by someone else, and is not replaced", a.Program, a.ProgramID, a.Mode)
-	if a.Program == "" {
-		f.Text = fmt.Sprintf("an XDP program (id %d, %v; its name takes CAP_SYS_ADMIN to see) is attached, by another fastrpc process or by someone else, "+
-			"and is not replaced", a.ProgramID, a.Mode)
-	}
-	if a.LinkID != 0 {
-		f.Fix = fmt.Sprintf("bpftool link detach id %d   # or stop its owner", a.LinkID)
-		return f
-	}
-	hook := map[bpf.Mode]string{bpf.Native: "xdpdrv", bpf.Generic: "xdpgeneric"}[a.Mode]
-	if hook == "" {
-		hook = "xdpoffload"
-	}
-	f.Fix = fmt.Sprintf("ip link set dev %s %s off   # or stop its owner", a.Interface, hook)
-	return f
-}
-
 func notProbed(fit, inUse bool) Finding {
 	switch {
 	case !fit:
 	case inUse:
-		return Finding{"probe", Note, "left out, because the interface is in use; what was granted stands in the name of its queues", ""}
+		return note("probe", "left out, because the interface is in use; what was granted stands in the name of its queues")
 	default:
-		return Finding{"probe", Note, "left out: which XDP mode is granted, and whether zero-copy is, shows only when it is tried", ""}
+		return note("probe", "left out: which XDP mode is granted, and whether zero-copy is, shows only when it is tried")
 	}
-	return Finding{"probe", Note, "left out, because of what is wrong above", ""}
+	return note("probe", "left out, because of what is wrong")
 }
 
 // probe takes the interface for a moment as xdp:// would, on each queue in turn, steers nothing, and gives all back.
-func probe(ifindex, queues int) []Finding {
-	prog, err := bpf.Attach(ifindex, bpf.Options{})
+func (m *machine) probe(page int) ([]Finding, *Granted) {
+	d := &m.device
+	options := bpf.Options{MultiBuffer: d.mtu > onePage(page)}
+	prog, err := bpf.Attach(d.index, options)
 	if err != nil {
-		return []Finding{{"xdp-mode", Wrong, err.Error(), ""}}
+		return []Finding{wrong("xdp-mode", "%v", err)}, nil
 	}
-	mode := Finding{Check: "xdp-mode", Level: OK, Text: "native"}
+	granted := Granted{Mode: prog.Mode().String()}
+	mode := ok("xdp-mode", "native")
 	if prog.Mode() == bpf.Generic {
-		mode.Level, mode.Text = Note, fmt.Sprintf("generic, several times slower: %v", prog.WhyGeneric())
+		mode = note("xdp-mode", "generic, several times slower: %v", prog.WhyGeneric())
 	}
-	zeroCopy := probeSockets(ifindex, queues)
+	findings := m.probeSockets(&granted, options.MultiBuffer)
 	if err := prog.Close(); err != nil {
-		zeroCopy = append(zeroCopy, Finding{"probe", Note, fmt.Sprintf("detaching: %v", err), ""})
+		findings = append(findings, note("probe", "detaching: %v", err))
 	}
-	return slices.Concat([]Finding{mode}, zeroCopy)
+	return slices.Concat([]Finding{mode}, findings), &granted
 }
 
-func probeSockets(ifindex, queues int) []Finding {
+func (m *machine) probeSockets(granted *Granted, multiBuffer bool) (out []Finding) {
+	d := &m.device
 	umem, err := afxdp.NewUmem(afxdp.UmemConfig{Chunks: 64, ChunkBytes: 2048})
 	if err != nil {
-		return []Finding{{"zero-copy", Wrong, err.Error(), ""}}
+		return []Finding{wrong("zero-copy", "%v", err)}
 	}
-	var out []Finding
-	granted := 0
-	for q := range queues {
-		zc, err := probeQueue(umem, ifindex, q)
+	var refused error // to one that wanted zero-copy
+	for q := range d.queues {
+		c := afxdp.SocketConfig{Ifindex: d.index, Queue: q, RxEntries: 64, TxEntries: 64, Fill: []uint64{0, 2048}, MultiBuffer: multiBuffer}
+		zeroCopy, err := tryQueue(umem, c)
 		if err != nil {
-			f := Finding{"queue", Wrong, err.Error(), ""}
+			f := wrong("queue", "%v", err)
 			if errors.Is(err, afxdp.ErrQueueBusy) {
-				f.Fix = "ss --xdp --processes   # shows who has it"
+				f = f.mend("ss --xdp --processes")
 			}
 			out = append(out, f)
 			continue
 		}
-		if zc {
-			granted++
+		granted.Queues++
+		if zeroCopy {
+			granted.ZeroCopy++
+		} else if d.zeroCopy() && refused == nil && granted.Mode == bpf.Native.String() {
+			c.Mode = afxdp.ZeroCopy
+			_, refused = tryQueue(umem, c)
 		}
 	}
 	if err := umem.Close(); err != nil {
-		out = append(out, Finding{"probe", Note, fmt.Sprintf("unmapping: %v", err), ""})
+		out = append(out, note("probe", "unmapping: %v", err))
 	}
-	switch probed := queues - len(out); {
-	case probed <= 0:
-	case granted == probed:
-		out = append(out, Finding{"zero-copy", OK, "granted", ""})
-	default:
-		out = append(out, Finding{"zero-copy", Note, fmt.Sprintf("granted on %d of %d queues; elsewhere each packet is copied once", granted, probed), ""})
-	}
-	return out
+	return append(out, judgeZeroCopy(*granted, d.zeroCopy(), refused))
 }
 
-func probeQueue(umem *afxdp.Umem, ifindex, queue int) (zeroCopy bool, err error) {
-	fill := []uint64{0, 2048}
-	s, err := afxdp.Open(umem, afxdp.SocketConfig{Ifindex: ifindex, Queue: queue, RxEntries: 64, TxEntries: 64, Fill: fill})
+func tryQueue(umem *afxdp.Umem, c afxdp.SocketConfig) (zeroCopy bool, err error) {
+	s, err := afxdp.Open(umem, c)
 	if err != nil {
 		return false, err
 	}
-	zeroCopy = s.ZeroCopy()
-	return zeroCopy, s.Close()
+	return s.ZeroCopy(), s.Close()
+}
+
+// judgeZeroCopy finds the silent copy mode: a socket that does not insist gets copies without a word.
+func judgeZeroCopy(g Granted, claimed bool, refused error) Finding {
+	switch {
+	case g.Queues == 0:
+		return Finding{}
+	case g.ZeroCopy == g.Queues:
+		return ok("zero-copy", "granted on %s", plural(g.Queues, "queue"))
+	case !claimed || g.Mode == bpf.Generic.String():
+		return note("zero-copy", "granted on %d of %s; a packet is copied once elsewhere", g.ZeroCopy, plural(g.Queues, "queue"))
+	case refused == nil:
+		return note("zero-copy", "granted on %d of %s, though the driver says that it has it", g.ZeroCopy, plural(g.Queues, "queue"))
+	}
+	return note("zero-copy", "granted on %d of %s, though the driver says that it has it: %s", g.ZeroCopy, plural(g.Queues, "queue"),
+		strings.TrimPrefix(refused.Error(), "afxdp: "))
 }

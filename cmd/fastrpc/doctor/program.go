@@ -1,0 +1,127 @@
+package doctor
+
+import (
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/fastrpc/fastrpc/afxdp"
+	"github.com/fastrpc/fastrpc/bpf"
+)
+
+// checkFeatures asks what the driver says of itself. What counts is the probe: drivers say too much, and too little.
+func (m *machine) checkFeatures() Finding {
+	x := m.device.xdp
+	if x.err != nil {
+		return note("xdp-features", "the kernel does not tell (%v)", x.err)
+	}
+	f := ok("xdp-features", "%v", x.v.XDP)
+	if x.v.RxMetadata != 0 {
+		f.Text += fmt.Sprintf("; of received packets: %v", x.v.RxMetadata)
+	}
+	if x.v.TxMetadata != 0 {
+		f.Text += fmt.Sprintf("; for sent ones: %v", x.v.TxMetadata)
+	}
+	switch {
+	case !x.v.XDP.Has(afxdp.XDPBasic | afxdp.XDPRedirect):
+		return note("xdp-features", "no native XDP here and now (%v); the slower generic mode is left. Some drivers want offloads off or another MTU first",
+			x.v.XDP)
+	case !m.device.zeroCopy():
+		f.worse(Note, "no zero-copy in this driver, packets are copied once")
+	case x.v.ZeroCopyMaxSegs > 1:
+		f.Text += fmt.Sprintf("; up to %d buffers a packet with zero-copy", x.v.ZeroCopyMaxSegs)
+	}
+	return f
+}
+
+// onePage is the largest MTU with which a packet fits a page in native mode: without XDP's headroom (256 bytes), the trailer that an skb needs
+// (320) and layer 2 with two VLAN tags (22).
+func onePage(page int) int { return page - 256 - 320 - 22 }
+
+// checkMTU: beyond a page, a packet comes in several buffers, which the driver must have for XDP (rx-sg), and AF_XDP has since Linux 6.6.
+func (m *machine) checkMTU(page int, release string) Finding {
+	d, limit := &m.device, onePage(page)
+	if d.mtu <= limit {
+		return ok("mtu", "%d bytes; native XDP takes %d in one buffer, some drivers less", d.mtu, limit)
+	}
+	v, known := parseRelease(release)
+	switch {
+	case known && v.before(6, 6):
+		return note("mtu", "%d bytes, and Linux %s takes %d at most in native XDP; 6.6 takes packets in several buffers", d.mtu, release, limit).
+			mend(fmt.Sprintf("ip link set dev %s mtu %d", d.name, limit))
+	case d.xdp.err == nil && !d.xdp.v.XDP.Has(afxdp.XDPReceiveMultiBuf):
+		return note("mtu", "%d bytes, and this driver has no packets in several buffers (rx-sg): native XDP takes %d at most, beyond which the slower generic "+
+			"mode is left", d.mtu, limit).mend(fmt.Sprintf("ip link set dev %s mtu %d", d.name, limit))
+	}
+	f := ok("mtu", "%d bytes, in several buffers a packet", d.mtu)
+	if segments := d.xdp.v.ZeroCopyMaxSegs; d.zeroCopy() && segments == 1 {
+		f.worse(Note, "with zero-copy, this driver has one buffer a packet: above an MTU of %d packets are copied", limit)
+		return f.mend(fmt.Sprintf("ip link set dev %s mtu %d", d.name, limit))
+	}
+	return f
+}
+
+// steerProgram is the name of fastrpc's own program, dispatcherProgram that of libxdp's, which calls several in turn (xdp-tools,
+// lib/libxdp/protocol.org).
+const (
+	steerProgram      = "fastrpc_steer"
+	dispatcherProgram = "xdp_dispatcher"
+)
+
+// checkAttached: a program that is there is never replaced. inUse says that it is fastrpc's, whose process is left in peace.
+func (m *machine) checkAttached() (f Finding, inUse bool) {
+	a, there, err := bpf.Attached(m.device.index)
+	switch {
+	case err != nil:
+		return note("program", "%v", err), false
+	case !there:
+		return ok("program", "no XDP program is attached"), false
+	case a.Program == steerProgram:
+		return judgeInUse(a, linkHolder(m.root, a.LinkID)), true
+	}
+	return judgeAttached(a), false
+}
+
+func judgeInUse(a bpf.Attachment, pid int) Finding {
+	holder := "a fastrpc process"
+	if pid != 0 {
+		holder += fmt.Sprintf(" (pid %d)", pid)
+	}
+	return note("program", "%s is in use: %s holds it (program id %d, %v); another process cannot have it for xdp:// meanwhile", a.Interface, holder,
+		a.ProgramID, a.Mode)
+}
+
+// linkHolder finds a process that has the bpf_link open, by what /proc says of its descriptors; 0 when none can be seen.
+func linkHolder(root fs.FS, id uint32) (pid int) {
+	if id == 0 {
+		return 0
+	}
+	line := fmt.Sprintf("\nlink_id:\t%d\n", id)
+	fds, _ := fs.Glob(root, "proc/[0-9]*/fdinfo/*")
+	for _, fd := range fds {
+		b, err := fs.ReadFile(root, fd)
+		if err == nil && strings.Contains("\n"+string(b), line) {
+			pid, _ = strconv.Atoi(strings.Split(fd, "/")[1])
+			return pid
+		}
+	}
+	return 0
+}
+
+func judgeAttached(a bpf.Attachment) Finding {
+	f := wrong("program", "XDP program %q (id %d, %v) is attached, by someone else, and is not replaced", a.Program, a.ProgramID, a.Mode)
+	if a.Program == "" {
+		f.Text = fmt.Sprintf("an XDP program (id %d, %v; its name takes CAP_SYS_ADMIN to see) is attached, by another fastrpc process or by someone else, "+
+			"and is not replaced", a.ProgramID, a.Mode)
+	}
+	f.Text += "; stop its owner, or remove it"
+	if a.LinkID != 0 {
+		return f.mend(fmt.Sprintf("bpftool link detach id %d", a.LinkID))
+	}
+	hook := map[bpf.Mode]string{bpf.Native: "xdpdrv", bpf.Generic: "xdpgeneric"}[a.Mode]
+	if hook == "" {
+		hook = "xdpoffload"
+	}
+	return f.mend(fmt.Sprintf("ip link set dev %s %s off", a.Interface, hook))
+}

@@ -103,6 +103,10 @@ func setupError(c *SocketConfig, umemBytes uint64, step string, err error) error
 			c.Queue, device)
 	case step == "bind" && errors.Is(err, unix.EINVAL):
 		kind, hint = ErrNoQueue, fmt.Sprintf("queue %d of %s is out of range; see 'ethtool -l %[2]s'", c.Queue, device)
+	case step == "XDP_UMEM_REG" && errors.Is(err, unix.EINVAL):
+		hint = "this kernel does not take such a UMEM: unaligned chunks need Linux 5.4, TxMetadata and TxSoftwareSum 6.8"
+	case step == "bind" && c.Shared != nil && errors.Is(err, unix.EOPNOTSUPP):
+		kind, hint = ErrNoZeroCopy, "the UMEM is used in zero-copy mode by the socket to share with, and "+device+" cannot; open that one with Copy"
 	case step == "bind" && c.Mode == ZeroCopy && errors.Is(err, unix.EOPNOTSUPP):
 		kind, hint = ErrNoZeroCopy, "the driver of "+device+" has no zero-copy AF_XDP; use PreferZeroCopy or Copy"
 	}

@@ -2,7 +2,10 @@
 
 package afxdp
 
-import "fmt"
+import (
+	"fmt"
+	"math/bits"
+)
 
 // FrameStack keeps the free chunks of a partition of a UMEM, last in first out, so that the chunk still in the CPU's cache is used next.
 //
@@ -10,12 +13,14 @@ import "fmt"
 // followed by exactly one Free. The stack belongs to one goroutine at a time. Freeing a chunk that is here already, or that is not of the
 // partition, is a mistake of the program that would let two packets share memory: it panics.
 type FrameStack struct {
-	_     linePad
-	free  []uint64 // addresses
-	out   []bool   // by chunk of the partition: taken
-	first uint64   // address of the partition's first chunk
-	shift uint     // log2 of the chunk size
-	_     linePad
+	_      linePad
+	umem   *Umem
+	free   []uint64 // addresses
+	out    []bool   // by chunk of the partition: taken
+	first  uint64   // address of the partition's first chunk
+	shift  uint     // log2 of the chunk size; 0 when unaligned
+	usable int      // chunks that are ever handed out
+	_      linePad
 }
 
 // linePad keeps what one CPU writes for each packet off the cache lines of what another does; x86 fetches lines of 64 bytes in pairs.
@@ -26,14 +31,21 @@ func NewFrameStack(u *Umem, first, chunks int) (*FrameStack, error) {
 	if first < 0 || chunks < 1 || first > u.Chunks()-chunks {
 		return nil, fmt.Errorf("afxdp: a partition of %d chunks from number %d is not inside a UMEM of %d", chunks, first, u.Chunks())
 	}
-	f := &FrameStack{free: make([]uint64, chunks), out: make([]bool, chunks), shift: 11}
-	if u.ChunkBytes() == 4096 {
-		f.shift = 12
+	f := &FrameStack{umem: u, free: make([]uint64, 0, chunks), out: make([]bool, chunks)}
+	if !u.cfg.Unaligned {
+		f.shift = uint(bits.TrailingZeros(uint(u.ChunkBytes())))
 	}
-	f.first = uint64(first) << f.shift
-	for i := range f.free {
-		f.free[i] = f.first + uint64(chunks-1-i)<<f.shift // the first Alloc gives the first chunk
+	f.first = uint64(first) * u.stride
+	for i := chunks - 1; i >= 0; i-- { // the first Alloc gives the first chunk
+		addr := f.first + uint64(i)*u.stride
+		if u.cfg.HugePages && addr/hugePageBytes != (addr+u.stride-1)/hugePageBytes {
+			// Two huge pages need not lie side by side in the device's memory; a zero-copy driver then refuses a chunk that lies in
+			// both (net/xdp/xsk_buff_pool.c, xp_check_unaligned).
+			continue
+		}
+		f.free = append(f.free, addr)
 	}
+	f.usable = len(f.free)
 	return f, nil
 }
 
@@ -45,8 +57,17 @@ func (f *FrameStack) Alloc() (addr uint64, ok bool) {
 	}
 	addr = f.free[top]
 	f.free = f.free[:top]
-	f.out[(addr-f.first)>>f.shift] = true
+	f.out[f.index(addr)] = true
 	return addr, true
+}
+
+// index is the number of the chunk that addr lies in, counted from the partition's first; an address below the partition wraps around to a
+// large one.
+func (f *FrameStack) index(addr uint64) uint64 {
+	if f.shift == 0 {
+		return (f.umem.place(addr) - f.first) / f.umem.stride
+	}
+	return (addr - f.first) >> f.shift
 }
 
 // AllocBurst fills addrs as far as there are free chunks and returns how many it took.
@@ -60,15 +81,16 @@ func (f *FrameStack) AllocBurst(addrs []uint64) int {
 
 // Free gives back the chunk that addr lies in, so a received descriptor's or a completed address will do.
 func (f *FrameStack) Free(addr uint64) {
-	i := (addr - f.first) >> f.shift // an address below the partition wraps around to a large number
+	i := f.index(addr)
 	if i >= uint64(len(f.out)) {
 		panic(fmt.Sprintf("afxdp: freed address %#x is not of this partition of %d chunks from %#x", addr, len(f.out), f.first))
 	}
+	chunk := f.first + i*f.umem.stride
 	if !f.out[i] {
-		panic(fmt.Sprintf("afxdp: chunk at %#x freed twice", f.first+i<<f.shift))
+		panic(fmt.Sprintf("afxdp: chunk at %#x freed twice", chunk))
 	}
 	f.out[i] = false
-	f.free = append(f.free, f.first+i<<f.shift) // never grows: at most one entry a chunk
+	f.free = append(f.free, chunk) // never grows: at most one entry a chunk
 }
 
 // FreeBurst frees each of addrs.
@@ -81,5 +103,6 @@ func (f *FrameStack) FreeBurst(addrs []uint64) {
 // Available returns how many chunks are free.
 func (f *FrameStack) Available() int { return len(f.free) }
 
-// Size returns how many chunks the partition has.
-func (f *FrameStack) Size() int { return len(f.out) }
+// Size returns how many chunks are free when all are: those of the partition, without the few of an unaligned UMEM on huge pages that lie
+// across the border of two pages.
+func (f *FrameStack) Size() int { return f.usable }

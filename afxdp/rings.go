@@ -12,7 +12,7 @@ import (
 )
 
 // Fill gives chunks to the kernel to receive into and returns how many it took, from the front; fewer than all when the ring is full.
-// Any address within a chunk stands for the chunk. Follow it with WakeFill.
+// Any address within a chunk stands for the chunk; in an unaligned UMEM one that Alloc, At or Receive gave. Follow it with WakeFill.
 func (s *Socket) Fill(addrs []uint64) int { return s.fill.Push(addrs) }
 
 // Receive copies up to len(d) descriptors of received packets into d and returns how many; their ring slots are free at once, their chunks
@@ -39,7 +39,8 @@ func (s *Socket) Receive(d []unix.XDPDesc) int {
 // all: Transmit takes nothing of a packet for which the ring has no room, or whose last descriptor is not in d. No packet may have more
 // than MaxSegments descriptors, nor more than the TX and the completion ring hold.
 //
-// A descriptor must lie within one chunk, be at least one byte long and have no other options. The kernel skips and counts others
+// A descriptor must lie within one chunk, be at least one byte long and have no other options than XDP_PKT_CONTD and that of
+// Umem.SetTxRequest. The kernel skips and counts others
 // (Stats.TxInvalid), with all of the packet that they are part of; whether it completes them differs between versions, so they are a
 // mistake of the program that may cost it the chunk.
 func (s *Socket) Transmit(d []unix.XDPDesc) int {
@@ -54,7 +55,8 @@ func (s *Socket) Transmit(d []unix.XDPDesc) int {
 func clampBurst(n int) uint32 { return uint32(min(n, 1<<31)) }
 
 // Complete copies up to len(addrs) addresses of transmitted packets, as they were in their descriptors, and returns how many; the chunks are
-// the caller's again. In copy mode that may be long after Kick: when the receiver's kernel has freed the packet.
+// the caller's again. Linux 6.18 clears the lowest bit of an odd address in copy mode (net/xdp/xsk.c, xsk_skb_destructor_set_addr): an
+// address names its chunk all the same. In copy mode that may be long after Kick: when the receiver's kernel has freed the packet.
 func (s *Socket) Complete(addrs []uint64) int { return s.completion.Pop(addrs) }
 
 // ring is one mapped kernel ring before it gets its end.
@@ -69,16 +71,21 @@ func (s *Socket) mapRings(c *SocketConfig) error {
 	if err != nil {
 		return err
 	}
-	fill, err := openRing[uint64](s.fd, unix.XDP_UMEM_FILL_RING, unix.XDP_UMEM_PGOFF_FILL_RING, c.FillEntries, off.Fr, &s.maps[0])
-	if err != nil {
-		return err
+	if c.FillEntries > 0 {
+		fill, err := openRing[uint64](s.fd, unix.XDP_UMEM_FILL_RING, unix.XDP_UMEM_PGOFF_FILL_RING, c.FillEntries, off.Fr, &s.maps[0])
+		if err != nil {
+			return err
+		}
+		s.fill, s.fillFlags = ringbuf.NewProducer(fill.Ring), fill.flags
 	}
-	s.fill, s.fillFlags = ringbuf.NewProducer(fill.Ring), fill.flags
-	completion, err := openRing[uint64](s.fd, unix.XDP_UMEM_COMPLETION_RING, unix.XDP_UMEM_PGOFF_COMPLETION_RING, c.CompletionEntries, off.Cr, &s.maps[1])
-	if err != nil {
-		return err
+	if c.CompletionEntries > 0 {
+		completion, err := openRing[uint64](s.fd, unix.XDP_UMEM_COMPLETION_RING, unix.XDP_UMEM_PGOFF_COMPLETION_RING, c.CompletionEntries, off.Cr,
+			&s.maps[1])
+		if err != nil {
+			return err
+		}
+		s.completion = ringbuf.NewConsumer(completion.Ring)
 	}
-	s.completion = ringbuf.NewConsumer(completion.Ring)
 	if c.RxEntries > 0 {
 		rx, err := openRing[unix.XDPDesc](s.fd, unix.XDP_RX_RING, unix.XDP_PGOFF_RX_RING, c.RxEntries, off.Rx, &s.maps[2])
 		if err != nil {

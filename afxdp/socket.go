@@ -4,7 +4,7 @@ package afxdp
 
 import (
 	"errors"
-	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -12,42 +12,6 @@ import (
 
 	"github.com/fastrpc/fastrpc/ringbuf"
 )
-
-// Mode says how packets get between device and UMEM.
-type Mode uint8
-
-// The modes. What was granted is told by Socket.ZeroCopy.
-const (
-	PreferZeroCopy Mode = iota // zero-copy if the driver has it, else copy
-	ZeroCopy                   // zero-copy, or Open fails with ErrNoZeroCopy
-	Copy                       // the kernel copies each packet; what every device can do, and the only mode beside a generic XDP program
-)
-
-// SocketConfig describes a socket. Ring sizes are powers of two.
-type SocketConfig struct {
-	Ifindex int // in the network namespace of the calling thread
-	Queue   int
-
-	RxEntries         uint32 // 0: the socket does not receive
-	TxEntries         uint32 // 0: the socket does not transmit
-	FillEntries       uint32 // 0: as RxEntries; make it hold the driver's RX ring twice
-	CompletionEntries uint32 // 0: as TxEntries; if it is full, nothing is sent
-
-	Mode        Mode
-	MultiBuffer bool     // packets of several descriptors (XDP_USE_SG, Linux 6.6); see MaxSegments
-	Fill        []uint64 // chunks for the fill ring before the first packet can come; they must all fit
-	Shared      *Socket  // an open socket of the same Umem on another queue: the kernel then registers the memory once, in that socket's mode
-
-	BusyPoll BusyPoll
-}
-
-// BusyPoll makes the kernel run the driver's receive loop inside Kick and WakeFill, on the caller's CPU, instead of in interrupts. The zero
-// value leaves it off. It works best with napi_defer_hard_irqs and gro_flush_timeout set on the device, and needs CAP_NET_ADMIN.
-type BusyPoll struct {
-	Micros int  // SO_BUSY_POLL: how long one call may poll, µs; above 0 turns it on
-	Budget int  // SO_BUSY_POLL_BUDGET: packets a call at most; 0 leaves the kernel's default, 8
-	Prefer bool // SO_PREFER_BUSY_POLL: keep the device's interrupts off while the socket polls
-}
 
 // Socket is an AF_XDP socket bound to one queue of a device. See the package documentation for who may call what.
 type Socket struct {
@@ -62,7 +26,8 @@ type Socket struct {
 
 	fd         int
 	zeroCopy   bool
-	segments   int  // see MaxSegments
+	segments   int // see MaxSegments
+	txMetadata TxMetadata
 	kickAlways bool // busy polling: the system call is what moves packets, also when no wake-up is asked for
 	wakeAlways bool
 
@@ -95,65 +60,6 @@ func Open(u *Umem, c SocketConfig) (*Socket, error) {
 	return s, nil
 }
 
-// check refuses what the kernel would answer with a bare EINVAL, and completes the defaults.
-func (c *SocketConfig) check(u *Umem) error {
-	if c.FillEntries == 0 {
-		c.FillEntries = max(c.RxEntries, 1) // the kernel wants a fill and a completion ring of every socket
-	}
-	if c.CompletionEntries == 0 {
-		c.CompletionEntries = max(c.TxEntries, 1)
-	}
-	if c.RxEntries == 0 && c.TxEntries == 0 {
-		return errors.New("afxdp: a socket needs RxEntries, TxEntries or both")
-	}
-	for _, n := range []uint32{c.FillEntries, c.CompletionEntries, c.RxEntries, c.TxEntries} {
-		if n&(n-1) != 0 {
-			return fmt.Errorf("afxdp: a ring of %d entries; sizes must be powers of two", n)
-		}
-	}
-	if c.Ifindex <= 0 || c.Queue < 0 {
-		return fmt.Errorf("afxdp: interface index %d, queue %d: negative or zero", c.Ifindex, c.Queue)
-	}
-	if uint64(len(c.Fill)) > uint64(c.FillEntries) {
-		return fmt.Errorf("afxdp: %d chunks to fill do not fit into a fill ring of %d entries", len(c.Fill), c.FillEntries)
-	}
-	if o := c.Shared; o != nil {
-		switch {
-		case o.fd < 0:
-			return fmt.Errorf("afxdp: sharing with a socket: %w", ErrClosed)
-		case o.umem != u:
-			return errors.New("afxdp: the socket to share with has another UMEM")
-		case o.ifindex == c.Ifindex && o.queue == c.Queue:
-			return fmt.Errorf("afxdp: queue %d has the socket to share with already: %w", c.Queue, ErrQueueBusy)
-		case (o.segments > 1) != c.MultiBuffer:
-			return errors.New("afxdp: of sockets that share a UMEM all or none have MultiBuffer")
-		}
-	}
-	return nil
-}
-
-// checkDevice refuses a demand for zero-copy that the driver does not even claim to meet: bind would say no more than "operation not
-// supported".
-func (c *SocketConfig) checkDevice() error {
-	if c.Mode != ZeroCopy {
-		return nil
-	}
-	f, err := Features(c.Ifindex)
-	switch {
-	case errors.Is(err, ErrNoDevice):
-		return err
-	case err != nil: // an older kernel: bind will tell
-		return nil
-	case !f.XDP.Has(XDPBasic | XDPRedirect | XDPZeroCopy): // xp_assign_dev, NETDEV_XDP_ACT_ZC
-		return fmt.Errorf("afxdp: %w: the driver of %s has no zero-copy AF_XDP (its xdp-features: %v); use PreferZeroCopy or Copy (%w)",
-			ErrNoZeroCopy, deviceName(c.Ifindex), f.XDP, unix.EOPNOTSUPP)
-	case c.MultiBuffer && f.ZeroCopyMaxSegs == 1:
-		return fmt.Errorf("afxdp: %w: the driver of %s has zero-copy AF_XDP, but not with MultiBuffer (its xdp-zc-max-segs is 1); "+
-			"use PreferZeroCopy or Copy, or give up either (%w)", ErrNoZeroCopy, deviceName(c.Ifindex), unix.EOPNOTSUPP)
-	}
-	return nil
-}
-
 // setUp does all the kernel's steps; on an error it names the step.
 func (s *Socket) setUp(c *SocketConfig) (step string, err error) {
 	if s.fd, err = unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
@@ -179,20 +85,39 @@ func (s *Socket) setUp(c *SocketConfig) (step string, err error) {
 		return "XDP_OPTIONS", err
 	}
 	s.zeroCopy = flags&unix.XDP_OPTIONS_ZEROCOPY != 0
-	if c.Mode == ZeroCopy && !s.zeroCopy { // a shared UMEM follows the first socket's mode
-		return "bind", unix.EOPNOTSUPP
+	if s.zeroCopy && s.umem.cfg.Unaligned && !s.umem.cfg.HugePages && os.Getpagesize()%s.umem.cfg.ChunkBytes != 0 {
+		return "unaligned chunks", errors.New("the driver takes chunks that cross pages from huge pages only: set UmemConfig.HugePages and " +
+			"reserve some ('sysctl vm.nr_hugepages=N'), or use Copy")
 	}
-	s.segments = 1
-	if c.MultiBuffer && s.zeroCopy {
-		features, err := Features(c.Ifindex)
-		if err != nil {
-			return "features", err
-		}
-		s.segments = features.ZeroCopyMaxSegs
-	} else if c.MultiBuffer {
-		s.segments = maxSkbFrags() + 1
+	if err := s.readLimits(c); err != nil {
+		return "features", err
 	}
 	return "", nil
+}
+
+// readLimits finds out what holds in the mode that was granted.
+func (s *Socket) readLimits(c *SocketConfig) error {
+	s.segments = 1
+	if !s.zeroCopy { // net/xdp/xsk.c, xsk_build_skb and xsk_skb_metadata, serve any device
+		if c.MultiBuffer {
+			s.segments = maxSkbFrags() + 1
+		}
+		if s.umem.cfg.TxMetadata {
+			s.txMetadata = TxTimestamp | TxChecksum
+		}
+		return nil
+	}
+	f, err := Features(c.Ifindex)
+	if err != nil && (c.MultiBuffer || s.umem.cfg.TxMetadata) {
+		return err
+	}
+	if c.MultiBuffer {
+		s.segments = f.ZeroCopyMaxSegs
+	}
+	if s.umem.cfg.TxMetadata {
+		s.txMetadata = f.TxMetadata
+	}
+	return nil
 }
 
 func (s *Socket) bind(c *SocketConfig) error {
@@ -259,6 +184,10 @@ func (s *Socket) ZeroCopy() bool { return s.zeroCopy }
 // no linear part, such as virtio_net, sends one fewer in copy mode. The kernel does not complete the descriptors of a longer packet, and
 // may send its tail as a packet of its own (net/xdp/xsk.c, xsk_build_skb, EOVERFLOW): it is a mistake of the program.
 func (s *Socket) MaxSegments() int { return s.segments }
+
+// TxMetadata returns what a TxRequest can ask for on this socket: nothing without UmemConfig.TxMetadata, checksum and timestamp in copy mode,
+// and in zero-copy mode what the driver says.
+func (s *Socket) TxMetadata() TxMetadata { return s.txMetadata }
 
 // Close unmaps the rings and closes the descriptor, which frees the queue; chunks that the kernel holds stay in the Umem and are free
 // again. The UMEM stays mapped. Afterwards the ring methods move nothing, Kick and WakeFill return ErrClosed, and another Close does

@@ -30,6 +30,16 @@ func registerUmem(fd int, u *Umem) error {
 		Size:     uint32(u.cfg.ChunkBytes),
 		Headroom: uint32(u.cfg.HeadroomBytes),
 	}
+	if u.cfg.Unaligned {
+		reg.Flags |= unix.XDP_UMEM_UNALIGNED_CHUNK_FLAG
+	}
+	if u.cfg.TxMetadata {
+		reg.Flags |= unix.XDP_UMEM_TX_METADATA_LEN
+		reg.Tx_metadata_len = TxMetadataBytes
+	}
+	if u.cfg.TxSoftwareSum {
+		reg.Flags |= unix.XDP_UMEM_TX_SW_CSUM
+	}
 	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_XDP, unix.XDP_UMEM_REG,
 		uintptr(unsafe.Pointer(&reg)), unsafe.Sizeof(reg), 0)
 	if errno != 0 {

@@ -34,6 +34,8 @@ type host struct {
 	links   *netlink.Handle
 	ifindex int
 	sockets *ebpf.Map // XSKMAP by queue; packets of testType go there
+
+	attached link.Link // the program that does that
 }
 
 // pairConfig says which veth pair to make; 0 stands for one queue, the usual MTU and the native hook.
@@ -127,6 +129,18 @@ func (h *host) steer(t testing.TB, c pairConfig) {
 	var err error
 	h.sockets, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: uint32(c.queues)})
 	must(t, err)
+	prog := h.program(t, testType)
+	defer prog.Close()
+	h.attached, err = link.AttachXDP(link.XDPOptions{Program: prog, Interface: h.ifindex, Flags: c.hook})
+	must(t, err)
+	t.Cleanup(func() {
+		h.attached.Close()
+		h.sockets.Close()
+	})
+}
+
+func (h *host) program(t testing.TB, etherType int32) *ebpf.Program {
+	t.Helper()
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, Flags: unix.BPF_F_XDP_HAS_FRAGS, License: "Apache-2.0", Instructions: asm.Instructions{
 		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word), // struct xdp_md: data, data_end, rx_queue_index at 0, 4, 16
 		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
@@ -136,7 +150,7 @@ func (h *host) steer(t testing.TB, c pairConfig) {
 		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
 		asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
 		asm.HostTo(asm.BE, asm.R4, asm.Half),
-		asm.JNE.Imm(asm.R4, testType, "pass"),
+		asm.JNE.Imm(asm.R4, etherType, "pass"),
 		asm.LoadMapPtr(asm.R1, h.sockets.FD()),
 		asm.Mov.Reg(asm.R2, asm.R5),
 		asm.Mov.Imm(asm.R3, 2), // XDP_PASS if there is no socket
@@ -146,13 +160,7 @@ func (h *host) steer(t testing.TB, c pairConfig) {
 		asm.Return(),
 	}})
 	must(t, err)
-	defer prog.Close()
-	l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: h.ifindex, Flags: c.hook})
-	must(t, err)
-	t.Cleanup(func() {
-		l.Close()
-		h.sockets.Close()
-	})
+	return prog
 }
 
 // port is a socket with the partition of chunks that goes with it.

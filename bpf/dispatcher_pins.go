@@ -123,11 +123,17 @@ func (d dispatchDir) holding(program ebpf.ProgramID) (found []dispatchEntry, err
 		p.dir = filepath.Join(string(d), entry.Name())
 		for slot := range dispatcherSlots {
 			prog, err := ebpf.LoadPinnedProgram(progPin(p.dir, slot), nil)
-			if err != nil {
-				continue // an empty slot, or not ours to look into
+			if errors.Is(err, os.ErrNotExist) {
+				continue
 			}
-			id, _ := idOf(prog)
+			if err != nil {
+				return nil, fmt.Errorf("bpf: %s: %w", progPin(p.dir, slot), err)
+			}
+			id, err := idOf(prog)
 			prog.Close()
+			if err != nil {
+				return nil, err
+			}
 			if id == program {
 				found = append(found, p)
 				break

@@ -12,7 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/google/gopacket"
+	"github.com/gopacket/gopacket"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )

@@ -21,6 +21,29 @@
 //
 // Packets that stand in several buffers, as drivers need them for an MTU beyond a page, are taken on demand ([Options.MultiBuffer]): the
 // headers must be in the first buffer, where drivers put them.
+//
+// # Beside other programs
+//
+// [Attach] has the interface alone, unless [Options.Dispatcher] is set: then the program runs beside those that xdp-loader, xdp-filter and
+// everything else built on libxdp load, by version 2 of libxdp's protocol (xdp-tools 1.3 to 1.5). A dispatcher on the interface calls the
+// programs in its ten slots in the order of their priorities, ours being 50, the default of others; of equal priorities, names decide. What a
+// program before ours drops or redirects does not reach ours, and what ours takes reaches none behind it; what ours passes goes on. So a
+// filter belongs before it (xdp-filter's priority is 10), and whoever counts all packets too ('xdp-loader load -P').
+//
+// The slots of a dispatcher are fixed when it is loaded. To enter and to leave means to build a new one, with the programs that are there and
+// their settings, and to put it in the place of the old one at once: no packet misses anybody's program. Others may do the same at any time,
+// and keep ours. Where no program is on the interface, ours starts a dispatcher that others can enter; the last to leave removes it.
+//
+//   - It takes Linux 5.10, a BPF file system (at /sys/fs/bpf, or where LIBXDP_BPFFS says, in the same mount namespace as other tools), and
+//     CAP_SYS_ADMIN until Close: others' programs are looked up by their ids.
+//   - A dispatcher of another version, or one that is not pinned where libxdp does, and a program without one are refused: [AttachedError].
+//     xdp-tools from 1.6 on, whose version is 3, show the dispatcher that ours starts, and do not enter it.
+//   - The mode is the dispatcher's. [Options.Mode] counts where ours is the first.
+//   - All of its programs have to take packets of several buffers for the dispatcher to take them. Without [Options.MultiBuffer], ours is
+//     refused on an interface whose MTU needs them, and the others run on.
+//   - Pins, not the process, keep a program in its slot, so it outlives a kill. It takes nothing any more, because its sockets are gone, and
+//     the next Attach with the option in this network namespace removes it, from whichever interface. Until then 'xdp-loader status' shows it,
+//     as fastrpc_steer, and 'xdp-loader unload IFACE --id ID' removes it. When the namespace went too, 'xdp-loader clean' takes the pins away.
 package bpf
 
 // The object is the same on every little-endian machine, built with Debian 12's clang 14 and libbpf-dev; paths are mapped away and debug

@@ -1,0 +1,220 @@
+//go:build linux
+
+package conform
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc/afxdp"
+)
+
+// patience is how long nothing may happen before a row fails: long, for emulated machines. A row that works never waits that long.
+const patience = 15 * time.Second
+
+// shape is what rows change of an end before it is opened.
+type shape struct {
+	chunks, chunkBytes, headroom int
+	unaligned, multiBuffer       bool
+	rxEntries, txEntries         uint32 // 0: it does not receive, does not transmit
+	fillEntries, completions     uint32
+	filled                       int  // chunks in the fill ring at the start; they are the first ones
+	keepRx                       bool // received chunks do not go back into the fill ring
+}
+
+// end is a UMEM with its socket, and who owns which of its chunks.
+type end struct {
+	shape
+	*afxdp.Socket
+	t    *testing.T
+	umem *afxdp.Umem
+	port *port
+
+	free     []uint64          // chunks to transmit from
+	inFlight map[uint64]uint64 // transmitted address: its chunk
+	fill     map[uint64]bool   // chunks that the kernel receives into
+	partial  []unix.XDPDesc    // descriptors of a packet whose last has not come yet
+	invalid  uint64            // descriptors put into the TX ring that the kernel must refuse
+}
+
+// What stands for a descriptor's chunk when a row wrote it itself.
+const (
+	noChunk = ^uint64(0) - iota // it must be completed; its chunk is not used again
+	refused                     // the kernel must refuse it and not complete it
+)
+
+// put puts descriptors into the TX ring, as far as it has room, and follows the chunks they are in.
+func (e *end) put(descs []unix.XDPDesc, chunks []uint64) (n int) {
+	e.t.Helper()
+	n = e.Transmit(descs)
+	for i, d := range descs[:n] {
+		if chunks[i] == refused {
+			e.invalid++
+			continue
+		}
+		if _, twice := e.inFlight[d.Addr]; twice {
+			e.t.Fatalf("address %#x is in flight already", d.Addr)
+		}
+		e.inFlight[d.Addr] = chunks[i]
+	}
+	return n
+}
+
+// kick has the kernel look at the TX ring.
+func (e *end) kick() {
+	e.t.Helper()
+	if err := e.Kick(); err != nil && !errors.Is(err, afxdp.ErrRetry) {
+		e.t.Fatalf("Kick: %v", err)
+	}
+}
+
+// complete takes completions. Each must be of an address in flight, and once.
+func (e *end) complete() (n int) {
+	e.t.Helper()
+	var addrs [batchPackets]uint64
+	n = e.Complete(addrs[:])
+	for _, addr := range addrs[:n] {
+		chunk, ok := e.inFlight[addr]
+		if !ok {
+			e.t.Fatalf("address %#x was completed, but is not in flight: completed twice, or refused and completed", addr)
+		}
+		delete(e.inFlight, addr)
+		if chunk != noChunk {
+			e.free = append(e.free, chunk)
+		}
+	}
+	return n
+}
+
+// wake tells the driver that there are chunks; with busy polling it is what receives.
+func (e *end) wake() {
+	e.t.Helper()
+	if err := e.WakeFill(); err != nil && !errors.Is(err, afxdp.ErrRetry) {
+		e.t.Fatalf("WakeFill: %v", err)
+	}
+}
+
+// receive takes descriptors and gives deliver the bytes of each packet that they complete, with the first one's place.
+func (e *end) receive(deliver func(b []byte, first unix.XDPDesc)) (n int) {
+	e.t.Helper()
+	var descs [batchPackets]unix.XDPDesc
+	n = e.Receive(descs[:])
+	var refill []uint64
+	for _, d := range descs[:n] {
+		if d.Options&^unix.XDP_PKT_CONTD != 0 {
+			e.t.Fatalf("a received descriptor has the options %#x", d.Options)
+		}
+		chunk := e.takeFilled(d)
+		if e.partial = append(e.partial, d); d.Options&unix.XDP_PKT_CONTD == 0 {
+			var b []byte
+			for _, part := range e.partial {
+				b = append(b, e.bytes(part)...)
+			}
+			deliver(b, e.partial[0])
+			e.partial = e.partial[:0]
+		}
+		refill = append(refill, chunk)
+	}
+	if e.keepRx || n == 0 {
+		return n
+	}
+	if took := e.Fill(refill); took != n {
+		e.t.Fatalf("the fill ring took %d of %d chunks that came from it", took, n)
+	}
+	for _, chunk := range refill {
+		e.fill[chunk] = true
+	}
+	return n
+}
+
+// takeFilled returns the chunk that a received descriptor names. It must be the kernel's, and the bytes must stand behind the headroom.
+func (e *end) takeFilled(d unix.XDPDesc) (chunk uint64) {
+	e.t.Helper()
+	chunk = e.umem.Base(d.Addr)
+	if !e.fill[chunk] {
+		e.t.Fatalf("received into %#x, and that chunk was not in the fill ring", d.Addr)
+	}
+	delete(e.fill, chunk)
+	if at, want := d.Addr-chunk, uint64(unix.XDP_PACKET_HEADROOM+e.headroom); at != want {
+		e.t.Fatalf("received at %d of the chunk, want %d", at, want)
+	}
+	return chunk
+}
+
+func (e *end) bytes(d unix.XDPDesc) []byte {
+	e.t.Helper()
+	b := e.umem.Data(d)
+	if len(b) != int(d.Len) || d.Len == 0 {
+		e.t.Fatalf("descriptor %+v is not of bytes in the UMEM", d)
+	}
+	return b
+}
+
+// checkMetadata compares what writeMetadata put in front of a packet: how many came before it.
+func (e *end) checkMetadata(p packet, first unix.XDPDesc) string {
+	e.t.Helper()
+	meta := e.umem.Bytes()[first.Addr-metaBytes:]
+	if got := binary.NativeEndian.Uint64(meta); got != uint64(p.position) {
+		return fmt.Sprintf("its metadata say %d, want %d", got, p.position)
+	}
+	return ""
+}
+
+// poll waits on the socket; 0 events when the time is over.
+func (e *end) poll(events int16, wait time.Duration) int16 {
+	e.t.Helper()
+	fds := []unix.PollFd{{Fd: int32(e.FD()), Events: events}}
+	for deadline := time.Now().Add(wait); ; {
+		_, err := unix.Poll(fds, max(int(time.Until(deadline).Milliseconds()), 0))
+		if err == nil {
+			return fds[0].Revents
+		}
+		if !errors.Is(err, unix.EINTR) {
+			e.t.Fatalf("poll: %v", err)
+		}
+	}
+}
+
+func (e *end) stats() afxdp.Stats {
+	e.t.Helper()
+	st, err := e.Stats()
+	must(e.t, err)
+	return st
+}
+
+// awaitStat waits until a counter of the kernel has come to want.
+func (e *end) awaitStat(name string, counter func(afxdp.Stats) uint64, want uint64) {
+	e.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		e.wake()
+		got := counter(e.stats())
+		if got >= want {
+			return
+		}
+		if time.Now().After(deadline) {
+			e.t.Fatalf("%s is %d, want %d", name, got, want)
+		}
+		breathe()
+	}
+}
+
+// breathe lets interrupts and their threads run. It is no poll(2), which would itself move packets and so hide a missing wake-up.
+func breathe() { time.Sleep(20 * time.Microsecond) }
+
+// compare returns what is wrong with a received packet, in few words.
+func compare(got, want []byte) string {
+	if len(got) != len(want) {
+		return "its length is another"
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			return fmt.Sprintf("it differs from byte %d on", i)
+		}
+	}
+	return ""
+}

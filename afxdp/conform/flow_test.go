@@ -1,0 +1,239 @@
+//go:build linux
+
+package conform
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// flow is a stream on its way from one end to another.
+type flow struct {
+	from, to *end
+	socket   byte     // which of the receiver's sockets it is for
+	sent     []packet // what goes into the TX ring
+	want     []packet // what must arrive, in this order
+	batch    int      // packets put into the ring at a time
+
+	pollTx, pollRx bool                                      // go by poll(2) alone: it tells when, and drives the sending
+	check          func(p packet, first unix.XDPDesc) string // of each packet received, beside its bytes; "": well
+
+	out, in int // packets of sent and want that are done
+	scratch []byte
+
+	helper string // of the receiver's program; that it is not supported ends the row
+}
+
+// run moves the flows until all that must arrive has, and all that was sent is completed; then nothing more may come.
+func run(t *testing.T, flows ...*flow) {
+	t.Helper()
+	last := time.Now()
+	for {
+		moved, done := 0, true
+		for _, f := range flows {
+			moved += f.send() + f.receive() + f.from.complete()
+			done = done && f.done()
+		}
+		switch {
+		case done:
+			for _, f := range flows {
+				f.end()
+			}
+			return
+		case moved > 0:
+			last = time.Now()
+		case time.Since(last) > patience:
+			for _, f := range flows {
+				t.Errorf("nothing moves: %s", f)
+			}
+			t.FailNow()
+		default:
+			for _, f := range flows {
+				f.askHelper()
+			}
+			breathe()
+		}
+	}
+}
+
+func (f *flow) done() bool {
+	return f.out == len(f.sent) && f.in == len(f.want) && len(f.from.inFlight) == 0
+}
+
+func (f *flow) String() string {
+	return fmt.Sprintf("%d of %d packets sent, %d of %d received, %d descriptors not completed; sender %+v, receiver %+v", f.out, len(f.sent),
+		f.in, len(f.want), len(f.from.inFlight), f.from.stats(), f.to.stats())
+}
+
+// end checks what must be so after a flow.
+func (f *flow) end() {
+	f.to.t.Helper()
+	f.to.wake()
+	if n := f.to.receive(func(b []byte, _ unix.XDPDesc) {}); n != 0 {
+		f.to.t.Fatalf("%d descriptors more were received than packets were sent", n)
+	}
+	if got := f.from.stats(); got.TxInvalid != f.from.invalid || got.RingViolations != 0 {
+		f.to.t.Fatalf("the sender's counters are %+v; %d descriptors were invalid", got, f.from.invalid)
+	}
+}
+
+// send puts a batch of packets into the ring, as far as the receiver has chunks for them, and kicks.
+func (f *flow) send() (moved int) {
+	f.from.t.Helper()
+	var descs []unix.XDPDesc
+	var chunks []uint64
+	for n := 0; n < f.batch && f.out < len(f.sent); n++ {
+		p := f.sent[f.out]
+		if !f.pace(p) {
+			break
+		}
+		need := max(len(p.descs), (p.bytes+f.from.chunkBytes-1)/f.from.chunkBytes)
+		if len(descs)+len(f.from.inFlight)+need > int(f.from.txEntries) || p.descs == nil && need > len(f.from.free) {
+			break
+		}
+		d, c := f.place(p)
+		descs, chunks = append(descs, d...), append(chunks, c...)
+		f.out++
+	}
+	if len(descs) == 0 && len(f.from.inFlight) == 0 {
+		return 0
+	}
+	if len(descs) > 0 {
+		if n := f.from.put(descs, chunks); n != len(descs) {
+			f.from.t.Fatalf("the TX ring took %d of %d descriptors, and has room: %s", n, len(descs), f)
+		}
+	}
+	if f.pollTx {
+		if f.from.poll(unix.POLLOUT, patience)&unix.POLLOUT == 0 {
+			f.from.t.Fatalf("poll does not say that there is room to send: %s", f)
+		}
+		return len(descs)
+	}
+	f.from.kick()
+	return len(descs)
+}
+
+// push puts n packets of one descriptor into the ring and returns how many it took; there is no kick.
+func (f *flow) push(n int) int {
+	var descs []unix.XDPDesc
+	var chunks []uint64
+	for _, p := range f.sent[f.out : f.out+n] {
+		d, c := f.place(p)
+		descs, chunks = append(descs, d...), append(chunks, c...)
+	}
+	took := f.from.put(descs, chunks)
+	f.from.free = append(f.from.free, chunks[took:]...)
+	f.out += took
+	return took
+}
+
+// sendAll sends the whole stream, whether or not the receiver takes it.
+func (f *flow) sendAll() {
+	for last := time.Now(); f.out < len(f.sent) || len(f.from.inFlight) > 0; {
+		blind := flow{from: f.from, to: f.to, socket: f.socket, sent: f.sent, batch: f.batch, out: f.out} // wants nothing, so does not wait
+		moved := blind.send() + f.from.complete()
+		f.out = blind.out
+		f.to.wake()
+		if moved > 0 {
+			last = time.Now()
+		} else if breathe(); time.Since(last) > patience {
+			f.from.t.Fatalf("nothing moves: %s", f)
+		}
+	}
+}
+
+// askHelper ends the row if the receiver's program reports that a helper is not supported.
+func (f *flow) askHelper() {
+	if f.helper == "" {
+		return
+	}
+	switch err := f.to.port.answer(f.to.t); {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		refuse(f.to.t, f.helper, err)
+	case err != nil:
+		f.to.t.Fatalf("%s: %v", f.helper, err)
+	}
+}
+
+// pace keeps the sender from overrunning the receiver: all packets between the last that came and p must find chunks and room in the RX ring.
+func (f *flow) pace(p packet) bool {
+	came := 0
+	if f.in > 0 {
+		came = f.want[f.in-1].position + 1
+	}
+	if f.in == len(f.want) {
+		return true
+	}
+	each := p.bytes/(f.to.chunkBytes-unix.XDP_PACKET_HEADROOM-f.to.headroom) + 1
+	return (p.position-came+1)*each <= min(f.to.filled, int(f.to.rxEntries))
+}
+
+// place writes a packet into chunks, or where the row wants it, and returns its descriptors with the chunk of each.
+func (f *flow) place(p packet) (descs []unix.XDPDesc, chunks []uint64) {
+	f.from.t.Helper()
+	descs = p.descs
+	for range descs {
+		chunks = append(chunks, noChunk)
+	}
+	for left := p.bytes; p.descs == nil && left > 0; {
+		chunk := f.from.free[len(f.from.free)-1]
+		f.from.free = f.from.free[:len(f.from.free)-1]
+		n := min(left, f.from.chunkBytes)
+		descs = append(descs, unix.XDPDesc{Addr: chunk + uint64(p.offset), Len: uint32(n), Options: unix.XDP_PKT_CONTD})
+		chunks = append(chunks, chunk)
+		if left -= n; left == 0 {
+			descs[len(descs)-1].Options = 0
+		}
+	}
+	if p.invalid {
+		for i := range chunks {
+			chunks[i] = refused
+		}
+		return descs, chunks
+	}
+	b := f.render(p.bytes, p)
+	for _, d := range descs {
+		b = b[copy(f.from.bytes(d), b):]
+	}
+	return descs, chunks
+}
+
+func (f *flow) render(size int, p packet) []byte {
+	if cap(f.scratch) < size {
+		f.scratch = make([]byte, 2*size)
+	}
+	b := f.scratch[:size]
+	p.render(b, header(f.to.port.mac, f.socket))
+	return b
+}
+
+// receive takes what is there and compares it with what must come next.
+func (f *flow) receive() (moved int) {
+	f.to.t.Helper()
+	if f.pollRx && f.in < len(f.want) && f.out > f.want[f.in].position {
+		if f.to.poll(unix.POLLIN, patience)&unix.POLLIN == 0 {
+			f.to.t.Fatalf("poll does not say that a packet is there: %s", f)
+		}
+	}
+	moved = f.to.receive(func(b []byte, first unix.XDPDesc) {
+		if f.in == len(f.want) {
+			f.to.t.Fatalf("a packet too many, of %d bytes: %s", len(b), f)
+		}
+		p := f.want[f.in]
+		want := f.render(p.bytes, p)
+		what := compare(b, want)
+		if what == "" && f.check != nil {
+			what = f.check(p, first)
+		}
+		if what != "" {
+			f.to.t.Fatalf("packet %d: %s\n got %d bytes: % x\nwant %d bytes: % x", f.in, what, len(b), b[:min(len(b), 64)], len(want), want[:min(len(want), 64)])
+		}
+		f.in++
+	})
+	f.to.wake()
+	return moved
+}

@@ -1,0 +1,308 @@
+//go:build linux
+
+package conform
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc/afxdp"
+)
+
+// row is a case of the kernel's test, by its name there (test_xsk.h, tests and ci_skip_tests).
+type row struct {
+	name string
+	run  func(*trial)
+}
+
+var rows = []row{
+	{"SEND_RECEIVE", func(c *trial) { c.exchange(newStream(streamPackets, minPacket, 0, 1)) }},
+	{"SEND_RECEIVE_2K_FRAME", sendReceive2K},
+	{"SEND_RECEIVE_SINGLE_PKT", func(c *trial) { c.exchange(newStream(1, minPacket, 0, 1)) }},
+	{"POLL_RX", pollRx},
+	{"POLL_TX", pollTx},
+	{"POLL_RXQ_FULL", pollRxTimeout},
+	{"POLL_TXQ_FULL", pollTxTimeout},
+	{"ALIGNED_INV_DESC", invalidDescs},
+	{"ALIGNED_INV_DESC_2K_FRAME_SIZE", invalidDescs2K},
+	{"UMEM_HEADROOM", headroom},
+	{"BIDIRECTIONAL", bidirectional},
+	{"STAT_RX_DROPPED", statRxDropped},
+	{"STAT_TX_INVALID", statTxInvalid},
+	{"STAT_RX_FULL", statRxFull},
+	{"STAT_FILL_EMPTY", statFillEmpty},
+	{"XDP_DROP_HALF", xdpDropHalf},
+	{"XDP_METADATA_COPY", xdpMetadata},
+	{"XDP_ADJUST_TAIL_SHRINK", func(c *trial) { xdpAdjustTail(c, -4, 2*minPacket) }},
+	{"XDP_ADJUST_TAIL_GROW", func(c *trial) { xdpAdjustTail(c, 4, 2*minPacket) }},
+	{"TX_QUEUE_CONSUMER", txQueueConsumer},
+	{"TEARDOWN", teardown},
+	{"HW_SW_MIN_RING_SIZE", minRings},
+	{"HW_SW_MAX_RING_SIZE", maxRings},
+}
+
+func sendReceive2K(c *trial) {
+	c.tx.chunkBytes, c.rx.chunkBytes = 2048, 2048
+	c.exchange(newStream(streamPackets, minPacket, 0, 1))
+}
+
+// pollRx: poll(2) says when a packet is there, each time.
+func pollRx(c *trial) {
+	c.open()
+	f := c.flow(newStream(streamPackets, minPacket, 0, 1))
+	f.pollRx = true
+	run(c.T, f)
+}
+
+// pollTx: poll(2) says when there is room to send, and sends by itself what is in the ring.
+func pollTx(c *trial) {
+	c.open()
+	f := c.flow(newStream(streamPackets, minPacket, 0, 1))
+	f.pollTx = true
+	run(c.T, f)
+}
+
+// nothing is how long poll(2) waits where it must wait in vain.
+const nothing = 50 * time.Millisecond
+
+// pollRxTimeout: without a sender poll(2) waits in vain.
+func pollRxTimeout(c *trial) {
+	c.open()
+	if got := c.rx.poll(unix.POLLIN, nothing); got != 0 {
+		c.Fatalf("poll says %#x, and nobody sent", got)
+	}
+	run(c.T, c.flow(newStream(1, minPacket, 0, 1))) // and it did no harm
+}
+
+// pollTxTimeout: while nobody takes completions the TX ring stays full, and poll(2) waits in vain; afterwards it does not.
+func pollTxTimeout(c *trial) {
+	c.tx.txEntries, c.tx.completions = 64, 64
+	c.open()
+	f := c.flow(newStream(128, minPacket, 0, 1))
+	f.push(64) // as many as both rings hold go in
+	for deadline := time.Now().Add(patience); f.out < 128; f.push(1) {
+		c.tx.kick()
+		if time.Now().After(deadline) {
+			c.Fatalf("%d packets found room, want 128", f.out)
+		}
+	}
+	c.tx.kick()
+	if got := c.tx.poll(unix.POLLOUT, nothing); got != 0 {
+		c.Fatalf("poll says %#x, and the TX ring is full", got)
+	}
+	run(c.T, f) // takes the completions
+	if c.tx.poll(unix.POLLOUT, patience)&unix.POLLOUT == 0 {
+		c.Fatal("poll does not say that there is room again")
+	}
+}
+
+func invalidDescs2K(c *trial) {
+	c.tx.chunkBytes, c.rx.chunkBytes = 2048, 2048
+	invalidDescs(c)
+}
+
+// invalidDescs: descriptors at and beyond every border; the kernel sends the valid ones, skips and counts the others.
+func invalidDescs(c *trial) {
+	size := uint64(c.tx.chunks * c.tx.chunkBytes)
+	at := func(addr uint64, bytes uint32) unix.XDPDesc { return unix.XDPDesc{Addr: addr, Len: bytes} }
+	across := func(border uint64, allowed bool) packet {
+		d := at(border-minPacket/2, minPacket)
+		if allowed {
+			return valid(d)
+		}
+		return invalid(d)
+	}
+	const page = 4096
+	c.exchange(literal(
+		valid(at(0, minPacket)),
+		valid(at(uint64(c.tx.chunkBytes), minPacket)),
+		invalid(at(^uint64(0)-1, minPacket)), // straddles the start of the UMEM
+		invalid(at(0, jumboPacket+1)),
+		valid(at(size-minPacket, minPacket)), // up to the end
+		invalid(at(size, minPacket)),
+		invalid(at(size-minPacket/2, minPacket)),         // straddles the end
+		across(8*page, c.tx.unaligned),                   // 8 pages are whole chunks of 2K and of 4K
+		across(9*page+page/2, c.tx.chunkBytes > page/2),  // the middle of a page
+		valid(at(16*uint64(c.tx.chunkBytes), minPacket)), // the last arrives, so what came before it was looked at
+	))
+}
+
+// headroom: received packets stand behind it.
+func headroom(c *trial) {
+	c.rx.headroom = 128 // UMEM_HEADROOM_TEST_SIZE
+	c.exchange(newStream(streamPackets, minPacket, 0, 1))
+}
+
+// bidirectional: both ends send and receive at once.
+func bidirectional(c *trial) {
+	for _, e := range []*end{c.tx, c.rx} {
+		e.rxEntries, e.txEntries, e.filled = 2048, 2048, e.chunks/2
+	}
+	c.open()
+	there := c.flow(newStream(streamPackets, minPacket, 0, 1))
+	back := c.flow(newStream(streamPackets, 2*minPacket, 0, 1))
+	back.from, back.to = c.rx, c.tx
+	run(c.T, there, back)
+}
+
+// statRxDropped: every second packet is larger than what the headroom leaves of a chunk.
+func statRxDropped(c *trial) {
+	c.notWithZeroCopy("the device drops, and the socket does not see it")
+	c.rx.headroom = c.rx.chunkBytes - unix.XDP_PACKET_HEADROOM - 3*minPacket
+	sent := newStream(streamPackets, minPacket, 0, 1)
+	for i := 1; i < len(sent); i += 2 {
+		sent[i].bytes = 4 * minPacket
+	}
+	c.open()
+	f := c.flow(sent)
+	f.want = arriving(sent, isEven)
+	run(c.T, f)
+	if got := c.rx.stats().RxDropped; got != streamPackets/2 {
+		c.Fatalf("RxDropped is %d, want %d", got, streamPackets/2)
+	}
+}
+
+// statTxInvalid: every second descriptor is too long.
+func statTxInvalid(c *trial) {
+	var packets []packet
+	for i := range 256 {
+		d := unix.XDPDesc{Addr: uint64(i * c.tx.chunkBytes), Len: minPacket}
+		if i%2 == 0 {
+			packets = append(packets, valid(d))
+		} else {
+			d.Len = jumboPacket + 1
+			packets = append(packets, invalid(d))
+		}
+	}
+	c.exchange(literal(packets...)) // which compares Stats.TxInvalid
+	if got := c.tx.stats().TxInvalid; got != 128 {
+		c.Fatalf("TxInvalid is %d, want 128", got)
+	}
+}
+
+// statRxFull: nobody takes packets out of the RX ring. What found room in it is intact, the rest was counted.
+func statRxFull(c *trial) {
+	const ring, count = 1024, 1536
+	c.rx.chunks, c.rx.filled, c.rx.rxEntries, c.rx.fillEntries = 2*ring, 2*ring, ring, 2*ring
+	c.open()
+	f := c.flow(newStream(count, minPacket, 0, 1))
+	f.sendAll()
+	want := uint64(count - ring)
+	if c.mode.socket == afxdp.ZeroCopy {
+		want = 1 // a driver may stop receiving at the first
+	}
+	c.rx.awaitStat("RxRingFull", func(s afxdp.Stats) uint64 { return s.RxRingFull }, want)
+	f.want = f.want[:ring]
+	run(c.T, f)
+	if got := c.rx.stats().RxRingFull; got != want && c.mode.socket == afxdp.Copy {
+		c.Fatalf("RxRingFull is %d, want %d", got, want)
+	}
+}
+
+// statFillEmpty: chunks are given once. What found one is intact, the rest was counted.
+func statFillEmpty(c *trial) {
+	const chunks, count = 1024, 1536
+	c.rx.keepRx = true
+	c.open()
+	f := c.flow(newStream(count, minPacket, 0, 1))
+	f.sendAll()
+	want := uint64(count - chunks)
+	if c.mode.socket == afxdp.ZeroCopy {
+		want = 1 // a driver looks for chunks by the batch
+	}
+	c.rx.awaitStat("FillRingEmpty", func(s afxdp.Stats) uint64 { return s.FillRingEmpty }, want)
+	f.want = f.want[:chunks]
+	run(c.T, f)
+	if got := c.rx.stats(); c.mode.socket == afxdp.Copy && (got.FillRingEmpty != want || got.RxDropped != want) {
+		c.Fatalf("FillRingEmpty is %d and RxDropped %d, want %d", got.FillRingEmpty, got.RxDropped, want)
+	}
+	if len(c.rx.fill) != 0 {
+		c.Fatalf("%d chunks are still in the fill ring, which was found empty", len(c.rx.fill))
+	}
+}
+
+// xdpDropHalf: the program drops every second packet.
+func xdpDropHalf(c *trial) {
+	c.open()
+	c.rx.port.use(c.T, dropHalf)
+	f := c.flow(newStream(streamPackets, minPacket, 0, 1))
+	f.want = arriving(f.sent, isEven)
+	run(c.T, f)
+}
+
+// xdpMetadata: what the program writes in front of a packet comes along.
+func xdpMetadata(c *trial) {
+	size := minPacket
+	if c.rx.multiBuffer {
+		size = jumboPacket
+	}
+	c.open()
+	c.rx.port.use(c.T, writeMetadata)
+	f := c.flow(newStream(streamPackets, size, 0, 1))
+	f.check = c.rx.checkMetadata
+	f.helper = "bpf_xdp_adjust_meta"
+	run(c.T, f)
+}
+
+// xdpAdjustTail: the program makes packets shorter, or longer by zeros.
+func xdpAdjustTail(c *trial, by, size int) {
+	c.open()
+	c.rx.port.use(c.T, adjustTail(by))
+	f := c.flow(newStream(batchPackets, size, 0, 1))
+	for i := range f.want {
+		f.want[i].bytes += by
+		f.want[i].zeros = max(by, 0)
+	}
+	f.helper = "bpf_xdp_adjust_tail"
+	run(c.T, f)
+}
+
+// txQueueConsumer: a kick takes more than the kernel's batch of 32, and says so in the ring's consumer index.
+func txQueueConsumer(c *trial) {
+	c.notWithZeroCopy("the batch is the driver's")
+	const batch, entries = 32 + 1, 64
+	c.tx.txEntries = entries
+	c.open()
+	f := c.flow(newStream(batch+entries, minPacket, 0, 1))
+	f.push(batch)
+	c.tx.kick()
+	if took := f.push(entries); took != entries {
+		c.Fatalf("the ring of %d took %d after a kick of %d: the kick did not take all, or did not say so", entries, took, batch)
+	}
+	run(c.T, f)
+}
+
+// teardown: open, run, close, ten times over.
+func teardown(c *trial) {
+	for range 10 {
+		c.exchange(newStream(streamPackets/4, minPacket, 0, 1))
+		must(c.T, c.tx.Close())
+		must(c.T, c.rx.Close())
+	}
+}
+
+// minRings: the device's own rings are as short as it can, and batches first of one, then of nearly the ring.
+func minRings(c *trial) {
+	ring := c.pair.setHardwareRings(c.T, c.tx.port, 2*batchPackets, batchPackets, false)
+	c.open()
+	for _, batch := range []int{1, int(ring) - 1} {
+		f := c.flow(newStream(streamPackets, minPacket, 0, 1))
+		f.batch = batch
+		run(c.T, f)
+	}
+}
+
+// maxRings: the device's own rings are as long as it can, and so are ours.
+func maxRings(c *trial) {
+	const entries = 8192
+	ring := c.pair.setHardwareRings(c.T, c.tx.port, 0, 0, true)
+	c.rx.chunks, c.rx.filled, c.rx.rxEntries, c.rx.fillEntries = entries, entries, entries, entries
+	c.tx.chunks, c.tx.txEntries, c.tx.completions = entries, entries, entries
+	c.open()
+	for _, batch := range []int{entries / 4, max(int(ring)-8, 1)} {
+		f := c.flow(newStream(entries, minPacket, 0, 1))
+		f.batch = batch
+		run(c.T, f)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -30,7 +31,7 @@ func TestConformance(t *testing.T) {
 				if busyPoll {
 					p.deferInterrupts(t)
 				}
-				for _, r := range rows {
+				for _, r := range slices.Concat(rows, jumboRows) {
 					t.Run(r.name, func(t *testing.T) {
 						c := newTrial(t, p, m, busyPoll)
 						t.Cleanup(func() { s.count(m.name+"/"+how, c) })

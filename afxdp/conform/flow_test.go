@@ -159,6 +159,9 @@ func (f *flow) askHelper() {
 	}
 }
 
+// window is how many packets may be on the wire: devices queue 256 (veth's ring, and the least of many drivers), and drop what is beyond.
+const window = 192
+
 // pace keeps the sender from overrunning the receiver: all packets between the last that came and p must find chunks and room in the RX ring.
 func (f *flow) pace(p packet) bool {
 	came := 0
@@ -166,10 +169,11 @@ func (f *flow) pace(p packet) bool {
 		came = f.want[f.in-1].position + 1
 	}
 	if f.in == len(f.want) {
-		return true
+		return len(f.from.inFlight) <= window-f.batch // nothing of the rest will come
 	}
 	each := p.bytes/(f.to.chunkBytes-unix.XDP_PACKET_HEADROOM-f.to.headroom) + 1
-	return (p.position-came+1)*each <= min(f.to.filled, int(f.to.rxEntries))
+	ahead := p.position - came + 1
+	return ahead*each <= min(f.to.filled, int(f.to.rxEntries)) && ahead <= max(window, f.batch)
 }
 
 // place writes a packet into chunks, or where the row wants it, and returns its descriptors with the chunk of each.

@@ -23,7 +23,11 @@ func refuse(t *testing.T, call string, err error) {
 	if !errors.As(err, &errno) {
 		t.Fatalf("%s: %v", call, err)
 	}
-	t.Skipf("refused: %s: %s (%v)", call, unix.ErrnoName(errno), errno)
+	name := unix.ErrnoName(errno)
+	if errno == unix.EOPNOTSUPP {
+		name = "EOPNOTSUPP" // on Linux one number with ENOTSUP
+	}
+	t.Skipf("refused: %s: %s (%v)", call, name, errno)
 }
 
 // describe names the flags of a bind for a reader.
@@ -41,16 +45,28 @@ func describe(e *end, m mode) string {
 	return fmt.Sprintf("%s, chunks of %d bytes", strings.Join(flags, "|"), e.chunkBytes)
 }
 
-// kernelAnswer asks the kernel by bare system calls for a socket like that of the end, and returns its refusal, nil if there is none:
-// what the library answers is not believed.
-func kernelAnswer(t *testing.T, e *end, m mode) error {
+// judge ends a row whose socket was not opened: as refused if the kernel has the same answer to bare system calls, and if it has reason:
+// every device does copy mode with one descriptor a packet and aligned chunks.
+func (c *trial) judge(e *end, err error) {
+	c.Helper()
+	call, answer := kernelAnswer(c.T, e, c.mode)
+	special := e.multiBuffer || e.unaligned || c.mode.socket == afxdp.ZeroCopy
+	if answer != nil && errors.Is(err, answer) && (errors.Is(answer, unix.EOPNOTSUPP) || errors.Is(answer, unix.EINVAL)) && special {
+		refuse(c.T, fmt.Sprintf("%s of queue 0 of %s, %s", call, e.port.name, describe(e, c.mode)), answer)
+	}
+	c.Fatalf("Open: %v; the kernel to bare system calls: %s: %v", err, call, answer)
+}
+
+// kernelAnswer asks the kernel by bare system calls for a socket like that of the end, and returns the call that it refused and its
+// answer, nil if there is none: what the library answers is not believed.
+func kernelAnswer(t *testing.T, e *end, m mode) (call string, err error) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	must(t, err)
 	defer unix.Close(fd)
 	mem, err := unix.Mmap(-1, 0, 16*4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	must(t, err)
-	defer unix.Munmap(mem)
+	defer func() { must(t, unix.Munmap(mem)) }()
 	reg := unix.XDPUmemReg{Addr: uint64(uintptr(unsafe.Pointer(&mem[0]))), Len: uint64(len(mem)), Size: uint32(e.chunkBytes),
 		Headroom: uint32(e.headroom)}
 	sa := &unix.SockaddrXDP{Flags: unix.XDP_USE_NEED_WAKEUP | unix.XDP_COPY, Ifindex: uint32(e.port.index)}
@@ -65,7 +81,7 @@ func kernelAnswer(t *testing.T, e *end, m mode) error {
 	}
 	if _, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_XDP, unix.XDP_UMEM_REG, uintptr(unsafe.Pointer(&reg)),
 		unsafe.Sizeof(reg), 0); errno != 0 {
-		return errno
+		return "XDP_UMEM_REG", errno
 	}
 	rings := []int{unix.XDP_UMEM_FILL_RING, unix.XDP_UMEM_COMPLETION_RING}
 	if e.rxEntries > 0 {
@@ -75,13 +91,11 @@ func kernelAnswer(t *testing.T, e *end, m mode) error {
 		rings = append(rings, unix.XDP_TX_RING)
 	}
 	for _, ring := range rings {
-		if err := unix.SetsockoptInt(fd, unix.SOL_XDP, ring, 16); err != nil {
-			return err
-		}
+		must(t, unix.SetsockoptInt(fd, unix.SOL_XDP, ring, 16))
 	}
 	for deadline := time.Now().Add(patience); ; breathe() { // the library's socket may still be on its way out
 		if err := unix.Bind(fd, sa); !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			return err
+			return "bind", err
 		}
 	}
 }

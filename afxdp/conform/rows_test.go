@@ -35,7 +35,9 @@ var rows = []row{
 	{"XDP_DROP_HALF", xdpDropHalf},
 	{"XDP_METADATA_COPY", xdpMetadata},
 	{"XDP_ADJUST_TAIL_SHRINK", func(c *trial) { xdpAdjustTail(c, -4, 2*minPacket) }},
-	{"XDP_ADJUST_TAIL_GROW", func(c *trial) { xdpAdjustTail(c, 4, 2*minPacket) }},
+	// Not the kernel's 128: a copied packet has room behind it only as far as the next cache line (skb_pp_cow_data), which is why its CI
+	// has this one among the flaky.
+	{"XDP_ADJUST_TAIL_GROW", func(c *trial) { xdpAdjustTail(c, 4, 2*minPacket-8) }},
 	{"TX_QUEUE_CONSUMER", txQueueConsumer},
 	{"TEARDOWN", teardown},
 	{"HW_SW_MIN_RING_SIZE", minRings},
@@ -149,10 +151,11 @@ func bidirectional(c *trial) {
 // statRxDropped: every second packet is larger than what the headroom leaves of a chunk.
 func statRxDropped(c *trial) {
 	c.notWithZeroCopy("the device drops, and the socket does not see it")
-	c.rx.headroom = c.rx.chunkBytes - unix.XDP_PACKET_HEADROOM - 3*minPacket
+	const room = 512 // newer kernels want 128 for a packet and 320 for an skb's trailer, whether or not there will be one
+	c.rx.headroom = c.rx.chunkBytes - unix.XDP_PACKET_HEADROOM - room
 	sent := newStream(streamPackets, minPacket, 0, 1)
 	for i := 1; i < len(sent); i += 2 {
-		sent[i].bytes = 4 * minPacket
+		sent[i].bytes = room + minPacket
 	}
 	c.open()
 	f := c.flow(sent)

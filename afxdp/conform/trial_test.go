@@ -3,8 +3,6 @@
 package conform
 
 import (
-	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/cilium/ebpf/link"
@@ -45,12 +43,6 @@ func newTrial(t *testing.T, p *pair, m mode, busyPoll bool) *trial {
 	return c
 }
 
-// jumbo has the row send packets of several descriptors.
-func (c *trial) jumbo() {
-	c.mtu = jumboPacket
-	c.tx.multiBuffer, c.rx.multiBuffer = true, true
-}
-
 // notWithZeroCopy ends a row that the kernel's test does not run in zero-copy mode, for the reason given.
 func (c *trial) notWithZeroCopy(reason string) {
 	c.Helper()
@@ -78,10 +70,7 @@ func (c *trial) openEnd(e *end) {
 	e.reset()
 	s, err := afxdp.Open(u, c.socketConfig(e))
 	if err != nil {
-		if answer := kernelAnswer(c.T, e, c.mode); answer != nil && errors.Is(err, answer) {
-			refuse(c.T, fmt.Sprintf("bind to queue 0 of %s, %s", e.port.name, describe(e, c.mode)), answer)
-		}
-		c.Fatalf("Open: %v", err)
+		c.judge(e, err)
 	}
 	c.Cleanup(func() { must(c.T, s.Close()) })
 	e.Socket = s
@@ -95,7 +84,7 @@ func (c *trial) openEnd(e *end) {
 
 func (c *trial) socketConfig(e *end) afxdp.SocketConfig {
 	s := afxdp.SocketConfig{Ifindex: e.port.index, RxEntries: e.rxEntries, TxEntries: e.txEntries, FillEntries: e.fillEntries,
-		CompletionEntries: e.completions, Mode: c.mode.socket}
+		CompletionEntries: e.completions, Mode: c.mode.socket, MultiBuffer: e.multiBuffer}
 	for i := range e.filled {
 		s.Fill = append(s.Fill, uint64(i*e.chunkBytes))
 	}
@@ -111,7 +100,8 @@ func (e *end) umemConfig() afxdp.UmemConfig {
 
 // reset deals the chunks out: the first ones to the fill ring, the rest to the sender.
 func (e *end) reset() {
-	e.free, e.inFlight, e.fill, e.partial, e.invalid = nil, map[uint64]uint64{}, map[uint64]bool{}, nil, 0
+	e.free, e.partial, e.invalid = nil, nil, 0
+	e.inFlight, e.refused, e.fill = map[uint64]uint64{}, map[uint64]int{}, map[uint64]bool{}
 	for i := range e.chunks {
 		if addr := uint64(i) * uint64(e.chunkBytes); i < e.filled {
 			e.fill[addr] = true

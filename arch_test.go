@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 // subrooms are folders that belong to the room above them.
 var subrooms = map[string]string{
 	"internal/lab/labtest": "internal/lab",
+	"afxdp/conform":        "afxdp",
 	"cmd/fastrpc/doctor":   "cmd/fastrpc",
 }
 

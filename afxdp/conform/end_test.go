@@ -27,20 +27,19 @@ type shape struct {
 	keepRx                       bool // received chunks do not go back into the fill ring
 }
 
-// end is a UMEM with its socket, and who owns which of its chunks.
+// end is a UMEM with the sockets that share it on one queue, and who owns which of its chunks.
 type end struct {
 	shape
-	*afxdp.Socket
-	t    *testing.T
-	umem *afxdp.Umem
-	port *port
+	t       *testing.T
+	port    *port
+	umem    *afxdp.Umem
+	sockets []*afxdp.Socket // the fill and completion rings are the first one's
 
 	free     []uint64          // chunks to transmit from
 	inFlight map[uint64]uint64 // transmitted address: its chunk
 	refused  map[uint64]int    // transmitted addresses that the kernel may complete, so many times, and need not
 	fill     map[uint64]bool   // chunks that the kernel receives into
-	partial  []unix.XDPDesc    // descriptors of a packet whose last has not come yet
-	invalid  uint64            // descriptors put into the TX ring that the kernel must refuse
+	invalid  uint64            // descriptors put into the first socket's TX ring that the kernel must refuse
 }
 
 // What stands for a descriptor's chunk when a row wrote it itself.
@@ -49,10 +48,10 @@ const (
 	refused                     // the kernel must refuse it; whether it completes it as well differs between versions
 )
 
-// put puts descriptors into the TX ring, as far as it has room, and follows the chunks they are in.
-func (e *end) put(descs []unix.XDPDesc, chunks []uint64) (n int) {
+// put puts descriptors into a socket's TX ring, as far as it has room, and follows the chunks they are in.
+func (e *end) put(socket int, descs []unix.XDPDesc, chunks []uint64) (n int) {
 	e.t.Helper()
-	n = e.Transmit(descs)
+	n = e.sockets[socket].Transmit(descs)
 	for i, d := range descs[:n] {
 		if chunks[i] == refused {
 			e.invalid++
@@ -67,10 +66,10 @@ func (e *end) put(descs []unix.XDPDesc, chunks []uint64) (n int) {
 	return n
 }
 
-// kick has the kernel look at the TX ring.
-func (e *end) kick() {
+// kick has the kernel look at a TX ring.
+func (e *end) kick(socket int) {
 	e.t.Helper()
-	if err := e.Kick(); err != nil && !errors.Is(err, afxdp.ErrRetry) {
+	if err := e.sockets[socket].Kick(); err != nil && !errors.Is(err, afxdp.ErrRetry) {
 		e.t.Fatalf("Kick: %v", err)
 	}
 }
@@ -79,8 +78,11 @@ func (e *end) kick() {
 func (e *end) complete() (n int) {
 	e.t.Helper()
 	var addrs [batchPackets]uint64
-	n = e.Complete(addrs[:])
+	n = e.sockets[0].Complete(addrs[:])
 	for _, addr := range addrs[:n] {
+		if _, ok := e.inFlight[addr|1]; ok {
+			addr |= 1 // Linux 6.18 clears the lowest bit, see Socket.Complete
+		}
 		switch chunk, ok := e.inFlight[addr]; {
 		case ok:
 			delete(e.inFlight, addr)
@@ -99,42 +101,50 @@ func (e *end) complete() (n int) {
 // wake tells the driver that there are chunks; with busy polling it is what receives.
 func (e *end) wake() {
 	e.t.Helper()
-	if err := e.WakeFill(); err != nil && !errors.Is(err, afxdp.ErrRetry) {
-		e.t.Fatalf("WakeFill: %v", err)
+	for _, s := range e.sockets {
+		if err := s.WakeFill(); err != nil && !errors.Is(err, afxdp.ErrRetry) {
+			e.t.Fatalf("WakeFill: %v", err)
+		}
 	}
 }
 
-// receive takes descriptors and gives deliver the bytes of each packet that they complete, with the first one's place.
-func (e *end) receive(deliver func(b []byte, first unix.XDPDesc)) (n int) {
+// receive takes descriptors from a socket and gives deliver each packet, with the place of its first byte.
+func (e *end) receive(socket int, deliver func(b []byte, first unix.XDPDesc)) (n int) {
 	e.t.Helper()
 	var descs [batchPackets]unix.XDPDesc
-	n = e.Receive(descs[:])
+	n = e.sockets[socket].Receive(descs[:])
 	var refill []uint64
-	for _, d := range descs[:n] {
-		if d.Options&^unix.XDP_PKT_CONTD != 0 {
+	for from, i := 0, 0; i < n; i++ {
+		d := descs[i]
+		refill = append(refill, e.takeFilled(d))
+		switch {
+		case d.Options&^unix.XDP_PKT_CONTD != 0:
 			e.t.Fatalf("a received descriptor has the options %#x", d.Options)
+		case d.Options == 0:
+			deliver(e.join(descs[from:i+1]), descs[from])
+			from = i + 1
+		case i+1 == n:
+			e.t.Fatalf("Receive gave %d descriptors of a packet without its last", i+1-from)
 		}
-		chunk := e.takeFilled(d)
-		if e.partial = append(e.partial, d); d.Options&unix.XDP_PKT_CONTD == 0 {
-			var b []byte
-			for _, part := range e.partial {
-				b = append(b, e.bytes(part)...)
-			}
-			deliver(b, e.partial[0])
-			e.partial = e.partial[:0]
-		}
-		refill = append(refill, chunk)
 	}
 	if e.keepRx || n == 0 {
 		return n
 	}
-	if took := e.Fill(refill); took != n {
+	if took := e.sockets[0].Fill(refill); took != n {
 		e.t.Fatalf("the fill ring took %d of %d chunks that came from it", took, n)
 	}
 	for _, chunk := range refill {
 		e.fill[chunk] = true
 	}
 	return n
+}
+
+func (e *end) join(descs []unix.XDPDesc) (b []byte) {
+	e.t.Helper()
+	for _, d := range descs {
+		b = append(b, e.bytes(d)...)
+	}
+	return b
 }
 
 // takeFilled returns the chunk that a received descriptor names. It must be the kernel's, and the bytes must stand behind the headroom.
@@ -145,8 +155,12 @@ func (e *end) takeFilled(d unix.XDPDesc) (chunk uint64) {
 		e.t.Fatalf("received into %#x, and that chunk was not in the fill ring", d.Addr)
 	}
 	delete(e.fill, chunk)
-	if at, want := d.Addr-chunk, uint64(unix.XDP_PACKET_HEADROOM+e.headroom); at != want {
-		e.t.Fatalf("received at %d of the chunk, want %d", at, want)
+	offset := d.Addr - chunk
+	if e.unaligned {
+		offset = d.Addr >> 48 // XSK_UNALIGNED_BUF_OFFSET_SHIFT
+	}
+	if want := uint64(unix.XDP_PACKET_HEADROOM + e.headroom); offset != want {
+		e.t.Fatalf("received at %d of the chunk, want %d", offset, want)
 	}
 	return chunk
 }
@@ -170,10 +184,10 @@ func (e *end) checkMetadata(p packet, first unix.XDPDesc) string {
 	return ""
 }
 
-// poll waits on the socket; 0 events when the time is over.
+// poll waits on the first socket; 0 events when the time is over.
 func (e *end) poll(events int16, wait time.Duration) int16 {
 	e.t.Helper()
-	fds := []unix.PollFd{{Fd: int32(e.FD()), Events: events}}
+	fds := []unix.PollFd{{Fd: int32(e.sockets[0].FD()), Events: events}}
 	for deadline := time.Now().Add(wait); ; {
 		_, err := unix.Poll(fds, max(int(time.Until(deadline).Milliseconds()), 0))
 		if err == nil {
@@ -185,9 +199,10 @@ func (e *end) poll(events int16, wait time.Duration) int16 {
 	}
 }
 
+// stats are the first socket's.
 func (e *end) stats() afxdp.Stats {
 	e.t.Helper()
-	st, err := e.Stats()
+	st, err := e.sockets[0].Stats()
 	must(e.t, err)
 	return st
 }

@@ -14,7 +14,7 @@ import (
 // flow is a stream on its way from one end to another.
 type flow struct {
 	from, to *end
-	socket   byte     // which of the receiver's sockets it is for
+	socket   int      // which of both ends' sockets
 	sent     []packet // what goes into the TX ring
 	want     []packet // what must arrive, in this order
 	batch    int      // packets put into the ring at a time
@@ -23,6 +23,7 @@ type flow struct {
 	check          func(p packet, first unix.XDPDesc) string // of each packet received, beside its bytes; "": well
 
 	out, in int // packets of sent and want that are done
+	sharing int // flows that this one shares the receiver with, itself included
 	scratch []byte
 
 	helper string // of the receiver's program; that it is not supported ends the row
@@ -31,6 +32,14 @@ type flow struct {
 // run moves the flows until all that must arrive has, and all that was sent is completed; then nothing more may come.
 func run(t *testing.T, flows ...*flow) {
 	t.Helper()
+	for _, f := range flows {
+		f.sharing = 0
+		for _, other := range flows {
+			if other.to == f.to {
+				f.sharing++
+			}
+		}
+	}
 	last := time.Now()
 	for {
 		moved, done := 0, true
@@ -73,8 +82,10 @@ func (f *flow) String() string {
 func (f *flow) end() {
 	f.to.t.Helper()
 	f.to.wake()
-	if n := f.to.receive(func(b []byte, _ unix.XDPDesc) {}); n != 0 {
-		f.to.t.Fatalf("%d descriptors more were received than packets were sent", n)
+	for i := range f.to.sockets {
+		if n := f.to.receive(i, func([]byte, unix.XDPDesc) {}); n != 0 {
+			f.to.t.Fatalf("socket %d received %d descriptors that nothing was sent for", i, n)
+		}
 	}
 	if got := f.from.stats(); got.TxInvalid != f.from.invalid || got.RingViolations != 0 {
 		f.to.t.Fatalf("the sender's counters are %+v; %d descriptors were invalid", got, f.from.invalid)
@@ -103,7 +114,7 @@ func (f *flow) send() (moved int) {
 		return 0
 	}
 	if len(descs) > 0 {
-		if n := f.from.put(descs, chunks); n != len(descs) {
+		if n := f.from.put(f.socket, descs, chunks); n != len(descs) {
 			f.from.t.Fatalf("the TX ring took %d of %d descriptors, and has room: %s", n, len(descs), f)
 		}
 	}
@@ -113,7 +124,7 @@ func (f *flow) send() (moved int) {
 		}
 		return len(descs)
 	}
-	f.from.kick()
+	f.from.kick(f.socket)
 	return len(descs)
 }
 
@@ -125,7 +136,7 @@ func (f *flow) push(n int) int {
 		d, c := f.place(p)
 		descs, chunks = append(descs, d...), append(chunks, c...)
 	}
-	took := f.from.put(descs, chunks)
+	took := f.from.put(f.socket, descs, chunks)
 	f.from.free = append(f.from.free, chunks[took:]...)
 	f.out += took
 	return took
@@ -134,7 +145,7 @@ func (f *flow) push(n int) int {
 // sendAll sends the whole stream, whether or not the receiver takes it.
 func (f *flow) sendAll() {
 	for last := time.Now(); f.out < len(f.sent) || len(f.from.inFlight) > 0; {
-		blind := flow{from: f.from, to: f.to, socket: f.socket, sent: f.sent, batch: f.batch, out: f.out} // wants nothing, so does not wait
+		blind := flow{from: f.from, to: f.to, sent: f.sent, batch: f.batch, out: f.out} // wants nothing, so does not wait
 		moved := blind.send() + f.from.complete()
 		f.out = blind.out
 		f.to.wake()
@@ -173,7 +184,7 @@ func (f *flow) pace(p packet) bool {
 	}
 	each := p.bytes/(f.to.chunkBytes-unix.XDP_PACKET_HEADROOM-f.to.headroom) + 1
 	ahead := p.position - came + 1
-	return ahead*each <= min(f.to.filled, int(f.to.rxEntries)) && ahead <= max(window, f.batch)
+	return ahead*each <= min(f.to.filled, int(f.to.rxEntries))/f.sharing && ahead <= max(window/f.sharing, f.batch)
 }
 
 // place writes a packet into chunks, or where the row wants it, and returns its descriptors with the chunk of each.
@@ -187,7 +198,7 @@ func (f *flow) place(p packet) (descs []unix.XDPDesc, chunks []uint64) {
 		chunk := f.from.free[len(f.from.free)-1]
 		f.from.free = f.from.free[:len(f.from.free)-1]
 		n := min(left, f.from.chunkBytes)
-		descs = append(descs, unix.XDPDesc{Addr: chunk + uint64(p.offset), Len: uint32(n), Options: unix.XDP_PKT_CONTD})
+		descs = append(descs, unix.XDPDesc{Addr: p.at(f.from.umem, chunk), Len: uint32(n), Options: unix.XDP_PKT_CONTD})
 		chunks = append(chunks, chunk)
 		if left -= n; left == 0 {
 			descs[len(descs)-1].Options = 0
@@ -211,7 +222,7 @@ func (f *flow) render(size int, p packet) []byte {
 		f.scratch = make([]byte, 2*size)
 	}
 	b := f.scratch[:size]
-	p.render(b, header(f.to.port.mac, f.socket))
+	p.render(b, header(f.to.port.mac, byte(f.socket)))
 	return b
 }
 
@@ -223,7 +234,7 @@ func (f *flow) receive() (moved int) {
 			f.to.t.Fatalf("poll does not say that a packet is there: %s", f)
 		}
 	}
-	moved = f.to.receive(func(b []byte, first unix.XDPDesc) {
+	moved = f.to.receive(f.socket, func(b []byte, first unix.XDPDesc) {
 		if f.in == len(f.want) {
 			f.to.t.Fatalf("a packet too many, of %d bytes: %s", len(b), f)
 		}

@@ -23,6 +23,8 @@ const jumboPackets = 1024
 // jumboRows are the rows of packets of several descriptors. They come last, because many a driver resets its link when the MTU changes.
 var jumboRows = []row{
 	{"SEND_RECEIVE_9K_PACKETS", jumbo(func(c *trial) { c.exchange(newStream(jumboPackets, jumboPacket, 0, 1)) })},
+	{"SEND_RECEIVE_UNALIGNED_9K_PACKETS", jumbo(unaligned(func(c *trial) { c.exchange(newStream(jumboPackets, jumboPacket, 0, 1)) }))},
+	{"UNALIGNED_INV_DESC_MULTI_BUFF", jumbo(unaligned(invalidParts))},
 	{"ALIGNED_INV_DESC_MULTI_BUFF", jumbo(invalidParts)},
 	{"TOO_MANY_FRAGS", jumbo(tooManyFrags)},
 	{"XDP_METADATA_COPY_MULTI_BUFF", jumbo(xdpMetadata)},
@@ -82,7 +84,7 @@ func tooManyFrags(c *trial) {
 		lengths[i] = minPacket
 	}
 	c.open()
-	if got := c.tx.MaxSegments(); got != most {
+	if got := c.tx.sockets[0].MaxSegments(); got != most {
 		c.Fatalf("MaxSegments is %d, want %d", got, most)
 	}
 	run(c.T, c.flow(literal(

@@ -100,6 +100,17 @@ func kernelAnswer(t *testing.T, e *end, m mode) (call string, err error) {
 	}
 }
 
+// hugePagesAnswer asks the kernel for the end's UMEM on huge pages.
+func hugePagesAnswer(e *end) error {
+	const page = 2 << 20
+	m, err := unix.Mmap(-1, 0, (e.chunks*e.chunkBytes+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_HUGETLB)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Munmap(m), errors.New("it is possible, yet the UMEM is not on them"))
+}
+
 // maxSkbFrags is how many fragments an skb takes beside its linear part.
 func maxSkbFrags() int {
 	n := 17 // MAX_SKB_FRAGS as most kernels are built

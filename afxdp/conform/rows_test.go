@@ -3,6 +3,7 @@
 package conform
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,13 +27,18 @@ var rows = []row{
 	{"POLL_TXQ_FULL", pollTxTimeout},
 	{"ALIGNED_INV_DESC", invalidDescs},
 	{"ALIGNED_INV_DESC_2K_FRAME_SIZE", invalidDescs2K},
+	{"SEND_RECEIVE_UNALIGNED", unaligned(sendReceiveUnaligned)},
+	{"UNALIGNED_INV_DESC", unaligned(invalidDescs)},
+	{"UNALIGNED_INV_DESC_4001_FRAME_SIZE", unaligned(invalidDescs4001)},
 	{"UMEM_HEADROOM", headroom},
 	{"BIDIRECTIONAL", bidirectional},
 	{"STAT_RX_DROPPED", statRxDropped},
 	{"STAT_TX_INVALID", statTxInvalid},
 	{"STAT_RX_FULL", statRxFull},
 	{"STAT_FILL_EMPTY", statFillEmpty},
+	{"XDP_PROG_CLEANUP", xdpProgCleanup},
 	{"XDP_DROP_HALF", xdpDropHalf},
+	{"XDP_SHARED_UMEM", xdpSharedUmem},
 	{"XDP_METADATA_COPY", xdpMetadata},
 	{"XDP_ADJUST_TAIL_SHRINK", func(c *trial) { xdpAdjustTail(c, -4, 2*minPacket) }},
 	// Not the kernel's 128: a copied packet has room behind it only as far as the next cache line (skb_pp_cow_data), which is why its CI
@@ -84,12 +90,12 @@ func pollTxTimeout(c *trial) {
 	f := c.flow(newStream(128, minPacket, 0, 1))
 	f.push(64) // as many as both rings hold go in
 	for deadline := time.Now().Add(patience); f.out < 128; f.push(1) {
-		c.tx.kick()
+		c.tx.kick(0)
 		if time.Now().After(deadline) {
 			c.Fatalf("%d packets found room, want 128", f.out)
 		}
 	}
-	c.tx.kick()
+	c.tx.kick(0)
 	if got := c.tx.poll(unix.POLLOUT, nothing); got != 0 {
 		c.Fatalf("poll says %#x, and the TX ring is full", got)
 	}
@@ -104,9 +110,42 @@ func invalidDescs2K(c *trial) {
 	invalidDescs(c)
 }
 
+// unaligned has the row use chunks that may lie anywhere.
+func unaligned(run func(*trial)) func(*trial) {
+	return func(c *trial) {
+		c.tx.unaligned, c.rx.unaligned = true, true
+		run(c)
+	}
+}
+
+// sendReceiveUnaligned: every second packet straddles the border of a page; the others say their place as chunk and offset.
+func sendReceiveUnaligned(c *trial) {
+	sent := newStream(streamPackets, minPacket, 0, 1)
+	for i := range sent {
+		if sent[i].offset = 128; i%2 == 1 {
+			sent[i].offset = -minPacket / 2
+		}
+	}
+	c.open()
+	c.tx.free = slices.DeleteFunc(c.tx.free, func(chunk uint64) bool { return chunk == 0 }) // nothing is below it
+	run(c.T, c.flow(sent))
+}
+
+// invalidDescs4001: the UMEM ends within a page.
+func invalidDescs4001(c *trial) {
+	for _, e := range []*end{c.tx, c.rx} {
+		e.chunks, e.chunkBytes, e.filled = 1000, 4001, min(e.filled, 1000)
+	}
+	invalidDescs(c)
+	if end := len(c.tx.umem.Bytes()) % 4096; end <= minPacket || end >= 4096-minPacket {
+		c.Fatalf("the UMEM ends %d bytes behind a page's border: choose other numbers", end)
+	}
+}
+
 // invalidDescs: descriptors at and beyond every border; the kernel sends the valid ones, skips and counts the others.
 func invalidDescs(c *trial) {
-	size := uint64(c.tx.chunks * c.tx.chunkBytes)
+	c.open()
+	size := uint64(len(c.tx.umem.Bytes()))
 	at := func(addr uint64, bytes uint32) unix.XDPDesc { return unix.XDPDesc{Addr: addr, Len: bytes} }
 	across := func(border uint64, allowed bool) packet {
 		d := at(border-minPacket/2, minPacket)
@@ -116,7 +155,7 @@ func invalidDescs(c *trial) {
 		return invalid(d)
 	}
 	const page = 4096
-	c.exchange(literal(
+	run(c.T, c.flow(literal(
 		valid(at(0, minPacket)),
 		valid(at(uint64(c.tx.chunkBytes), minPacket)),
 		invalid(at(^uint64(0)-1, minPacket)), // straddles the start of the UMEM
@@ -127,7 +166,7 @@ func invalidDescs(c *trial) {
 		across(8*page, c.tx.unaligned),                   // 8 pages are whole chunks of 2K and of 4K
 		across(9*page+page/2, c.tx.chunkBytes > page/2),  // the middle of a page
 		valid(at(16*uint64(c.tx.chunkBytes), minPacket)), // the last arrives, so what came before it was looked at
-	))
+	)))
 }
 
 // headroom: received packets stand behind it.
@@ -225,6 +264,27 @@ func statFillEmpty(c *trial) {
 	}
 }
 
+// xdpProgCleanup: of two sockets on one queue the second takes the first one's place in the XSKMAP, and gets its packets from then on.
+func xdpProgCleanup(c *trial) {
+	c.open()
+	c.openSecond()
+	run(c.T, c.flow(newStream(streamPackets, minPacket, 0, 1)))
+	must(c.T, c.rx.port.maps.sockets.Put(uint32(0), uint32(c.rx.sockets[1].FD())))
+	second := c.flow(newStream(streamPackets, minPacket, 0, 1))
+	second.socket = 1
+	run(c.T, second)
+}
+
+// xdpSharedUmem: two sockets share UMEM and queue at both ends; the program tells the packets of the two apart.
+func xdpSharedUmem(c *trial) {
+	c.open()
+	c.openSecond()
+	c.rx.port.use(c.T, bySource)
+	even, odd := c.flow(newStream(streamPackets/2, minPacket, 0, 2)), c.flow(newStream(streamPackets/2, minPacket, 1, 2))
+	odd.socket = 1
+	run(c.T, even, odd)
+}
+
 // xdpDropHalf: the program drops every second packet.
 func xdpDropHalf(c *trial) {
 	c.open()
@@ -269,7 +329,7 @@ func txQueueConsumer(c *trial) {
 	c.open()
 	f := c.flow(newStream(batch+entries, minPacket, 0, 1))
 	f.push(batch)
-	c.tx.kick()
+	c.tx.kick(0)
 	if took := f.push(entries); took != entries {
 		c.Fatalf("the ring of %d took %d after a kick of %d: the kick did not take all, or did not say so", entries, took, batch)
 	}
@@ -280,8 +340,8 @@ func txQueueConsumer(c *trial) {
 func teardown(c *trial) {
 	for range 10 {
 		c.exchange(newStream(streamPackets/4, minPacket, 0, 1))
-		must(c.T, c.tx.Close())
-		must(c.T, c.rx.Close())
+		must(c.T, c.tx.sockets[0].Close())
+		must(c.T, c.rx.sockets[0].Close())
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc/afxdp"
 )
 
 // Sizes of the kernel's test (test_xsk.h, test_xsk.c).
@@ -26,7 +28,7 @@ type packet struct {
 	number   uint32 // stands in the payload
 	bytes    int
 
-	offset  int64          // of its first byte from the start of the sender's chunk; not 0 in unaligned mode only
+	offset  int            // of its first byte from the start of the sender's chunk; below 0, in unaligned mode, it straddles its border
 	descs   []unix.XDPDesc // where it stands in the sender's UMEM; nil: in chunks that the sender picks
 	invalid bool           // the kernel must refuse its descriptors
 	zeros   int            // what the receiver's program appends
@@ -68,6 +70,14 @@ func arriving(s []packet, keep func(packet) bool) (want []packet) {
 
 func isValid(p packet) bool { return !p.invalid }
 func isEven(p packet) bool  { return p.position%2 == 0 }
+
+// at returns the address of the packet in a chunk.
+func (p packet) at(u *afxdp.Umem, chunk uint64) uint64 {
+	if p.offset < 0 {
+		return chunk - uint64(-p.offset)
+	}
+	return u.At(chunk, p.offset)
+}
 
 // header is the Ethernet header of a stream's packets. The last byte of the source address names the socket that they are for.
 func header(to [6]byte, socket byte) (h [14]byte) {

@@ -60,55 +60,63 @@ func (c *trial) open() {
 	c.openEnd(c.tx)
 }
 
-// openEnd makes the end's UMEM and socket, and puts it first in the XSKMAP if it receives.
+// openEnd makes the end's UMEM and its first socket, which is the first in the XSKMAP if it receives.
 func (c *trial) openEnd(e *end) {
 	c.Helper()
-	u, err := afxdp.NewUmem(e.umemConfig())
+	u, err := afxdp.NewUmem(afxdp.UmemConfig{Chunks: e.chunks, ChunkBytes: e.chunkBytes, HeadroomBytes: e.headroom, Unaligned: e.unaligned,
+		HugePages: e.unaligned})
 	must(c.T, err)
 	c.Cleanup(func() { must(c.T, u.Close()) })
-	e.umem = u
-	e.reset()
-	s, err := afxdp.Open(u, c.socketConfig(e))
+	if c.mode.socket == afxdp.ZeroCopy && e.unaligned && !u.HugePages() {
+		refuse(c.T, "mmap with MAP_HUGETLB, which zero-copy of unaligned chunks needs,", hugePagesAnswer(e))
+	}
+	e.umem, e.sockets, e.invalid = u, nil, 0
+	e.inFlight, e.refused, e.fill = map[uint64]uint64{}, map[uint64]int{}, map[uint64]bool{}
+	frames, err := afxdp.NewFrameStack(u, 0, e.chunks)
+	must(c.T, err)
+	chunks := make([]uint64, frames.Size())
+	frames.AllocBurst(chunks)
+	e.filled = min(e.filled, len(chunks))
+	fill := chunks[:e.filled]
+	for _, chunk := range fill {
+		e.fill[chunk] = true
+	}
+	e.free = chunks[e.filled:]
+	c.openSocket(e, fill)
+}
+
+// openSocket opens the end's next socket: the first, or one that shares the UMEM and the queue with it.
+func (c *trial) openSocket(e *end, fill []uint64) {
+	c.Helper()
+	config := afxdp.SocketConfig{Ifindex: e.port.index, RxEntries: e.rxEntries, TxEntries: e.txEntries, Mode: c.mode.socket,
+		MultiBuffer: e.multiBuffer}
+	if len(e.sockets) == 0 {
+		config.FillEntries, config.CompletionEntries, config.Fill = e.fillEntries, e.completions, fill
+	} else {
+		config.Shared = e.sockets[0]
+	}
+	if c.busyPoll {
+		config.BusyPoll = afxdp.BusyPoll{Micros: 20, Budget: batchPackets, Prefer: true} // enable_busy_poll of the kernel's test
+	}
+	s, err := afxdp.Open(e.umem, config)
 	if err != nil {
 		c.judge(e, err)
 	}
 	c.Cleanup(func() { must(c.T, s.Close()) })
-	e.Socket = s
+	if want := c.mode.socket == afxdp.ZeroCopy; s.ZeroCopy() != want {
+		c.Fatalf("ZeroCopy is %v in %s mode", s.ZeroCopy(), c.mode.name)
+	}
 	if e.rxEntries > 0 {
-		must(c.T, e.port.maps.sockets.Put(uint32(0), uint32(e.FD())))
+		must(c.T, e.port.maps.sockets.Put(uint32(len(e.sockets)), uint32(s.FD())))
 	}
-	if want := c.mode.socket == afxdp.ZeroCopy; e.ZeroCopy() != want {
-		c.Fatalf("ZeroCopy is %v in %s mode", e.ZeroCopy(), c.mode.name)
-	}
+	e.sockets = append(e.sockets, s)
 }
 
-func (c *trial) socketConfig(e *end) afxdp.SocketConfig {
-	s := afxdp.SocketConfig{Ifindex: e.port.index, RxEntries: e.rxEntries, TxEntries: e.txEntries, FillEntries: e.fillEntries,
-		CompletionEntries: e.completions, Mode: c.mode.socket, MultiBuffer: e.multiBuffer}
-	for i := range e.filled {
-		s.Fill = append(s.Fill, uint64(i*e.chunkBytes))
-	}
-	if c.busyPoll {
-		s.BusyPoll = afxdp.BusyPoll{Micros: 20, Budget: batchPackets, Prefer: true} // enable_busy_poll of the kernel's test
-	}
-	return s
-}
-
-func (e *end) umemConfig() afxdp.UmemConfig {
-	return afxdp.UmemConfig{Chunks: e.chunks, ChunkBytes: e.chunkBytes, HeadroomBytes: e.headroom}
-}
-
-// reset deals the chunks out: the first ones to the fill ring, the rest to the sender.
-func (e *end) reset() {
-	e.free, e.partial, e.invalid = nil, nil, 0
-	e.inFlight, e.refused, e.fill = map[uint64]uint64{}, map[uint64]int{}, map[uint64]bool{}
-	for i := range e.chunks {
-		if addr := uint64(i) * uint64(e.chunkBytes); i < e.filled {
-			e.fill[addr] = true
-		} else {
-			e.free = append(e.free, addr)
-		}
-	}
+// openSecond opens a second socket on both ends.
+func (c *trial) openSecond() {
+	c.Helper()
+	c.openSocket(c.rx, nil)
+	c.openSocket(c.tx, nil)
 }
 
 // flow is a stream from the first end to the second; all of it that is valid must arrive.

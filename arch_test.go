@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	"internal/tap":           {},
 	"internal/nic":           {},
 	"internal/lab":           {"internal/lab/labtest"},
+	"internal/guest":         {".", "transport/xdp"},
 	"bench":                  {"*"},
 	"cmd/fastrpc":            {"*"},
 }
@@ -45,6 +46,9 @@ var arrows = map[string][]string{
 var subrooms = map[string]string{
 	"internal/lab/labtest": "internal/lab",
 	"afxdp/conform":        "afxdp",
+	"internal/guest/boot":  "internal/guest",
+	"internal/guest/init":  "internal/guest",
+	"internal/guest/echo":  "internal/guest",
 	"cmd/fastrpc/doctor":   "cmd/fastrpc",
 }
 

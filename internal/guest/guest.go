@@ -1,0 +1,104 @@
+// Package guest runs test programs under a kernel and on network cards that the machine itself does not have: a stock Debian kernel in
+// QEMU, emulated in software, so that neither KVM nor privileges are needed. Debian's QEMU and kernel are fetched once, by apt-get, into a
+// directory of the user's; nothing is installed.
+//
+//	kit, err := guest.Prepare(ctx, os.Stderr)
+//	program, err := guest.BuildTest(ctx, "github.com/fastrpc/fastrpc/afxdp/conform")
+//	res, err := kit.Run(ctx, guest.Config{Program: program, Args: []string{"-test.v"}, NICs: []guest.NIC{guest.VirtioNet, guest.VirtioNet}})
+//
+// Times in a guest say nothing about speed.
+package guest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// DefaultTimeout bounds a guest whose Config has no Timeout. It boots in seconds on an idle machine.
+const DefaultTimeout = 5 * time.Minute
+
+// A NIC is an emulated network card, and what its driver needs.
+type NIC struct {
+	Name   string // as QEMU calls the device
+	module string
+	args   string // further properties of the device
+	port   bool   // it is PCI Express and wants a root port of its own
+}
+
+// Network cards.
+var (
+	// VirtioNet grants zero-copy from Linux 6.13 on, but only with the DMA API (VIRTIO_F_ACCESS_PLATFORM; drivers/net/virtio_net.c,
+	// virtnet_xsk_pool_enable), which QEMU offers to modern devices alone.
+	VirtioNet = NIC{Name: "virtio-net-pci", module: "virtio_net", args: ",iommu_platform=on,disable-legacy=on"}
+	// IGB is Intel's 82576; it grants zero-copy from Linux 6.14 on. A program that is attached, and one that is detached, resets the card, and
+	// its carrier is away for seconds.
+	IGB = NIC{Name: "igb", module: "igb", port: true}
+	// VMXNET3 has native XDP and no zero-copy.
+	VMXNET3 = NIC{Name: "vmxnet3", module: "vmxnet3"}
+)
+
+// Config says what runs in which guest.
+type Config struct {
+	Program []byte        // a static executable: see BuildTest
+	Args    []string      // of Program
+	NICs    []NIC         // eth0 and so on, all on one cable, up, without addresses; those of one kind next to each other
+	Modules []string      // further kernel modules, such as veth
+	Timeout time.Duration // for all of it, from the start of QEMU; 0 stands for DefaultTimeout
+	Output  io.Writer     // is written what Program prints, as it comes; nil: nowhere
+}
+
+// Result is how Program ended.
+type Result struct {
+	Exit    int    // its exit status; 128 and a signal's number if that ended it; never above boot.MaxExit
+	Output  string // what it printed, on either of its outputs
+	Console string // what the kernel printed
+}
+
+// Run boots a guest, runs the program in it as root with a file system in memory, and waits for its end. Every file system that a program of
+// tests may need is mounted. A Result with an Exit other than 0 is no error; it is one if there is no exit status, for want of time or
+// because the kernel panicked, and its message ends with the last that was seen. Run may be called by several goroutines at once. A guest ends
+// with Run, with ctx, and with the process that started it, however that ends; it leaves nothing behind.
+func (k *Kit) Run(ctx context.Context, c Config) (Result, error) {
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	initramfs, err := k.initramfs(ctx, c)
+	if err != nil {
+		return Result{}, fmt.Errorf("guest: initramfs: %w", err)
+	}
+	defer initramfs.Close()
+	res, err := k.boot(ctx, c, initramfs)
+	if err != nil {
+		return res, fmt.Errorf("guest: %w", err)
+	}
+	return res, nil
+}
+
+// BuildTest returns the test binary of a package of this module, linked statically: what imports cgo without need does without.
+func BuildTest(ctx context.Context, pkg string) ([]byte, error) {
+	return goTool(ctx, pkg, "test", "-c")
+}
+
+// BuildProgram returns a program of this module, linked statically too.
+func BuildProgram(ctx context.Context, pkg string) ([]byte, error) { return goTool(ctx, pkg, "build") }
+
+// goTool runs a command of the go tool that writes one file, and returns the file.
+func goTool(ctx context.Context, pkg string, command ...string) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "guest-build-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "out")
+	cmd := exec.CommandContext(ctx, "go", append(command, "-ldflags=-s", "-o", file, pkg)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%v: %w\n%s", cmd, err, out)
+	}
+	return os.ReadFile(file)
+}

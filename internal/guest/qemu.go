@@ -1,0 +1,130 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc/internal/guest/boot"
+)
+
+// The machine.
+const (
+	memory     = "1G"
+	processors = "2"
+
+	// A panic ends QEMU instead of halting the guest, and an oops is one. The emulated clock needs no watchdog, which a crowded machine upsets;
+	// mitigations would only slow the emulation down.
+	cmdline = "console=ttyS0 quiet panic=-1 oops=panic tsc=reliable mitigations=off"
+)
+
+// tailBytes is how much of the output and of the console an error shows.
+const tailBytes = 4 << 10
+
+// Descriptors that QEMU inherits.
+const (
+	initramfsFile = "/dev/fd/3"
+	consoleFile   = "/dev/fd/4"
+)
+
+// boot runs QEMU until it ends.
+func (k *Kit) boot(ctx context.Context, c Config, initramfs *os.File) (Result, error) {
+	kernels, err := filepath.Glob(filepath.Join(k.dir, linuxDir, "usr/lib/modules/*/vmlinuz"))
+	if err != nil || len(kernels) != 1 {
+		return Result{}, fmt.Errorf("%d kernels in %s, %v: remove that directory, to have it made anew", len(kernels), k.dir, err)
+	}
+	bounded, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	cmd := k.command(bounded, kernels[0], c)
+	console, consoleIn, err := os.Pipe()
+	if err != nil {
+		return Result{}, err
+	}
+	cmd.ExtraFiles = []*os.File{initramfs, consoleIn}
+	var output, messages, complaints bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &complaints
+	if c.Output != nil {
+		cmd.Stdout = io.MultiWriter(&output, c.Output)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(&messages, console)
+	}()
+	err = run(cmd, consoleIn)
+	<-read
+	console.Close()
+
+	res := Result{Output: output.String(), Console: strings.ReplaceAll(messages.String(), "\r", "")}
+	if exit, ok := boot.Exit(cmd.ProcessState.ExitCode()); ok {
+		res.Exit = exit
+		return res, nil
+	}
+	why := "the guest ended without a verdict"
+	switch {
+	case ctx.Err() != nil:
+		why = ctx.Err().Error()
+	case bounded.Err() != nil:
+		why = fmt.Sprintf("the guest did not end within %v", c.Timeout)
+	case err != nil:
+		why = fmt.Sprintf("QEMU: %v: %s", err, complaints.Bytes())
+	}
+	return res, fmt.Errorf("%s\n-- the program's output ends:\n%s\n-- the console ends:\n%s", why, tail(res.Output), tail(res.Console))
+}
+
+// run starts a command and waits for its end. It closes ours, which the command has inherited.
+func run(cmd *exec.Cmd, ours io.Closer) error {
+	// Linux sends the parent death signal when the thread ends that started the process (prctl(2), PR_SET_PDEATHSIG), so it must not end sooner.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Start()
+	ours.Close()
+	if err != nil {
+		return err
+	}
+	return cmd.Wait()
+}
+
+// command is QEMU with all that it is told. It runs with the loader and the libraries of its own release.
+func (k *Kit) command(ctx context.Context, kernel string, c Config) *exec.Cmd {
+	root := filepath.Join(k.dir, qemuDir)
+	libraries := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
+	args := []string{
+		"--library-path", libraries, filepath.Join(root, "usr/bin/qemu-system-x86_64"),
+		"-L", filepath.Join(root, "usr/share/qemu"), "-L", filepath.Join(root, "usr/share/seabios"),
+		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
+		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", processors, "-m", memory,
+		"-kernel", kernel, "-initrd", initramfsFile, "-append", cmdline,
+		"-serial", "file:" + consoleFile, "-serial", "stdio", "-device", "isa-debug-exit",
+	}
+	for i, n := range c.NICs {
+		args = append(args, "-netdev", fmt.Sprintf("hubport,id=n%d,hubid=0", i))
+		device := fmt.Sprintf("%s,netdev=n%d,mac=52:54:00:00:00:%02x,romfile=%s", n.Name, i, i+1, n.args)
+		if n.port {
+			args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=p%d,chassis=%d", i, i+1))
+			device += fmt.Sprintf(",bus=p%d", i)
+		}
+		args = append(args, "-device", device)
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(libraries, "ld-linux-x86-64.so.2"), args...)
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd.WaitDelay = 10 * time.Second // what it inherited ends with it
+	return cmd
+}
+
+func tail(s string) string {
+	s = strings.TrimSpace(s)
+	if len(s) > tailBytes {
+		s = "… " + s[len(s)-tailBytes:]
+	}
+	return s
+}

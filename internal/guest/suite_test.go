@@ -1,0 +1,59 @@
+package guest_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/fastrpc/fastrpc/internal/guest"
+)
+
+const module = "github.com/fastrpc/fastrpc/"
+
+// suite is what runs in guests, a row each. The program must exit with 0, and itself fail where it gets less from a device than it is there for:
+// what it skips is not seen here.
+var suite = []struct {
+	name    string
+	build   func(ctx context.Context, pkg string) ([]byte, error)
+	pkg     string
+	nics    []guest.NIC
+	modules []string
+	args    []string
+}{
+	{
+		name: "RPC over virtio_net", build: guest.BuildProgram, pkg: module + "internal/guest/echo",
+		nics: pair(guest.VirtioNet),
+	},
+	{
+		name: "RPC over igb", build: guest.BuildProgram, pkg: module + "internal/guest/echo",
+		nics: pair(guest.IGB), args: []string{"-settings", "&chunk=4096"},
+	},
+	{
+		name: "afxdp", build: guest.BuildTest, pkg: module + "afxdp",
+		modules: []string{"veth", "xfrm_user"}, args: []string{"-test.v"},
+	},
+}
+
+// pair is two ports of a kind on one cable.
+func pair(n guest.NIC) []guest.NIC { return []guest.NIC{n, n} }
+
+func TestGuests(t *testing.T) {
+	kit := prepare(t)
+	for _, row := range suite {
+		t.Run(row.name, func(t *testing.T) {
+			program, err := row.build(interrupted, row.pkg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			res, err := kit.Run(interrupted, guest.Config{Program: program, Args: row.args, NICs: row.nics, Modules: row.modules, Output: t.Output()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%v; the console:\n%s", time.Since(start).Round(time.Millisecond), res.Console)
+			if res.Exit != 0 {
+				t.Errorf("exit status %d", res.Exit)
+			}
+		})
+	}
+}

@@ -20,6 +20,10 @@ demo: build ## measure fastrpc against the kernel's TCP path on this machine
 test: ## run all tests; those that need root say so when it is missing
 	$(GO) tool gotestsum --format pkgname -- -timeout 15m ./...
 
+.PHONY: test-vm
+test-vm: ## run what needs another kernel or network card than this machine's, in QEMU, which is fetched once
+	FASTRPC_GUEST=required $(GO) test -v -count 1 -timeout 15m ./internal/guest
+
 .PHONY: race
 race: ## run all tests under the race detector
 	$(GO) tool gotestsum --format pkgname -- -race -short -timeout 20m ./...

@@ -2,6 +2,7 @@ package guest_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -130,7 +131,13 @@ func TestCancel(t *testing.T) {
 	kit := prepare(t)
 	ctx, cancel := context.WithCancel(interrupted)
 	c := playing(t, "hang")
-	c.Output = writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
+	defer cancel()
+	c.Output = writerFunc(func(p []byte) (int, error) {
+		if bytes.Contains(p, []byte("\n")) {
+			cancel()
+		}
+		return len(p), nil
+	})
 	if _, err := kit.Run(ctx, c); err == nil || !strings.Contains(err.Error(), "context canceled") || !strings.Contains(err.Error(), "hanging") {
 		t.Errorf("error is %v", err)
 	}

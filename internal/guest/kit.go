@@ -94,8 +94,15 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	got := make(chan error, 1)
-	go func() { got <- unix.Flock(int(f.Fd()), unix.LOCK_EX) }()
+	got := make(chan error)
+	go func() {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX) // which cannot be called off
+		select {
+		case got <- err:
+		case <-ctx.Done():
+			f.Close()
+		}
+	}()
 	select {
 	case err := <-got:
 		if err != nil {
@@ -104,7 +111,6 @@ func lock(ctx context.Context, name string) (unlock func(), err error) {
 		}
 		return func() { f.Close() }, nil
 	case <-ctx.Done():
-		go func() { <-got; f.Close() }() // flock cannot be called off
 		return nil, ctx.Err()
 	}
 }

@@ -15,14 +15,13 @@ import (
 
 func main() {
 	exit, err := run()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "init: %v\n", err) // without a verdict: this is no failure of the program
-		unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	if err == nil {
+		err = report(exit)
 	}
-	if err := report(exit); err != nil {
-		fmt.Fprintf(os.Stderr, "init: report exit status %d: %v\n", exit, err)
+	fmt.Fprintf(os.Stderr, "init: %v\n", err)
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil { // without a verdict: the program has not failed
+		fmt.Fprintf(os.Stderr, "init: power off: %v\n", err)
 	}
-	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
 
 func run() (exit int, err error) {

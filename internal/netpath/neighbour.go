@@ -2,6 +2,7 @@ package netpath
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -43,7 +44,7 @@ func (t *Tables) resolve(ctx context.Context, r *Route) ([6]byte, error) {
 			return mac, noAnswer(r)
 		case state != unix.NUD_INCOMPLETE: // no entry, or one that failed some time ago
 			if err := t.ask(r); err != nil {
-				return mac, fmt.Errorf("resolve neighbour %s on %s (needs CAP_NET_ADMIN): %w", r.NextHop, r.IfName, err)
+				return mac, fmt.Errorf("resolve neighbour %s on %s: %w", r.NextHop, r.IfName, err)
 			}
 		}
 		asked = true // or another did
@@ -86,11 +87,26 @@ func (t *Tables) neighbour(r *Route) (mac [6]byte, state int, err error) {
 	return mac, unix.NUD_NONE, nil
 }
 
-// ask makes the kernel resolve, or confirm, r's next hop as if a packet had been sent to it (net/core/neighbour.c, neigh_add with NTF_USE).
+// ask makes the kernel resolve, or confirm, r's next hop: as if a packet had been sent to it (net/core/neighbour.c, neigh_add with NTF_USE),
+// or, without CAP_NET_ADMIN, by sending one.
 func (t *Tables) ask(r *Route) error {
-	return t.handle.NeighSet(&netlink.Neigh{
+	err := t.handle.NeighSet(&netlink.Neigh{
 		LinkIndex: r.Ifindex, Family: family(r.NextHop), IP: r.NextHop.AsSlice(), State: unix.NUD_NONE, Flags: unix.NTF_USE,
 	})
+	if errors.Is(err, unix.EPERM) {
+		return t.knock(r)
+	}
+	return err
+}
+
+// knock sends r's next hop an empty datagram for the discard port (RFC 863).
+func (t *Tables) knock(r *Route) error {
+	if r.NextHop.Is4() {
+		to := &unix.SockaddrInet4{Port: 9, Addr: r.NextHop.As4()}
+		return unix.Sendmsg(t.udp4, nil, unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(r.Ifindex)}), to, unix.MSG_DONTROUTE|unix.MSG_DONTWAIT)
+	}
+	to := &unix.SockaddrInet6{Port: 9, Addr: r.NextHop.As16(), ZoneId: uint32(r.Ifindex)}
+	return unix.Sendmsg(t.udp6, nil, unix.PktInfo6(&unix.Inet6Pktinfo{Ifindex: uint32(r.Ifindex)}), to, unix.MSG_DONTWAIT)
 }
 
 func family(a netip.Addr) int {

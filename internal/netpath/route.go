@@ -40,7 +40,7 @@ type Route struct {
 // kernel. A link-local dst carries a zone: the interface's name or index.
 //
 // A neighbour's entry that is stale is taken as it is, as the kernel does, which is asked to confirm it: look again when a peer has gone
-// silent, and Watch tells what becomes of it. Resolving needs CAP_NET_ADMIN.
+// silent, and Watch tells what becomes of it. To resolve without CAP_NET_ADMIN, the next hop is sent an empty datagram.
 func (t *Tables) Lookup(ctx context.Context, dst, src netip.Addr) (Route, error) {
 	if err := t.enter(); err != nil {
 		return Route{}, err

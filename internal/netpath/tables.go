@@ -22,6 +22,8 @@ type Tables struct {
 	events *nl.NetlinkSocket // notifications, read by run
 	done   chan struct{}     // run has ended
 
+	udp4, udp6 int // sockets to knock at neighbours with; -1 without the family
+
 	lookups  sync.WaitGroup
 	closed   chan struct{}
 	mu       sync.Mutex            // of closing, and of
@@ -29,7 +31,7 @@ type Tables struct {
 }
 
 // Open gives access to the tables of the calling thread's network namespace, for good: the methods of Tables may be called from any
-// goroutine, on any thread. It takes two netlink sockets and a goroutine, and needs no privilege.
+// goroutine, on any thread. It takes two netlink sockets, two UDP sockets and a goroutine, and needs no privilege.
 func Open() (*Tables, error) {
 	runtime.LockOSThread() // both sockets in one namespace, also when the caller has not locked its thread
 	defer runtime.UnlockOSThread()
@@ -45,9 +47,19 @@ func Open() (*Tables, error) {
 	}
 	t := &Tables{
 		handle: handle, events: events, done: make(chan struct{}), closed: make(chan struct{}), watchers: map[*watcher]struct{}{},
+		udp4: udpSocket(unix.AF_INET), udp6: udpSocket(unix.AF_INET6),
 	}
 	go t.run()
 	return t, nil
+}
+
+// udpSocket opens a socket that nothing is received from. A kernel without the family has no neighbours of it either.
+func udpSocket(family int) int {
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
 }
 
 // Close ends lookups in progress and all watchers, waits until the last call of theirs has returned (it is not to be called from one), and
@@ -67,6 +79,11 @@ func (t *Tables) Close() error {
 	t.events.Close() // which ends run
 	<-t.done
 	t.handle.Close()
+	for _, fd := range []int{t.udp4, t.udp6} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
 	return nil
 }
 

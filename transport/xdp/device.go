@@ -149,16 +149,11 @@ func (d *device) open(ifi iface) (err error) {
 		return fmt.Errorf("xdp: %w", err)
 	}
 	mode := map[string]bpf.Mode{auto: bpf.Auto, native: bpf.Native, generic: bpf.Generic}[s.mode]
-	if d.prog, err = bpf.Attach(d.key.ifindex, bpf.Options{Mode: mode, MultiBuffer: s.multiBuffer}); err != nil {
+	if d.prog, err = d.steering(bpf.Options{Mode: mode, MultiBuffer: s.multiBuffer}); err != nil {
 		if errors.Is(err, unix.ERANGE) {
 			return fmt.Errorf("xdp: %w: %w", ErrMTU, err)
 		}
 		return fmt.Errorf("xdp: %w", err)
-	}
-	if len(s.prefixes) > 0 {
-		if err := d.prog.SetPrefixes(s.prefixes); err != nil {
-			return fmt.Errorf("xdp: %w", err)
-		}
 	}
 	if d.umem, err = afxdp.NewUmem(afxdp.UmemConfig{Chunks: len(s.queues) * s.memory() / s.chunk, ChunkBytes: s.chunk}); err != nil {
 		return fmt.Errorf("xdp: %w", err)

@@ -49,6 +49,7 @@ func setupError(err error) error {
 	}
 	for _, known := range []struct{ is, kind error }{
 		{afxdp.ErrQueueBusy, transport.ErrPrecondition},
+		{bpf.ErrQueueTaken, transport.ErrPrecondition},
 		{afxdp.ErrNoZeroCopy, transport.ErrPrecondition},
 		{afxdp.ErrMemoryLock, transport.ErrPrecondition},
 		{unix.EOPNOTSUPP, transport.ErrPrecondition},   // native XDP, of the driver

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,9 @@ type settings struct {
 	chunk    int
 	prefixes []netip.Prefix
 	busyPoll int // µs
+	program  string
+	xskmap   string
+	plugin   string
 
 	// Not from the query, but of the interface's MTU: whether packets may stand in several chunks, and in how many, a power of two.
 	multiBuffer bool
@@ -73,13 +77,22 @@ var settingNames = map[string]func(*settings, string) (string, error){
 		s.busyPoll, err = parseInt(v, 0, maxBusyPoll)
 		return strconv.Itoa(s.busyPoll), err
 	},
+	"program": func(s *settings, v string) (_ string, err error) {
+		s.program = v
+		if !filepath.IsAbs(v) && v != own && v != pinned {
+			err = fmt.Errorf("want %s, %s or the folder, from /, that 'fastrpc setup' pinned it in", own, pinned)
+		}
+		return v, err
+	},
+	"xskmap": func(s *settings, v string) (string, error) { s.xskmap = v; return v, absolute(v) },
+	"plugin": func(s *settings, v string) (string, error) { s.plugin = v; return v, absolute(v) },
 }
 
 // memory is how many bytes a queue's frames take: a chunk for each to receive, span chunks for each to send.
 func (s *settings) memory() int { return s.chunk * (s.frames/2 + s.span*(s.frames-s.frames/2)) }
 
 func parseSettings(query url.Values) (settings, error) {
-	s := settings{mode: auto, zeroCopy: auto, frames: defaultFrames, given: map[string]string{}}
+	s := settings{mode: auto, zeroCopy: auto, frames: defaultFrames, program: own, given: map[string]string{}}
 	for name, values := range query {
 		parse, known := settingNames[name]
 		if !known {
@@ -95,7 +108,7 @@ func parseSettings(query url.Values) (settings, error) {
 		}
 		s.given[name] = canonical
 	}
-	return s, nil
+	return s, s.checkSteering()
 }
 
 // conflict compares what a later opener names with what the interface was opened with.
@@ -114,6 +127,12 @@ func (s *settings) conflict(later *settings) error {
 			return strconv.Itoa(s.chunk)
 		case "prefixes":
 			return fmt.Sprint(s.prefixes)
+		case "program":
+			return s.program
+		case "xskmap":
+			return s.xskmap
+		case "plugin":
+			return s.plugin
 		default:
 			return strconv.Itoa(s.busyPoll)
 		}
@@ -130,6 +149,13 @@ func (s *settings) conflict(later *settings) error {
 func oneOf(v string, allowed ...string) error {
 	if !slices.Contains(allowed, v) {
 		return fmt.Errorf("want one of %s", strings.Join(allowed, ", "))
+	}
+	return nil
+}
+
+func absolute(path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("want a path from /")
 	}
 	return nil
 }

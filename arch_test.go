@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"internal/engine":        {"transport", "transport/session", "ringbuf"},
 	"internal/netpath":       {},
 	"internal/tap":           {},
+	"internal/privilege":     {},
 	"internal/nic":           {},
 	"internal/lab":           {"internal/lab/labtest"},
 	"internal/guest":         {".", "transport/xdp"},

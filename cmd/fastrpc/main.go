@@ -72,7 +72,7 @@ Start with 'fastrpc doctor IFACE', which tells whether an interface is fit for i
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), callCommand(), benchCommand(), labCommand(), doctorCommand(), decodeCommand(), versionCommand())
+	root.AddCommand(serveCommand(), callCommand(), benchCommand(), labCommand(), doctorCommand(), setupCommand(), decodeCommand(), versionCommand())
 	return root
 }
 

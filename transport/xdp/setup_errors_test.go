@@ -42,7 +42,7 @@ func TestListenErrors(t *testing.T) {
 		"xdp://veth0:9000?zerocopy=on":               {afxdp.ErrNoZeroCopy, ""},
 		"xdp://veth0:9000?prefixes=10.0.0.0/33":      {xdp.ErrSettings, "192.0.2.0/24"},
 		"xdp://veth0:9000?busypoll=-1":               {xdp.ErrSettings, "0 to"},
-		"xdp://veth0:9000?speed=11":                  {xdp.ErrSettings, "busypoll, chunk, frames, mode, prefixes, queues, zerocopy"},
+		"xdp://veth0:9000?speed=11":                  {xdp.ErrSettings, "busypoll, chunk, frames, mode, plugin, prefixes, program, queues, xskmap, zerocopy"},
 		"xdp://veth0:9000?mode=generic&mode=generic": {xdp.ErrSettings, "2 times"},
 	} {
 		t.Run(target, func(t *testing.T) {

@@ -69,3 +69,29 @@ func (s *settings) checkSteering() error {
 	}
 	return nil
 }
+
+// Needs is what xdp:// takes of an interface when no setting says otherwise.
+type Needs struct {
+	Name        string // of the interface itself, or of the one below a VLAN's
+	Ifindex     int
+	MultiBuffer bool // its MTU asks for packets of several buffers
+	Queues      int  // that are served
+	QueueBytes  int  // of locked memory, each
+}
+
+// NeedsOf looks at an interface in the calling thread's network namespace, for those who prepare it for others.
+func NeedsOf(name string) (Needs, error) {
+	ifi, err := interfaceNamed(name)
+	if err != nil {
+		return Needs{}, err
+	}
+	d := device{name: ifi.name}
+	if d.settings, err = parseSettings(nil); err != nil {
+		return Needs{}, err
+	}
+	if err := d.plan(ifi); err != nil {
+		return Needs{}, err
+	}
+	s := &d.settings
+	return Needs{Name: ifi.name, Ifindex: ifi.index, MultiBuffer: s.multiBuffer, Queues: len(s.queues), QueueBytes: s.memory()}, nil
+}

@@ -58,6 +58,9 @@ func Pin(ifindex int, dir string, o PinOptions) (Pinned, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
+	if o.Dispatcher {
+		return Pinned{}, errors.New("bpf: a program in a dispatcher is not pinned: share the interface by one or the other")
+	}
 	dev, err := lookup(ifindex)
 	if err != nil {
 		return Pinned{}, err

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
 // The test binary is the program too: what it starts as a child of its own is run as such.
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" && !slices.Contains(os.Args, "-test.fuzzworker") { // a fuzz target's workers are children too, but tests
 		main()
 	}
+	drop = func(...cap.Value) error { return nil }
 	os.Setenv(asProgram, "1")
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child waits a second for reports when it exits
 	os.Exit(m.Run())
@@ -59,6 +61,12 @@ func TestUsageErrors(t *testing.T) {
 		{"call udp://127.0.0.1:9 echo --insecure --data x --data-file y", "--data-file"},
 		{"bench compare --requests 5 --duration 1s", "duration"},
 		{"decode", "1 arg"},
+		{"setup", "1 arg"},
+		{"setup eth0 --mode fast", "native"},
+		{"setup eth0 --perm 0777", "0660"},
+		{"setup eth0 --queues -1", "--queues"},
+		{"setup eth0 --prefixes 10.0.0.0/33", "--prefixes"},
+		{"setup eth0 --user nobody-of-that-name", "nobody-of-that-name"},
 		{"decode a b", "1 arg"},
 		{"decode x --port 70000", "--port"},
 		{"decode x --port 0", "65535"},

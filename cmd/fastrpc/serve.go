@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/fastrpc/fastrpc"
+	"github.com/fastrpc/fastrpc/internal/privilege"
 	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/xdp"
 )
 
 func serveCommand() *cobra.Command {
@@ -30,7 +33,10 @@ func serveCommand() *cobra.Command {
 
 TARGET is xdp://IFACE:PORT to serve past the kernel's network stack, udp://ADDRESS:PORT over the kernel's, or
 auto://IFACE:PORT for the best that works. After the first Ctrl-C requests in progress may finish; a second
-one ends the program at once.`,
+one ends the program at once.
+
+When everything is open, serve drops all capabilities, root's too, but those that closing an interface's settings
+takes: with program=dispatcher in TARGET, what detaching from a dispatcher needs.`,
 		Example: `  fastrpc serve --listen xdp://eth0:9000 --insecure
   fastrpc serve --listen udp://0.0.0.0:9000 --insecure`,
 		Args: usageArgs(cobra.NoArgs),
@@ -69,12 +75,34 @@ func serve(cmd *cobra.Command, target string, drain time.Duration) error {
 	if err != nil {
 		return err
 	}
+	if err := dropPrivileges(target); err != nil {
+		return errors.Join(err, srv.Shutdown(ctx))
+	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "serving %s at %v over %s\n", strings.Join(methodNames(), ", "), addr, strings.Join(srv.Transports(), ", "))
 	<-ctx.Done()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	return srv.Shutdown(limit)
 }
+
+// dropPrivileges leaves the process with what it needs to close the target.
+func dropPrivileges(target string) error {
+	t, err := transport.ParseTarget(target)
+	if err != nil {
+		return err
+	}
+	var keep []cap.Value
+	for _, name := range xdp.NeededToClose(t) {
+		c, err := cap.FromName(name)
+		if err != nil {
+			return err
+		}
+		keep = append(keep, c)
+	}
+	return drop(keep...)
+}
+
+var drop = privilege.Drop // replaced in tests that serve in their own process
 
 // Encryption and authentication are never left out silently.
 

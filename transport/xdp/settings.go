@@ -79,10 +79,10 @@ var settingNames = map[string]func(*settings, string) (string, error){
 	},
 	"program": func(s *settings, v string) (_ string, err error) {
 		s.program = v
-		if !filepath.IsAbs(v) && v != own && v != pinned {
-			err = fmt.Errorf("want %s, %s or the folder, from /, that 'fastrpc setup' pinned it in", own, pinned)
+		if filepath.IsAbs(v) { // where 'fastrpc setup --dir' pinned it
+			return v, nil
 		}
-		return v, err
+		return v, oneOf(v, own, dispatcher, pinned)
 	},
 	"xskmap": func(s *settings, v string) (string, error) { s.xskmap = v; return v, absolute(v) },
 	"plugin": func(s *settings, v string) (string, error) { s.plugin = v; return v, absolute(v) },

@@ -11,8 +11,9 @@ import (
 
 // Values of the setting program, beside the path of a folder.
 const (
-	own    = "own"
-	pinned = "pinned"
+	own        = "own"
+	dispatcher = "dispatcher"
+	pinned     = "pinned"
 )
 
 // steering gets the program that gives packets to our sockets: our own, or a part in one that others attached.
@@ -26,7 +27,8 @@ func (d *device) steering(o bpf.Options) (prog *bpf.Program, err error) {
 		if fd, err = handedOver(s.plugin, d.name); err == nil {
 			prog, err = bpf.UseSocketMapFD(index, fd)
 		}
-	case s.program == own:
+	case s.program == own, s.program == dispatcher:
+		o.Dispatcher = s.program == dispatcher
 		if prog, err = bpf.Attach(index, o); err == nil && len(s.prefixes) > 0 {
 			err = prog.SetPrefixes(s.prefixes)
 		}
@@ -55,7 +57,7 @@ func (d *device) steering(o bpf.Options) (prog *bpf.Program, err error) {
 func (s *settings) checkSteering() error {
 	shared := ""
 	for name, value := range map[string]string{"program": s.program, "xskmap": s.xskmap, "plugin": s.plugin} {
-		if value == "" || value == own {
+		if value == "" || value == own || value == dispatcher && s.xskmap+s.plugin == "" {
 			continue
 		}
 		if shared != "" {
@@ -66,6 +68,15 @@ func (s *settings) checkSteering() error {
 	if shared != "" && len(s.prefixes) > 0 {
 		return fmt.Errorf("%w: prefixes go with a program of one's own: beside %s, the one that is shared decides whom it lets in (see 'fastrpc setup --help')",
 			ErrSettings, shared)
+	}
+	return nil
+}
+
+// NeededToClose names the capabilities that closing what a target opened takes, once it is open; the packets' way takes none. A process
+// that drops them leaves to whoever opens the interface next what it should have restored.
+func NeededToClose(t transport.Target) []string {
+	if t.Query.Get("program") == dispatcher { // its neighbours' dispatcher is made anew, without our program
+		return []string{"cap_bpf", "cap_net_admin", "cap_perfmon", "cap_sys_admin"}
 	}
 	return nil
 }

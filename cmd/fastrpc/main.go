@@ -72,7 +72,8 @@ Start with 'fastrpc doctor IFACE', which tells whether an interface is fit for i
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), callCommand(), benchCommand(), labCommand(), doctorCommand(), setupCommand(), decodeCommand(), versionCommand())
+	root.AddCommand(serveCommand(), callCommand(), benchCommand(), labCommand(), doctorCommand(), setupCommand(),
+		captureCommand(), decodeCommand(), versionCommand())
 	return root
 }
 

@@ -1,9 +1,12 @@
 package tap
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options say what to capture.
@@ -23,7 +26,7 @@ type Packet struct {
 
 // Capture reads a process's packets. It belongs to one goroutine.
 type Capture struct {
-	Queues  []string // their names
+	Queues  []Queue // without their Points
 	process *Process
 	memory  memory
 	readers []reader
@@ -52,6 +55,15 @@ func (p *Process) Capture(o Options) (*Capture, error) {
 
 // Ended tells whether the process has ended or closed the interface. What it wrote before can still be read.
 func (c *Capture) Ended() bool { return c.process.conn.gone() }
+
+// Stop ends the writing, in an orderly way: when it returns, all that was written can be read, and Dropped is final. A process that does not
+// answer is waited for some seconds.
+func (c *Capture) Stop() {
+	_ = unix.Shutdown(c.process.conn.fd, unix.SHUT_WR)
+	var nothing json.RawMessage
+	fds, _ := c.process.conn.receive(&nothing) // the end, or the answer to something that was not asked
+	_ = closeAll(fds)
+}
 
 // Dropped is how many packets of a queue found its buffer full.
 func (c *Capture) Dropped(queue int) uint64 { return c.memory.control(queue).dropped.Load() }

@@ -2,6 +2,7 @@ package tap
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,7 +99,17 @@ func Dial(n Name) (p *Process, err error) {
 func (p *Process) Close() error { return unix.Close(p.conn.fd) }
 
 // String names the process for people.
-func (p *Process) String() string { return fmt.Sprintf("%q, pid %d", p.Program, p.Pid) }
+func (p *Process) String() string {
+	return fmt.Sprintf("%s (pid %d, user %d)", cmp.Or(p.Program, "process"), p.Pid, p.Uid)
+}
+
+// printable keeps what others say of themselves from playing tricks on a terminal.
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
+}
 
 // Stats asks for statistics; the parts are those of Config.Stats.
 func (p *Process) Stats() ([]json.RawMessage, error) {
@@ -129,7 +141,7 @@ func (p *Process) ask(q request) (r reply, fds []int, err error) {
 		fds, err = p.conn.receive(&r)
 	}
 	if r.Program != "" {
-		p.Program = r.Program
+		p.Program = strings.Map(printable, r.Program)
 	}
 	switch {
 	case err == io.EOF:

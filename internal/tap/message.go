@@ -38,9 +38,9 @@ type reply struct {
 	Error   string `json:"error,omitempty"`
 	Program string `json:"program,omitempty"`
 
-	Queues    []string `json:"queues,omitempty"`    // capture: their names
-	RingBytes int      `json:"ringBytes,omitempty"` // capture: of a queue's data
-	Parts     int      `json:"parts,omitempty"`     // stats
+	Queues    []Queue `json:"queues,omitempty"`    // capture
+	RingBytes int     `json:"ringBytes,omitempty"` // capture: of a queue's data
+	Parts     int     `json:"parts,omitempty"`     // stats
 }
 
 // conn is a connection. Its calls block, in the kernel and not in Go's netpoller: a program that has nothing there saves it a system call each

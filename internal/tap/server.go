@@ -32,8 +32,9 @@ type Config struct {
 
 // Queue is one of the interface's, as this process has it.
 type Queue struct {
-	Name  string
-	Point *Point
+	Number int    `json:"number"` // the interface's
+	Name   string `json:"name"`   // for people
+	Point  *Point `json:"-"`
 }
 
 // Server serves those who look. One goroutine waits for them, and one for each of them.
@@ -202,13 +203,12 @@ func (s *Server) capture(c conn, q *request) {
 	if q.Snap > 0 {
 		snap = uint32(min(q.Snap, maxSnap))
 	}
-	base, rings, names := wallClock(), make([]*ring, len(queues)), make([]string, len(queues))
+	base, rings := wallClock(), make([]*ring, len(queues))
 	for i := range queues {
 		rings[i] = &ring{data: m.data(i), control: m.control(i), reader: m.position(i), base: base, snap: snap}
-		names[i] = queues[i].Name
 		queues[i].Point.add(rings[i])
 	}
-	err = c.send(reply{Version: version, Program: program(), Queues: names, RingBytes: size}, fds[:]...)
+	err = c.send(reply{Version: version, Program: program(), Queues: queues, RingBytes: size}, fds[:]...)
 	err = errors.Join(err, closeAll(fds[:]))
 	for err == nil { // nothing more is said; it ends with the connection
 		var rest request

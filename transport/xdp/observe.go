@@ -36,7 +36,7 @@ const ownerPatience = 200 * time.Millisecond
 func (d *device) observe() {
 	c := tap.Config{Ifindex: d.key.ifindex, Stats: d.tellStats}
 	for _, l := range d.links {
-		c.Queues = append(c.Queues, tap.Queue{Name: l.caps.Name, Point: &l.tap})
+		c.Queues = append(c.Queues, tap.Queue{Number: l.queue, Name: l.caps.Name, Point: &l.tap})
 	}
 	d.observers, d.whyUnseen = tap.Listen(c)
 }

@@ -73,7 +73,7 @@ Start with 'fastrpc doctor IFACE', which tells whether an interface is fit for i
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), callCommand(), benchCommand(), labCommand(), doctorCommand(), setupCommand(),
-		captureCommand(), decodeCommand(), versionCommand())
+		captureCommand(), statsCommand(), decodeCommand(), versionCommand())
 	return root
 }
 

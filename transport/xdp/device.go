@@ -36,7 +36,7 @@ type device struct {
 	links   []*Link // the first serves the kernel's sockets
 	watcher io.Closer
 
-	observers *tap.Server // nil: see whyUnseen
+	observers *tap.Server // who looks; nil: see whyUnseen
 	whyUnseen error
 
 	stop    context.CancelFunc // ends the refresher

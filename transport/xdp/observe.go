@@ -22,9 +22,9 @@ type InterfaceStats struct {
 // QueueStats is what a process tells of a Link.
 type QueueStats struct {
 	// Current is false when the Link's owner did not come by, because nobody polls it or a handler holds it up. What only the owner knows is
-	// then what it told last: all but Stats.Socket.
+	// then what it told last: all but Stats.Socket and Stats.Steering.
 	Current bool
-	Stats   Stats
+	Stats   Stats // without errors
 	Frames  transport.FrameCounts
 	Rings   afxdp.Levels
 }
@@ -67,6 +67,7 @@ func (d *device) tellStats(stop <-chan struct{}) []any {
 			l.told.Stats.Mode, l.told.Stats.ZeroCopy = d.prog.Mode(), l.zeroCopy
 		}
 		l.told.Stats.Socket, _ = l.socket.Stats()
+		l.told.Stats.Steering = about.Steering
 		parts = append(parts, l.told)
 	}
 	return parts

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// jsonNames makes of structs what encoding/json names as this program names things in JSON: with a small first letter. Unexported fields
+// and errors are left out, embedded structs belong to the one around them, and what has a String method is text.
+func jsonNames(v reflect.Value) any {
+	if t, ok := v.Interface().(time.Time); ok {
+		return t
+	}
+	if s, ok := v.Interface().(fmt.Stringer); ok {
+		return s.String()
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		return jsonNames(v.Elem())
+	case reflect.Slice:
+		list := make([]any, v.Len())
+		for i := range list {
+			list[i] = jsonNames(v.Index(i))
+		}
+		return list
+	case reflect.Struct:
+		object := map[string]any{}
+		addFields(object, v)
+		return object
+	}
+	return v.Interface()
+}
+
+func addFields(object map[string]any, v reflect.Value) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		switch {
+		case f.Anonymous:
+			addFields(object, v.Field(i))
+		case f.IsExported() && f.Type.Kind() != reflect.Interface:
+			first, size := utf8.DecodeRuneInString(f.Name)
+			object[string(unicode.ToLower(first))+f.Name[size:]] = jsonNames(v.Field(i))
+		}
+	}
+}

@@ -130,14 +130,14 @@ func (s *Server) serve(c conn) {
 	defer func() {
 		s.mu.Lock()
 		delete(s.conns, c)
-		s.mu.Unlock()
 		_ = unix.Close(c.fd)
+		s.mu.Unlock()
 	}()
 	if c.limit(sendTimeout, unix.SO_SNDTIMEO) != nil {
 		return
 	}
-	if who, err := c.peer(); err != nil || who.Uid != 0 && int(who.Uid) != os.Geteuid() {
-		s.refuse(c, fmt.Errorf("only root and user %d, whose process this is, may look at its packets", os.Geteuid()))
+	who, err := c.peer()
+	if err != nil {
 		return
 	}
 	for {
@@ -151,6 +151,8 @@ func (s *Server) serve(c conn) {
 			return
 		}
 		switch {
+		case who.Uid != 0 && int(who.Uid) != os.Geteuid():
+			err = fmt.Errorf("only root and user %d, whose process this is, may look at its packets", os.Geteuid())
 		case q.Version != version:
 			err = fmt.Errorf("this process speaks version %d of the protocol, not %d; use its own release of 'fastrpc'", version, q.Version)
 		case q.Op == opCapture:

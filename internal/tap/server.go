@@ -200,7 +200,7 @@ func (s *Server) capture(c conn, q *request) {
 		s.refuse(c, err)
 		return
 	}
-	defer m.unmap()
+	defer func() { _ = m.unmap() }()
 	snap := uint32(maxSnap)
 	if q.Snap > 0 {
 		snap = uint32(min(q.Snap, maxSnap))

@@ -54,16 +54,23 @@ func (l *link) passDescs(d Direction, descs ...unix.XDPDesc) {
 // serve starts a Server with links of an interface that nobody else has.
 func serve(t testing.TB, queues int) (*Server, []*link) {
 	t.Helper()
-	c := Config{Ifindex: 1<<24 + os.Getpid()<<4 + int(ifindexes.Add(1))&15, Stats: func(<-chan struct{}) []any { return nil }}
 	links := make([]*link, queues)
 	for i := range links {
 		links[i] = &link{memory: make([]byte, 1<<20)}
+	}
+	return serveLinks(t, links, func(<-chan struct{}) []any { return nil }), links
+}
+
+func serveLinks(t testing.TB, links []*link, stats func(stop <-chan struct{}) []any) *Server {
+	t.Helper()
+	c := Config{Ifindex: 1<<24 + os.Getpid()<<4 + int(ifindexes.Add(1))&15, Stats: stats}
+	for i := range links {
 		c.Queues = append(c.Queues, Queue{Number: 10 + i, Name: fmt.Sprint("queue ", 10+i), Point: &links[i].Point})
 	}
 	s, err := Listen(c)
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
-	return s, links
+	return s
 }
 
 func dial(t testing.TB, s *Server) *Process {
@@ -286,16 +293,15 @@ func TestServerCloses(t *testing.T) {
 
 // Statistics come in their parts, asked for again and again, and what only the queue's owner can do, the owner does.
 func TestStats(t *testing.T) {
-	s, links := serve(t, 1)
-	l, asked, woken := links[0], 0, make(chan struct{}, 1)
-	s.config.Stats = func(stop <-chan struct{}) []any {
+	l, asked, woken := &link{}, 0, make(chan struct{}, 1)
+	s := serveLinks(t, []*link{l}, func(stop <-chan struct{}) []any {
 		asked++
 		told := 0
 		if !l.Do(func() { told = asked }, func() { woken <- struct{}{} }, patience, stop) {
 			return nil
 		}
 		return []any{"first", told}
-	}
+	})
 	p := dial(t, s)
 	defer p.Close()
 	for i := 1; i <= 3; i++ {

@@ -26,24 +26,30 @@ const (
 // ledger follows each chunk of a port by what the socket says, and fails when that is impossible.
 type ledger struct {
 	*port
-	t     *testing.T
-	owner []owner
-	held  []uint64 // addresses, as received
-	sent  int      // packets put into the TX ring so far
-	got   int      // packets received so far
+	t       *testing.T
+	owner   []owner
+	held    []uint64 // addresses, as received
+	sent    int      // packets put into the TX ring so far
+	got     int      // packets received so far
+	partial []byte   // of a packet that is still coming
 }
 
 func newLedger(t *testing.T, p *port, fill []uint64) *ledger {
 	l := &ledger{port: p, t: t, owner: make([]owner, p.umem.Chunks())}
 	for _, addr := range fill {
-		l.owner[addr/chunkBytes] = filled
+		l.owner[l.index(addr)] = filled
 	}
 	return l
 }
 
+// index is the number of the chunk that addr lies in.
+func (l *ledger) index(addr uint64) int {
+	return int(l.umem.Base(addr)) / (len(l.umem.Bytes()) / l.umem.Chunks())
+}
+
 func (l *ledger) move(addr uint64, from, to owner) {
 	l.t.Helper()
-	if i := addr / chunkBytes; l.owner[i] != from {
+	if i := l.index(addr); l.owner[i] != from {
 		l.t.Fatalf("chunk %d goes from %d to %d, but its owner is %d", i, from, to, l.owner[i])
 	} else {
 		l.owner[i] = to
@@ -59,19 +65,35 @@ func (l *ledger) count(o owner) (n int) {
 	return n
 }
 
-func (l *ledger) transmit(n int, number *uint64) {
+// transmit sends up to n packets of at most so many bytes and segments each.
+func (l *ledger) transmit(n, bytes, segments int, number *uint64) {
 	for range n {
-		addr, ok := l.frames.Alloc()
-		if !ok {
+		packet := make([]byte, minPacket+int(*number)%(bytes-minPacket))
+		writePacket(packet, *number)
+		var ds []unix.XDPDesc
+		for k, left := 0, packet; len(left) > 0; k++ {
+			addr, ok := l.frames.Alloc()
+			if !ok {
+				break
+			}
+			d := unix.XDPDesc{Addr: l.umem.At(addr, int(*number%200)), Len: uint32(len(left)), Options: unix.XDP_PKT_CONTD} // completions repeat the offset
+			if part := 20 + int(*number%7)*30; k < segments-1 && len(left) > part {
+				d.Len = uint32(part)
+			}
+			left = left[copy(l.umem.Data(d), left):]
+			if ds = append(ds, d); len(left) == 0 {
+				ds[k].Options = 0
+			}
+		}
+		if len(ds) == 0 || ds[len(ds)-1].Options != 0 || l.Transmit(ds) == 0 { // no chunk left, or no room
+			for _, d := range ds {
+				l.frames.Free(d.Addr)
+			}
 			return
 		}
-		d := unix.XDPDesc{Addr: addr + uint64(*number%200), Len: uint32(minPacket + *number%1000)} // completions repeat the offset
-		writePacket(l.umem.Data(d), *number)
-		if l.Transmit([]unix.XDPDesc{d}) == 0 {
-			l.frames.Free(addr)
-			return
+		for _, d := range ds {
+			l.move(d.Addr, free, sent)
 		}
-		l.move(addr, free, sent)
 		*number++
 		l.sent++
 	}
@@ -96,12 +118,17 @@ func (l *ledger) receive(n int, seen map[uint64]bool) {
 	for _, d := range descs[:l.Receive(descs)] {
 		l.move(d.Addr, filled, held)
 		l.held = append(l.held, d.Addr)
+		l.partial = append(l.partial, l.umem.Data(d)...)
+		if d.Options&unix.XDP_PKT_CONTD != 0 {
+			continue
+		}
 		l.got++
-		number, err := checkPacket(l.umem.Data(d))
+		number, err := checkPacket(l.partial)
 		if err != nil || seen[number] {
 			l.t.Fatalf("packet %d: %v, or received twice", number, err)
 		}
 		seen[number] = true
+		l.partial = l.partial[:0]
 	}
 }
 
@@ -133,35 +160,43 @@ func (l *ledger) fill(n int) {
 	l.frames.FreeBurst(addrs[taken:])
 }
 
-// TestFrameAccounting does thousands of random operations on both ends with small rings and few chunks, so that every ring is full and
-// empty at times. After each, every chunk has one owner; at the end none is lost: as many packets arrive as chunks were filled.
+// TestFrameAccounting does a million random operations on both ends with small rings and few chunks, so that every ring is full and empty at
+// times. After each, every chunk has one owner; at the end none is lost: as many packets arrive as chunks were filled.
 func TestFrameAccounting(t *testing.T) {
 	a, b := newPair(t, 1)
-	const chunks, entries, operations = 96, 32, 6000
-	for seed := range uint64(4) {
-		rng := rand.New(rand.NewPCG(seed, 0))
+	const chunks, entries = 96, 32
+	operations := 250_000
+	if testing.Short() {
+		operations = 25_000
+	}
+	for seed, c := range []struct {
+		umem     afxdp.UmemConfig
+		segments int
+	}{
+		{afxdp.UmemConfig{Chunks: chunks, ChunkBytes: 2048}, 1},
+		{afxdp.UmemConfig{Chunks: chunks, ChunkBytes: 4096, HeadroomBytes: 2800}, 4}, // so that received packets have several chunks, too
+		{afxdp.UmemConfig{Chunks: chunks, ChunkBytes: 3001, Unaligned: true}, 1},
+		{afxdp.UmemConfig{Chunks: chunks, ChunkBytes: 2501, HeadroomBytes: 1500, Unaligned: true}, 4},
+	} {
+		rng := rand.New(rand.NewPCG(uint64(seed), 0))
 		var ends []*ledger
 		for _, h := range []*host{a, b} {
-			p := &port{umem: newUmem(t, chunks)}
+			p := h.newPortOf(t, c.umem, func(s *afxdp.SocketConfig) {
+				s.RxEntries, s.TxEntries, s.FillEntries, s.CompletionEntries = entries, entries, entries, entries
+				s.Fill, s.MultiBuffer = s.Fill[:20], c.segments > 1
+			})
+			fill := make([]uint64, 20)
 			p.frames = newFrames(t, p.umem, 0, chunks)
-			c := h.config(0, p.frames)
-			c.Fill, c.RxEntries, c.TxEntries, c.FillEntries, c.CompletionEntries = c.Fill[:20], entries, entries, entries, entries
-			p.frames = newFrames(t, p.umem, 0, chunks)
-			p.frames.AllocBurst(c.Fill) // the same 20
-			var err error
-			p.Socket, err = h.open(t, p.umem, c)
-			must(t, err)
-			t.Cleanup(func() { p.Close() })
-			must(t, h.sockets.Put(uint32(0), uint32(p.FD())))
-			ends = append(ends, newLedger(t, p, c.Fill))
+			p.frames.AllocBurst(fill) // the same 20
+			ends = append(ends, newLedger(t, p, fill))
 		}
-		number, seen := seed<<32, map[uint64]bool{}
+		number, seen := uint64(seed)<<32, map[uint64]bool{}
 		for range operations {
 			l := ends[rng.IntN(2)]
 			n := 1 + rng.IntN(12)
 			switch rng.IntN(8) {
 			case 0, 1:
-				l.transmit(n, &number)
+				l.transmit(n, 1060, c.segments, &number)
 			case 2:
 				l.kick()
 			case 3:
@@ -186,7 +221,7 @@ func TestFrameAccounting(t *testing.T) {
 			// Each chunk that the ledger has in the fill ring must still be able to take a packet.
 			want := l.count(filled)
 			for left := want; left > 0; left -= min(entries, left) {
-				ends[1-i].transmit(min(entries, left), &number)
+				ends[1-i].transmit(min(entries, left), 300, 1, &number)
 				settle(t, ends, seen)
 			}
 			if l.count(filled) != 0 || l.count(held) != want {

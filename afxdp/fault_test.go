@@ -5,7 +5,6 @@ package afxdp_test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -196,32 +195,13 @@ func TestNothingLeaks(t *testing.T) {
 		must(t, u.Close())
 	}
 	cycle() // what the first use of anything leaves is not a leak
-	fds, rings := descriptors(t), ringMappings(t)
+	before := takeInventory(t)
 	for range 10 {
 		cycle()
 	}
-	if got := descriptors(t); got != fds {
-		t.Errorf("%d descriptors before, %d after", fds, got)
+	if diff := before.compare(takeInventory(t)); diff != "" {
+		t.Error(diff)
 	}
-	if got := ringMappings(t); got != rings || got != 0 {
-		t.Errorf("%d ring mappings before, %d after; want none", rings, got)
-	}
-}
-
-func descriptors(t *testing.T) int {
-	t.Helper()
-	runtime.GC() // what waits for a finalizer only
-	entries, err := os.ReadDir("/proc/self/fd")
-	must(t, err)
-	return len(entries)
-}
-
-// ringMappings counts mappings of sockets, which is what mapped rings are.
-func ringMappings(t *testing.T) int {
-	t.Helper()
-	maps, err := os.ReadFile("/proc/self/maps")
-	must(t, err)
-	return strings.Count(string(maps), "socket:[")
 }
 
 // TestMissingPrivilege opens sockets in a thread that has given up a capability.

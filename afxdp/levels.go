@@ -26,11 +26,10 @@ func (s *Socket) Levels() Levels {
 		Tx:         Level{s.tx.Pending(), s.tx.Size()},
 		Completion: Level{s.completion.Acquire(s.completion.Size()), s.completion.Size()},
 	}
-	if s.maps[2] == nil { // unplugged
-		l.Rx = Level{}
-	}
-	if s.maps[3] == nil {
-		l.Tx = Level{}
+	for i, level := range []*Level{&l.Fill, &l.Completion, &l.Rx, &l.Tx} {
+		if s.maps[i] == nil { // unplugged
+			*level = Level{}
+		}
 	}
 	return l
 }

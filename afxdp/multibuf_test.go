@@ -161,9 +161,9 @@ func TestReceiveGivesWholePackets(t *testing.T) {
 // awaitReceived waits until n descriptors are in the RX ring and leaves them there.
 func awaitReceived(t *testing.T, p *port, n uint32) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); p.Received() < n; runtime.Gosched() {
+	for deadline := time.Now().Add(patience); p.Levels().Rx.Used < n; runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d descriptors are in the RX ring, want %d", p.Received(), n)
+			t.Fatalf("%d descriptors are in the RX ring, want %d", p.Levels().Rx.Used, n)
 		}
 	}
 }

@@ -47,6 +47,7 @@ var arrows = map[string][]string{
 var subrooms = map[string]string{
 	"internal/lab/labtest": "internal/lab",
 	"afxdp/conform":        "afxdp",
+	"afxdp/examples/pong":  "afxdp",
 	"internal/guest/boot":  "internal/guest",
 	"internal/guest/init":  "internal/guest",
 	"internal/guest/echo":  "internal/guest",

@@ -3,7 +3,6 @@
 package afxdp_test
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -227,36 +226,5 @@ func TestSharedMultiBuffer(t *testing.T) {
 	defer second.Close()
 	if second.MaxSegments() != first.MaxSegments() {
 		t.Errorf("MaxSegments is %d and %d", first.MaxSegments(), second.MaxSegments())
-	}
-}
-
-func TestMultiBufferDoesNotAllocate(t *testing.T) {
-	a, b := newPairOf(t, pairConfig{mtu: jumboMTU})
-	pa, pb := a.newPort(t, multiBuffer), b.newPort(t, multiBuffer)
-	ds := pa.segments(t, 1, jumboMTU, 2000)
-	in, addrs := make([]unix.XDPDesc, 16), make([]uint64, 16)
-	n := testing.AllocsPerRun(500, func() {
-		if pa.Transmit(ds) != len(ds) {
-			t.Fatal("TX ring is full")
-		}
-		for err := pa.Kick(); err != nil; err = pa.Kick() {
-			if !errors.Is(err, afxdp.ErrRetry) {
-				t.Fatal(err)
-			}
-		}
-		for left := (jumboMTU-1)/(chunkBytes-unix.XDP_PACKET_HEADROOM) + 1; left > 0; {
-			got := pb.Receive(in)
-			for i := range in[:got] {
-				addrs[i] = pb.umem.Base(in[i].Addr)
-			}
-			pb.Fill(addrs[:got])
-			left -= got
-		}
-		for left := len(ds); left > 0; {
-			left -= pa.Complete(addrs)
-		}
-	})
-	if n != 0 {
-		t.Errorf("%v allocations a packet", n)
 	}
 }

@@ -3,7 +3,6 @@
 package afxdp_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -136,36 +135,5 @@ func TestUnalignedSockets(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-func TestUnalignedDoesNotAllocate(t *testing.T) {
-	a, b := newPair(t, 1)
-	uc := afxdp.UmemConfig{Chunks: 512, ChunkBytes: 3000, Unaligned: true}
-	pa, pb := a.newPortOf(t, uc, nil), b.newPortOf(t, uc, nil)
-	ds, addrs := make([]unix.XDPDesc, 1), make([]uint64, 1)
-	n := testing.AllocsPerRun(1000, func() {
-		addr, _ := pa.frames.Alloc()
-		ds[0] = unix.XDPDesc{Addr: pa.umem.At(addr, 100), Len: 64}
-		clear(pa.umem.Data(ds[0]))
-		copy(pa.umem.Data(ds[0])[12:], "\x88\xb5")
-		pa.Transmit(ds)
-		for err := pa.Kick(); err != nil; err = pa.Kick() {
-			if !errors.Is(err, afxdp.ErrRetry) {
-				t.Fatal(err)
-			}
-		}
-		for pb.Receive(ds) == 0 {
-		}
-		addrs[0] = pb.umem.Base(ds[0].Addr)
-		pb.frames.Free(addrs[0])
-		addrs[0], _ = pb.frames.Alloc()
-		pb.Fill(addrs)
-		for pa.Complete(addrs) == 0 {
-		}
-		pa.frames.Free(addrs[0])
-	})
-	if n != 0 {
-		t.Errorf("%v allocations a packet", n)
 	}
 }

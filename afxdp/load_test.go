@@ -25,7 +25,6 @@ type load struct {
 	received atomic.Uint64
 	refused  atomic.Uint64 // kicks and wake-ups that were told to try again
 	number   uint64
-	out      []uint64 // addresses in transmission, to be counted at the end
 	sent     int
 }
 

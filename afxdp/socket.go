@@ -107,8 +107,11 @@ func (s *Socket) readLimits(c *SocketConfig) error {
 		}
 		return nil
 	}
+	if !c.MultiBuffer && !s.umem.cfg.TxMetadata {
+		return nil
+	}
 	f, err := Features(c.Ifindex)
-	if err != nil && (c.MultiBuffer || s.umem.cfg.TxMetadata) {
+	if err != nil {
 		return err
 	}
 	if c.MultiBuffer {

@@ -30,7 +30,7 @@ var arrows = map[string][]string{
 	"transport/session":      {"transport", "transport/wire"},
 	"transport/sim":          {"transport"},
 	"transport/linktest":     {"transport"},
-	"transport/xdp":          {"afxdp", "bpf", "internal/netpath", "internal/tap", "transport"},
+	"transport/xdp":          {"afxdp", "bpf", "internal/netpath", "internal/nic", "internal/tap", "transport"},
 	"transport/udp":          {"transport", "internal/netpath"},
 	"internal/engine":        {"transport", "transport/session", "ringbuf"},
 	"internal/netpath":       {},

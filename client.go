@@ -84,10 +84,10 @@ func dial(ctx context.Context, target string, cfg config) (*Client, error) {
 }
 
 // open opens a session on the queue where the server's answers arrive: receive-side scaling chooses it by addresses and ports, of which only
-// this end's port is the client's choice, a new one with each client. It begins on a queue that follows from the port, so that the clients of a
-// process spread over the queues where nothing else spreads them, and moves once if the answer came to another.
+// this end's port is the client's choice, a new one with each client. It begins on the queue that the driver expects, and moves once if the answer
+// came to another.
 func (c *Client) open(ctx context.Context) (*engine.Conn, error) {
-	e := c.engines[int(c.port.Local().Port())%len(c.engines)]
+	e := c.engines[0]
 	conn, err := e.Dial(ctx, c.port.Local(), c.remote)
 	if err != nil {
 		return nil, err

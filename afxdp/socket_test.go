@@ -191,6 +191,16 @@ func TestBusyPoll(t *testing.T) {
 		}
 		pa.awaitComplete(t, 1)
 	}
+	// Whether the kernel knows whom to poll depends on the driver; veth's answer is 0 since Linux 6.14.
+	if id, err := pb.NAPI(); err != nil {
+		t.Error(err)
+	} else {
+		t.Logf("NAPI instance %d", id)
+	}
+	must(t, pb.Close())
+	if _, err := pb.NAPI(); !errors.Is(err, afxdp.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
 }
 
 func TestStatsCountWhatWentWrong(t *testing.T) {

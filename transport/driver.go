@@ -55,7 +55,7 @@ func ParseTarget(s string) (Target, error) {
 // Each Port holds one reference to each of its Links, to be dropped with Link.Close: a Link that n Ports hold is released by its n-th
 // Close. A Port is closed before its Links are, so that nothing is steered to a socket that is gone.
 type Port interface {
-	Links() []Link
+	Links() []Link         // of Dial: first the one on which the Driver expects the answers; they may come on another
 	Local() netip.AddrPort // the IP is unspecified when the Port receives on several addresses
 	Close() error          // gives the address up; the Links stay
 }

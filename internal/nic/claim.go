@@ -100,21 +100,22 @@ func (c *Claim) SetNAPI(id uint32, want NAPISettings) error {
 	})
 }
 
-// Close gives everything back, last change first.
+// Close gives everything back, last change first. What it cannot, for want of a capability that was dropped, say, is left to Recover.
 func (c *Claim) Close() error {
 	if c.rec == nil {
 		return nil
 	}
 	return locked(func() error {
 		others, err := c.dev.living(c.rec)
-		errs := []error{err}
-		for i := len(c.entries) - 1; i >= 0; i-- {
-			errs = append(errs, c.dev.undo(c.entries[i], others))
+		for _, e := range slices.Backward(c.entries) {
+			err = errors.Join(err, c.dev.undo(e, others))
 		}
-		c.entries = nil
-		errs = append(errs, c.rec.remove())
-		c.rec = nil
-		return errors.Join(errs...)
+		rec := c.rec
+		c.rec, c.entries = nil, nil
+		if err != nil {
+			return errors.Join(err, rec.close())
+		}
+		return rec.remove()
 	})
 }
 

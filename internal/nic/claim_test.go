@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,28 @@ func TestClaimRefused(t *testing.T) {
 		t.Errorf("written down: %v", entries)
 	}
 	must(t, c.Close())
+	noRecords(t)
+}
+
+// What cannot be given back, for want of a capability that was dropped, is left to whoever comes next.
+func TestClaimCloseFails(t *testing.T) {
+	recordsIn(t, t.TempDir())
+	f := newFake()
+	c := NewClaim(f.device())
+	must(t, c.AddRule(Rule{Port: 9000, Queue: 1}))
+	f.keep = unix.EPERM
+	if err := c.Close(); !errors.Is(err, unix.EPERM) {
+		t.Errorf("Close: %v", err)
+	}
+	must(t, c.Close())
+	if err := f.device().Recover(); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+		t.Errorf("without the capability: %v", err)
+	}
+	f.keep = nil
+	must(t, f.device().Recover())
+	if len(f.rules) != 0 {
+		t.Errorf("rules left: %v", f.ofPackage(t))
+	}
 	noRecords(t)
 }
 

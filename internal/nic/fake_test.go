@@ -16,6 +16,7 @@ type fakeNIC struct {
 	size     int // of the table of rules
 	chooses  bool
 	refuse   error // of insertions
+	keep     error // of deletions
 	table    []uint32
 	key      []byte
 }
@@ -73,6 +74,9 @@ func (f *fakeNIC) ethtool(_ int, r []byte) error {
 		location := word(r[rxnfcRule+ruleLocation:])
 		if f.rules[location] == nil {
 			return unix.ENOENT
+		}
+		if f.keep != nil {
+			return f.keep
 		}
 		delete(f.rules, location)
 	case unix.ETHTOOL_GRSSH:

@@ -29,8 +29,10 @@ type device struct {
 	name     string
 	goneErr  error
 	settings settings
+	queues   int // that the interface uses for receiving
 
 	tables  *netpath.Tables
+	card    card
 	prog    *bpf.Program
 	umem    *afxdp.Umem
 	links   []*Link // the first serves the kernel's sockets
@@ -155,6 +157,7 @@ func (d *device) open(ifi iface) (err error) {
 		}
 		return fmt.Errorf("xdp: %w", err)
 	}
+	d.card.open(d.key.ifindex, s.queues, d.queues)
 	if d.umem, err = afxdp.NewUmem(afxdp.UmemConfig{Chunks: len(s.queues) * s.memory() / s.chunk, ChunkBytes: s.chunk}); err != nil {
 		return fmt.Errorf("xdp: %w", err)
 	}
@@ -173,15 +176,15 @@ func (d *device) open(ifi iface) (err error) {
 // plan completes the settings by what the interface is, and refuses what does not fit it.
 func (d *device) plan(ifi iface) error {
 	s := &d.settings
-	count := ifi.queues()
+	d.queues = ifi.queues()
 	if s.queues == nil {
-		s.queues = make([]uint32, min(count, maxQueues))
+		s.queues = make([]uint32, min(d.queues, maxQueues))
 		for i := range s.queues {
 			s.queues[i] = uint32(i)
 		}
 	}
-	if last := s.queues[len(s.queues)-1]; int(last) >= count {
-		return fmt.Errorf("xdp: queue %d of %s: %w: it has %d, numbered from 0; see 'ethtool -l %[2]s'", last, d.name, ErrQueue, count)
+	if last := s.queues[len(s.queues)-1]; int(last) >= d.queues {
+		return fmt.Errorf("xdp: queue %d of %s: %w: it has %d, numbered from 0; see 'ethtool -l %[2]s'", last, d.name, ErrQueue, d.queues)
 	}
 	if s.chunk == 0 {
 		s.chunk = 2048
@@ -277,12 +280,14 @@ func (d *device) teardown() error {
 	if d.tables != nil {
 		errs = append(errs, d.tables.Close())
 	}
+	errs = append(errs, d.card.close())
 	return errors.Join(errs...)
 }
 
 // letGo sends those away who look, and gives everything back to the kernel that is steered to us: first the packets, then the ports.
 func (d *device) letGo() (errs []error) {
 	errs = append(errs, d.observers.Close())
+	errs = append(errs, d.card.giveBack())
 	if d.prog != nil {
 		errs = append(errs, d.prog.Close())
 	}

@@ -22,9 +22,18 @@
 //	frames=4096                packet buffers for each queue, half of them to receive; a power of two, 64 to 65536
 //	chunk=2048|4096            bytes of a packet buffer; default: 2048, or 4096 where the interface's MTU needs it
 //	prefixes=10.0.0.0/8,...    sources that are accepted, this host's own addresses not excepted; default: any
-//	busypoll=µs                time to poll the driver in each system call (SO_BUSY_POLL); default: 0, none
+//	busypoll=µs                time to poll the driver in each system call (SO_BUSY_POLL), with its interrupts deferred; default: 0, none
 //
 // The first opener of an interface decides; a later one in the same process that names a setting must name the same value.
+//
+// # What the card is asked for
+//
+// With queues that are not all of the interface's, n-tuple rules send the packets to our ports to our queues, where the card has such rules
+// ('ethtool -n' shows them). Their source ports are chosen so that the card's own hash brings the answers back to our queues: a guess, by its key
+// and indirection table; whoever dials looks where the answers really come. With busypoll, interrupts of a polled queue are deferred
+// (napi_defer_hard_irqs, gro_flush_timeout) once the kernel has told which NAPI instance serves it, and Stats.Polling says, measured, whether
+// polling works. All of it is given back by Close, and after a kill by the next opener, who finds it written down under /run/fastrpc/nic.
+// What the card refuses is no error: Stats.WhyRefused tells, and what lands on other queues comes through the kernel's socket.
 //
 // # Requirements
 //

@@ -45,7 +45,7 @@ func (driver) Listen(ctx context.Context, t transport.Target) (transport.Port, e
 	if err != nil {
 		return nil, err
 	}
-	p, err := openPort(ifi, s, ip, t.Port)
+	p, err := openPort(ifi, s, ip, t.Port, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -76,21 +76,20 @@ func (driver) Dial(ctx context.Context, t transport.Target, remote netip.AddrPor
 	if err != nil {
 		return nil, err
 	}
-	p, err := openPort(ifi, s, netip.IPv6Unspecified(), 0)
+	// It is held on every address, so that no other process has it on one of them; route.Src is the one that packets to remote leave from.
+	p, err := openPort(ifi, s, netip.IPv6Unspecified(), 0, &dialled{route.Src, remote})
 	if err != nil {
 		return nil, err
 	}
-	// It is held on every address, so that no other process has it on one of them; this is the one that packets to remote leave from.
-	p.source = route.Src
 	return p, nil
 }
 
-func openPort(ifi iface, s settings, ip netip.Addr, number uint16) (*port, error) {
+func openPort(ifi iface, s settings, ip netip.Addr, number uint16, to *dialled) (*port, error) {
 	d, err := acquireDevice(ifi, s)
 	if err != nil {
 		return nil, err
 	}
-	p, err := d.hold(ifi, ip, number)
+	p, err := d.hold(ifi, ip, number, to)
 	if err != nil {
 		errs := []error{err}
 		for _, l := range d.links {

@@ -71,27 +71,32 @@ func (p *port) Close() error {
 }
 
 // hold makes a Port of an address of the device, on which the caller has a reference to every Link. ip is unspecified for all addresses;
-// number 0 takes a free port.
-func (d *device) hold(ifi iface, ip netip.Addr, number uint16) (*port, error) {
+// number 0 takes a free port; to is what Dial's packets go to.
+func (d *device) hold(ifi iface, ip netip.Addr, number uint16, to *dialled) (*port, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	h := d.held[number]
 	switch {
 	case h == nil:
 		var err error
-		if h, err = openHolding(ifi, ip, number); err != nil {
+		if h, err = d.openSuitable(ifi, ip, number, to); err != nil {
 			return nil, err
 		}
 		if err := d.prog.AllowPort(h.port); err != nil { // last: the port is ours before its packets are
 			return nil, errors.Join(fmt.Errorf("xdp: %w", err), h.close())
 		}
 		d.held[h.port] = h
+		d.card.add(h.port)
 	case !h.takes(ip):
 		return nil, portTaken(ip, number, errors.New("this process listens there already"))
 	}
 	p := &port{dev: d, local: netip.AddrPortFrom(ip, h.port)}
 	for _, l := range d.links {
 		p.links = append(p.links, l)
+	}
+	if to != nil {
+		p.source = to.source
+		p.expect(to.remote)
 	}
 	h.ports[ip] = p
 	d.publish()
@@ -109,6 +114,20 @@ func (h *holding) takes(ip netip.Addr) bool {
 		}
 	}
 	return slices.ContainsFunc(h.sockets, func(s *kernelSocket) bool { return s.ip == ip.As16() })
+}
+
+// openSuitable opens a holding of a port that will do, or, after some tries, of any that is free.
+func (d *device) openSuitable(ifi iface, ip netip.Addr, number uint16, to *dialled) (h *holding, err error) {
+	for range sourceTries {
+		refused := h // held until there is another one, or the kernel would offer it again
+		if h, err = openHolding(ifi, ip, number); refused != nil {
+			err = errors.Join(err, refused.close())
+		}
+		if err != nil || to == nil || d.suits(h.port, to) {
+			break
+		}
+	}
+	return h, err
 }
 
 // openHolding binds the kernel's sockets.
@@ -166,7 +185,7 @@ func (d *device) drop(p *port) error {
 		d.publish()
 		return nil
 	}
-	err := d.prog.DenyPort(h.port)
+	err := errors.Join(d.card.remove(h.port), d.prog.DenyPort(h.port))
 	delete(d.held, h.port)
 	d.publish()
 	return errors.Join(err, h.close())

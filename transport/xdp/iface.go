@@ -6,8 +6,9 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
+
+	"github.com/fastrpc/fastrpc/internal/nic"
 )
 
 // iface is what set-up must know of an interface that XDP can attach to.
@@ -133,14 +134,14 @@ func (i *iface) scope(ip netip.Addr) uint32 {
 
 // queues is the number of receive queues in use. Drivers without ethtool's channels use all that they have.
 func (i *iface) queues() int {
-	e, err := ethtool.NewEthtool()
+	d, err := nic.Open(i.index)
 	if err != nil {
 		return i.rxQueues
 	}
-	defer e.Close()
-	c, err := e.GetChannels(i.name)
-	if err != nil || c.RxCount+c.CombinedCount == 0 {
+	defer d.Close()
+	now, _, err := d.Channels()
+	if err != nil || now.ReceiveQueues() == 0 {
 		return i.rxQueues
 	}
-	return min(int(c.RxCount+c.CombinedCount), i.rxQueues)
+	return min(now.ReceiveQueues(), i.rxQueues)
 }

@@ -66,8 +66,11 @@ func (d *device) tellStats(stop <-chan struct{}) []any {
 			l.told.Stats.Interface, l.told.Stats.Queue = d.name, l.queue
 			l.told.Stats.Mode, l.told.Stats.ZeroCopy = d.prog.Mode(), l.zeroCopy
 		}
-		l.told.Stats.Socket, _ = l.socket.Stats()
-		l.told.Stats.Steering = about.Steering
+		st := &l.told.Stats
+		st.Socket, _ = l.socket.Stats()
+		st.Steering = about.Steering
+		st.Rules, st.RulesRefused, st.WhyRefused = d.card.report()
+		st.Polling = l.measurePolling(st.Polling.NAPI, st.Received)
 		parts = append(parts, l.told)
 	}
 	return parts
@@ -78,5 +81,6 @@ func (l *Link) ownStats() QueueStats {
 	q := QueueStats{Current: true, Stats: l.stats, Frames: l.frames.counts(), Rings: l.socket.Levels()}
 	q.Stats.Interface, q.Stats.Queue, q.Stats.Mode, q.Stats.ZeroCopy = l.dev.name, l.queue, l.dev.prog.Mode(), l.zeroCopy
 	q.Stats.EventsLost = l.events.lostCount()
+	q.Stats.Polling.NAPI = l.napi
 	return q
 }

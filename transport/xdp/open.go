@@ -48,6 +48,9 @@ func (d *device) openLink(i int) error {
 		l.depth = int(l.frames.half)
 		l.fill()
 	}
+	if l.busyPoll {
+		l.beginPolling()
+	}
 	if err := d.prog.SetSocket(l.queue, l.fd); err != nil {
 		return err
 	}

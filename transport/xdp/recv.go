@@ -32,6 +32,10 @@ func (l *Link) Recv(fs []transport.Frame) (n int, err error) {
 		l.attend(w, got)
 	}
 	if got > 0 {
+		if l.busyPoll && !l.napiAsked {
+			l.napiAsked = true
+			l.learnNAPI()
+		}
 		now := transport.Now()
 		l.filled -= got
 		for i := range got {

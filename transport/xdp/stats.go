@@ -31,6 +31,11 @@ type Stats struct {
 	KickRetries uint64 // times that Flush had to leave packets in the TX ring for the next one
 	EventsLost  uint64 // events that nobody collected in time
 
+	Rules        int    // n-tuple rules of ours at the card, of the whole interface: what sends our ports' packets to our queues, if those are not all
+	RulesRefused uint64 // times that the card, or its driver, refused a rule or a setting
+	WhyRefused   string // the latest refusal
+	Polling      Polling
+
 	Socket   afxdp.Stats  // the queue's XDP_STATISTICS
 	Steering bpf.Counters // of the whole interface: what became of everything that it received
 }
@@ -42,6 +47,8 @@ func (l *Link) Stats() Stats {
 	s.Mode, s.ZeroCopy, s.WhyGeneric = l.dev.prog.Mode(), l.zeroCopy, l.dev.prog.WhyGeneric()
 	s.WhyUnseen = l.dev.whyUnseen
 	s.EventsLost = l.events.lostCount()
+	s.Rules, s.RulesRefused, s.WhyRefused = l.dev.card.report()
+	s.Polling = l.measurePolling(l.napi, s.Received)
 	s.Socket, _ = l.socket.Stats()        // zero once closed
 	s.Steering, _ = l.dev.prog.Counters() // zero once detached
 	return s

@@ -78,6 +78,9 @@ func NeededToClose(t transport.Target) []string {
 	if t.Query.Get("program") == dispatcher { // its neighbours' dispatcher is made anew, without our program
 		return []string{"cap_bpf", "cap_net_admin", "cap_perfmon", "cap_sys_admin"}
 	}
+	if t.Query.Has("queues") || t.Query.Has("busypoll") { // the card's rules; its interrupts, which are deferred from the first packet on
+		return []string{"cap_net_admin"}
+	}
 	return nil
 }
 

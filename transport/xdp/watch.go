@@ -27,6 +27,9 @@ func (d *device) watch() (err error) {
 	d.stopped.Go(func() {
 		for {
 			select {
+			case id := <-d.card.polled:
+				d.card.polling(id)
+				continue
 			case <-d.stale:
 				d.refresh(ctx)
 			case <-ctx.Done():

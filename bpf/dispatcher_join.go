@@ -162,55 +162,51 @@ func (m *membership) tryChange(ifindex int, want Mode, edit func([]member) []mem
 	if err != nil {
 		return 0, nil, err
 	}
-	var (
-		members      []member
-		replaced     *ebpf.Program
-		modes        = []Mode{want}
-		next         *dispatcher
-		nextPrograms *ebpf.Program
-	)
+	defer old.close()
+	var members []member
 	if old != nil {
-		defer old.close()
-		members, replaced, modes = slices.Clone(old.members), old.prog, []Mode{old.mode}
 		if want != Auto && want != old.mode {
 			return 0, nil, fmt.Errorf("bpf: %s runs a dispatcher in %v mode, and %v was asked for: see 'xdp-loader status %[1]s'", dev.name, old.mode, want)
 		}
-	} else if want == Auto {
-		modes = []Mode{Native, Generic}
+		members, want = slices.Clone(old.members), old.mode
 	}
-	members = edit(members)
-	if len(members) > dispatcherSlots {
+	if members = edit(members); len(members) > dispatcherSlots {
 		return 0, nil, fmt.Errorf("bpf: all %d slots of the dispatcher of %s are taken: see 'xdp-loader status %[2]s'", dispatcherSlots, dev.name)
 	}
+	var next *dispatcher
 	if len(members) > 0 {
 		if next, err = m.pins.build(ifindex, members, load); err != nil {
 			return 0, nil, err
 		}
 		defer next.prog.Close()
-		nextPrograms = next.prog
 	}
-	for _, mode = range modes {
-		if err = m.rtnl.swap(ifindex, mode, replaced, nextPrograms); err == nil {
-			break
-		}
-		err = m.refusal(err, dev, mode)
-		if why = err; errors.Is(err, errChanged) {
-			break
-		}
-	}
-	if err != nil {
+	if mode, why, err = m.swap(dev, want, old, next); err != nil {
 		if next != nil {
 			err = errors.Join(err, removeDispatcher(next.dir))
 		}
 		return 0, nil, err
 	}
-	if mode == Native {
-		why = nil
-	}
 	if old != nil {
 		err = removeDispatcher(old.dir)
 	}
 	return mode, why, err
+}
+
+// swap has the interface run next instead of old, either of which may be nil, in the mode that is asked for; why is native mode's refusal.
+func (m *membership) swap(dev device, want Mode, old, next *dispatcher) (got Mode, why, err error) {
+	if want != Generic {
+		why = m.rtnl.swap(dev.index, Native, old, next)
+		if why == nil {
+			return Native, nil, nil
+		}
+		if why = m.refusal(why, dev, Native); want == Native || errors.Is(why, errChanged) {
+			return Native, nil, why
+		}
+	}
+	if err := m.rtnl.swap(dev.index, Generic, old, next); err != nil {
+		return Generic, nil, errors.Join(why, m.refusal(err, dev, Generic))
+	}
+	return Generic, why, nil
 }
 
 // refusal explains why the kernel did not swap.

@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/gopacket/gopacket"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -282,6 +283,46 @@ func TestCloseElsewhere(t *testing.T) {
 	must(t, <-done)
 	s.clean(t)
 	if left(t) != "" {
+		t.Errorf("left behind: %s", left(t))
+	}
+}
+
+// TestAtOnce enters and leaves while xdp-loader does. Whoever is second builds upon what the first one made, and no program is lost.
+func TestAtOnce(t *testing.T) {
+	const rounds = 8
+	s := newShared(t)
+	s.load(t, "counting", "-P", "1") // stays
+	stays := s.expect(t, "counting")[0].id
+	namespace, err := netns.Get()
+	must(t, err)
+	defer namespace.Close()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and the thread ends with the goroutine
+		err := netns.Set(namespace)
+		for range rounds {
+			// libxdp fails when a dispatcher that it has seen is replaced before it has the lock: that is no failure of ours.
+			exec.Command("xdp-loader", "load", "-n", "counting_too", "near", s.object).Run()
+		}
+		done <- err
+	}()
+	for range rounds {
+		p, err := Attach(s.index(), Options{Dispatcher: true})
+		must(t, err)
+		must(t, p.Close())
+	}
+	must(t, <-done)
+	p := s.join(t, nil, Options{})
+	slots, names := s.status(t)
+	others := strings.Count(names, "counting_too")
+	if len(slots) != 2+others || slots[0].id != stays || slots[len(slots)-1].name != "fastrpc_steer" {
+		t.Errorf("near runs %q, want the first one that was there, those that xdp-loader could load, and ours", names)
+	}
+	t.Logf("xdp-loader could load %d of %d", others, rounds)
+	must(t, p.Close())
+	xdpLoader(t, "unload", "near", "--all")
+	s.clean(t)
+	if strings.Contains(left(t), "fastrpc") {
 		t.Errorf("left behind: %s", left(t))
 	}
 }

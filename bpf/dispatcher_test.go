@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"github.com/gopacket/gopacket"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -72,8 +70,8 @@ func (s *shared) join(t *testing.T, tr *traffic, o Options) *Program {
 	return p
 }
 
-// TestBeside runs the steering program between programs that xdp-loader loads before and after it, and leaves them running.
-func TestBeside(t *testing.T) {
+// TestDispatcherBesideOthers runs the steering program between programs that xdp-loader loads before and after it, and leaves them running.
+func TestDispatcherBesideOthers(t *testing.T) {
 	for _, mode := range []Mode{Native, Generic} {
 		t.Run(mode.String(), func(t *testing.T) {
 			s := newShared(t)
@@ -126,8 +124,8 @@ func TestBeside(t *testing.T) {
 	}
 }
 
-// TestFirst is there before others: xdp-loader joins it, and leaves it.
-func TestFirst(t *testing.T) {
+// TestDispatcherFirst is there before others: xdp-loader joins it, and leaves it.
+func TestDispatcherFirst(t *testing.T) {
 	s := newShared(t)
 	tr := newTraffic(t, s.vethPair)
 	p := s.join(t, tr, Options{})
@@ -154,22 +152,8 @@ func TestFirst(t *testing.T) {
 	tr.send(t, false)
 }
 
-// TestUnloadedByOthers has xdp-loader remove our program with all others: packets go to the kernel, and Close finds nothing to do.
-func TestUnloadedByOthers(t *testing.T) {
-	s := newShared(t)
-	tr := newTraffic(t, s.vethPair)
-	p := s.join(t, tr, Options{})
-	xdpLoader(t, "unload", "near", "--all")
-	tr.send(t, false)
-	must(t, p.Close())
-	s.clean(t)
-	if left(t) != "" {
-		t.Errorf("left behind: %s", left(t))
-	}
-}
-
-// TestTwoOfOurs has two steering programs on one interface: each takes its own packets and leaves the other's alone.
-func TestTwoOfOurs(t *testing.T) {
+// TestDispatcherTwoOfOurs has two steering programs on one interface: each takes its own packets and leaves the other's alone.
+func TestDispatcherTwoOfOurs(t *testing.T) {
 	s := newShared(t)
 	tr := newTraffic(t, s.vethPair)
 	p := s.join(t, tr, Options{})
@@ -185,110 +169,8 @@ func TestTwoOfOurs(t *testing.T) {
 	s.expect(t, "fastrpc_steer")
 }
 
-// TestKilledInDispatcher kills a process whose program is among others. The program stays, takes nothing, and goes when the next joins.
-func TestKilledInDispatcher(t *testing.T) {
-	s := newShared(t)
-	tr := newTraffic(t, s.vethPair)
-	s.load(t, "counting")
-	cmd, said := startChild(t, s.index(), childDispatcher+"=1")
-	if said != "attached native" {
-		t.Fatal(said)
-	}
-	dead := s.expect(t, "counting fastrpc_steer")[1].id
-	must(t, cmd.Process.Signal(unix.SIGKILL))
-	if err := cmd.Wait(); err == nil {
-		t.Fatal("the child was not killed")
-	}
-	s.expect(t, "counting fastrpc_steer")
-	tr.send(t, false)
-
-	p := s.join(t, tr, Options{})
-	slots := s.expect(t, "counting fastrpc_steer")
-	if slots[1].id == dead {
-		t.Error("the program of the process that was killed is still there, and ours is not")
-	}
-	tr.send(t, true)
-	must(t, p.Close())
-	s.expect(t, "counting")
-	if strings.Contains(left(t), "fastrpc") {
-		t.Errorf("left behind: %s", left(t))
-	}
-}
-
-// TestKilledElsewhere kills processes on other interfaces, one of which then disappears: all is gone when the next joins anywhere.
-func TestKilledElsewhere(t *testing.T) {
-	s := newShared(t)
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "gone"
-	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "peer"}))
-	gone := byName(t, "gone")
-	var children []*exec.Cmd
-	for _, l := range []netlink.Link{s.far, gone} {
-		cmd, said := startChild(t, l.Attrs().Index, childDispatcher+"=1")
-		if said != "attached native" {
-			t.Fatal(said)
-		}
-		children = append(children, cmd)
-	}
-	for _, cmd := range children {
-		must(t, cmd.Process.Signal(unix.SIGKILL))
-		if err := cmd.Wait(); err == nil {
-			t.Fatal("a child was not killed")
-		}
-	}
-	// Somebody else's program is in the dispatcher of the interface that goes: its pins stay too.
-	xdpLoader(t, "load", "-n", "counting", "gone", s.object)
-	must(t, netlink.LinkDel(gone))
-	if names := left(t); strings.Count(names, "dispatch-") != 2 || strings.Count(names, "fastrpc-") != 2 {
-		t.Fatalf("after the kill, there are %s", names)
-	}
-
-	p := s.join(t, nil, Options{})
-	if names := left(t); strings.Count(names, "dispatch-") != 1 || strings.Count(names, "fastrpc-") != 1 {
-		t.Errorf("there are %s; want what belongs to near, and nothing else", names)
-	}
-	if a, ok, err := Attached(s.far.Attrs().Index); err != nil || ok {
-		t.Errorf("the interface of a process that was killed runs %+v, %v", a, err)
-	}
-	must(t, p.Close())
-	if left(t) != "" {
-		t.Errorf("left behind: %s", left(t))
-	}
-}
-
-// TestInterfaceGone deletes the interface under the program: Close removes the pins, which nobody else would.
-func TestInterfaceGone(t *testing.T) {
-	s := newShared(t)
-	p := s.join(t, nil, Options{})
-	must(t, netlink.LinkDel(s.near))
-	must(t, p.Close())
-	if left(t) != "" {
-		t.Errorf("left behind: %s", left(t))
-	}
-}
-
-// TestCloseElsewhere closes the program from a thread in another network namespace.
-func TestCloseElsewhere(t *testing.T) {
-	s := newShared(t)
-	p := s.join(t, nil, Options{})
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		done <- p.Close()
-	}()
-	must(t, <-done)
-	s.clean(t)
-	if left(t) != "" {
-		t.Errorf("left behind: %s", left(t))
-	}
-}
-
-// TestAtOnce enters and leaves while xdp-loader does. Whoever is second builds upon what the first one made, and no program is lost.
-func TestAtOnce(t *testing.T) {
+// TestDispatcherAtOnce enters and leaves while xdp-loader does. Whoever is second builds upon what the first one made, and no program is lost.
+func TestDispatcherAtOnce(t *testing.T) {
 	const rounds = 8
 	s := newShared(t)
 	s.load(t, "counting", "-P", "1") // stays
@@ -327,8 +209,8 @@ func TestAtOnce(t *testing.T) {
 	}
 }
 
-// TestFragsFlag: a dispatcher takes packets of several buffers when all of its programs do, and keeps what it knows of them.
-func TestFragsFlag(t *testing.T) {
+// TestDispatcherFrags: a dispatcher takes packets of several buffers when all of its programs do, and keeps what it knows of them.
+func TestDispatcherFrags(t *testing.T) {
 	s := newShared(t)
 	flags := func(step string, dispatcher uint8, programs ...uint32) {
 		t.Helper()
@@ -378,8 +260,8 @@ func TestFragsFlag(t *testing.T) {
 	}
 }
 
-// TestChainCalls keeps what others asked for: the actions at which the next program is called, and the priorities.
-func TestChainCalls(t *testing.T) {
+// TestDispatcherChainCalls keeps what others asked for: the actions at which the next program is called, and the priorities.
+func TestDispatcherChainCalls(t *testing.T) {
 	s := newShared(t)
 	s.load(t, "counting", "-P", "7", "-A", "XDP_DROP,XDP_TX")
 	p := s.join(t, nil, Options{})
@@ -394,104 +276,8 @@ func TestChainCalls(t *testing.T) {
 	}
 }
 
-// TestFullDispatcher has no slot for one more, and no program is lost over it.
-func TestFullDispatcher(t *testing.T) {
-	s := newShared(t)
-	var names []string
-	for range dispatcherSlots {
-		s.join(t, nil, Options{})
-		names = append(names, "fastrpc_steer")
-	}
-	if _, err := Attach(s.index(), Options{Dispatcher: true}); err == nil || !containsAll(err, []string{"10 slots", "xdp-loader status near"}) {
-		t.Errorf("an eleventh program: %v", err)
-	}
-	s.expect(t, strings.Join(names, " "))
-}
-
-// TestNotOurDispatcher finds programs on the interface that cannot be joined, and leaves them there.
-func TestNotOurDispatcher(t *testing.T) {
-	dispatcher := func(t *testing.T, magic, version uint8) *ebpf.Program {
-		spec, err := loadDispatcher()
-		must(t, err)
-		must(t, spec.Variables[dispatcherVarConf].Set(dispatcherConfig{Magic: magic, Version: version}))
-		var objs dispatcherPrograms
-		must(t, spec.LoadAndAssign(&objs, nil))
-		t.Cleanup(func() { objs.Close() })
-		return objs.XdpDispatcher
-	}
-	for _, c := range []struct {
-		name    string
-		program func(*testing.T) *ebpf.Program
-		byLink  bool
-		joined  []string // the error of Attach with Dispatcher
-		alone   []string // and without
-		never   string   // in neither
-	}{
-		{name: "no dispatcher", program: someoneElse, joined: []string{`"someone_else"`}, alone: []string{`"someone_else"`}, never: "libxdp"},
-		{name: "a dispatcher's name alone", program: func(t *testing.T) *ebpf.Program {
-			p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "xdp_dispatcher", Type: ebpf.XDP, License: "GPL",
-				Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()}})
-			must(t, err)
-			t.Cleanup(func() { p.Close() })
-			return p
-		}, joined: []string{`"xdp_dispatcher"`}, alone: []string{`"xdp_dispatcher"`}, never: "libxdp"},
-		{name: "version 1", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, 0, 0) },
-			joined: []string{"version 1, which cannot be joined", "takes version 2"}, alone: []string{"version 1"}, never: "program=dispatcher"},
-		{name: "version 3", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, dispatcherMagic, 3) },
-			joined: []string{"version 3, which cannot be joined", "takes version 2"}, alone: []string{"version 3"}, never: "program=dispatcher"},
-		{name: "held by a bpf_link", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, dispatcherMagic, 2) }, byLink: true,
-			joined: []string{"bpftool link detach"}, alone: []string{"bpftool link detach"}, never: "program=dispatcher"},
-		{name: "version 2, its pins elsewhere", program: func(t *testing.T) *ebpf.Program {
-			spec, err := loadDispatcher()
-			must(t, err)
-			must(t, spec.Variables[dispatcherVarConf].Set(configOf(make([]member, 1))))
-			var objs dispatcherPrograms
-			must(t, spec.LoadAndAssign(&objs, nil))
-			t.Cleanup(func() { objs.Close() })
-			return objs.XdpDispatcher
-		}, joined: []string{"already runs", "should be in", "dispatch-", "LIBXDP_BPFFS"}, alone: []string{"Options.Dispatcher", "program=dispatcher", "xdp-loader unload near --all"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			v := newVethPair(t, 1)
-			ownBPFFS(t)
-			prog := c.program(t)
-			if c.byLink {
-				l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: v.index(), Flags: link.XDPDriverMode})
-				must(t, err)
-				defer l.Close()
-			} else {
-				must(t, netlink.LinkSetXdpFdWithFlags(v.near, prog.FD(), unix.XDP_FLAGS_DRV_MODE))
-			}
-			for option, words := range map[bool][]string{true: c.joined, false: c.alone} {
-				_, err := Attach(v.index(), Options{Dispatcher: option})
-				var taken *AttachedError
-				if !errors.As(err, &taken) || !containsAll(err, words) || c.never != "" && strings.Contains(err.Error(), c.never) {
-					t.Errorf("with Dispatcher %v: %v; want an AttachedError with %q, without %q", option, err, words, c.never)
-				}
-			}
-			if a, ok, err := Attached(v.index()); err != nil || !ok || a.ProgramID != programID(t, prog) {
-				t.Errorf("afterwards attached is %+v, %v", a, err)
-			}
-			if left(t) != "" {
-				t.Errorf("left behind: %s", left(t))
-			}
-		})
-	}
-}
-
-// TestDispatcherNeedsBPFFS says what to do where no BPF file system is mounted.
-func TestDispatcherNeedsBPFFS(t *testing.T) {
-	v := newVethPair(t, 1)
-	dir := t.TempDir()
-	t.Setenv("LIBXDP_BPFFS", dir)
-	if _, err := Attach(v.index(), Options{Dispatcher: true}); err == nil || !containsAll(err, []string{"mount -t bpf bpf " + dir}) {
-		t.Errorf("Attach: %v", err)
-	}
-	v.clean(t)
-}
-
-// TestInsert orders programs as libxdp does: by priority, then by name, and those that are there already first.
-func TestInsert(t *testing.T) {
+// TestDispatcherOrder orders programs as libxdp does: by priority, then by name, and those that are there already first.
+func TestDispatcherOrder(t *testing.T) {
 	for _, c := range []struct{ there, want string }{
 		{"", "m50"},
 		{"a50", "a50 m50"},

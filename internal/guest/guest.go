@@ -44,12 +44,13 @@ var (
 
 // Config says what runs in which guest.
 type Config struct {
-	Program []byte        // a static executable: see BuildTest
-	Args    []string      // of Program
-	NICs    []NIC         // eth0 and so on, all on one cable, up, without addresses; those of one kind next to each other
-	Modules []string      // further kernel modules, such as veth
-	Timeout time.Duration // for all of it, from the start of QEMU; 0 stands for DefaultTimeout
-	Output  io.Writer     // is written what Program prints, as it comes; nil: nowhere
+	Program []byte            // a static executable: see BuildTest
+	Args    []string          // of Program
+	NICs    []NIC             // eth0 and so on, all on one cable, up, without addresses; those of one kind next to each other
+	Modules []string          // further kernel modules, such as veth
+	Files   map[string][]byte // further files, executable, by their absolute paths; PATH is /
+	Timeout time.Duration     // for all of it, from the start of QEMU; 0 stands for DefaultTimeout
+	Output  io.Writer         // is written what Program prints, as it comes; nil: nowhere
 }
 
 // Result is how Program ended.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/cavaliergopher/cpio"
@@ -42,6 +43,9 @@ func (k *Kit) initramfs(ctx context.Context, c Config) (*os.File, error) {
 		plan.Modules = append(plan.Modules, name)
 		files = append(files, file{name, m.data})
 	}
+	for name, data := range c.Files {
+		files = append(files, file{name, data})
+	}
 	text, err := json.Marshal(plan)
 	if err != nil {
 		return nil, err
@@ -57,7 +61,11 @@ func archive(files []file) (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(fd), "initramfs")
 	w := cpio.NewWriter(f)
+	made := map[string]bool{}
 	for _, m := range files {
+		if err = directories(w, made, path.Dir(m.name)); err != nil {
+			break
+		}
 		err = w.WriteHeader(&cpio.Header{Name: m.name[1:], Mode: cpio.TypeReg | 0o755, Size: int64(len(m.data))})
 		if err == nil {
 			_, err = w.Write(m.data)
@@ -74,4 +82,16 @@ func archive(files []file) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// directories writes what is not made yet of the way to a directory: nobody else makes it (init/initramfs.c, do_name).
+func directories(w *cpio.Writer, made map[string]bool, dir string) error {
+	if dir == "/" || made[dir] {
+		return nil
+	}
+	made[dir] = true
+	if err := directories(w, made, path.Dir(dir)); err != nil {
+		return err
+	}
+	return w.WriteHeader(&cpio.Header{Name: dir[1:], Mode: cpio.TypeDir | 0o755})
 }

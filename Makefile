@@ -36,7 +36,7 @@ bench: build ## the comparisons that are kept in bench/results
 	$(FASTRPC) bench compare --workload bulk --size 8388608 --duration 2s --rounds 5 --json bench/results/bulk-8m.json
 
 .PHONY: generate
-generate: ## compile the steering program (needs clang, llvm and libbpf-dev)
+generate: ## compile the BPF programs (needs clang, llvm and libbpf-dev)
 	$(GO) generate ./bpf
 
 .PHONY: lint

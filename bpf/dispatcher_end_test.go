@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -106,18 +107,18 @@ func TestDispatcherInterfaceGone(t *testing.T) {
 	}
 }
 
-// TestDispatcherClosedElsewhere closes the program from a thread in another network namespace.
+// TestDispatcherClosedElsewhere closes the program from a thread in another network namespace that has no more capabilities than it takes.
 func TestDispatcherClosedElsewhere(t *testing.T) {
 	s := newShared(t)
 	p := s.join(t, nil, Options{})
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			err = keepCapabilities(1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON | 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN)
 		}
-		done <- p.Close()
+		done <- errors.Join(err, p.Close())
 	}()
 	must(t, <-done)
 	s.clean(t)

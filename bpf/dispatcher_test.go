@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
 	"github.com/gopacket/gopacket"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -171,37 +169,32 @@ func TestDispatcherTwoOfOurs(t *testing.T) {
 
 // TestDispatcherAtOnce enters and leaves while xdp-loader does. Whoever is second builds upon what the first one made, and no program is lost.
 func TestDispatcherAtOnce(t *testing.T) {
-	const rounds = 8
 	s := newShared(t)
 	s.load(t, "counting", "-P", "1") // stays
 	stays := s.expect(t, "counting")[0].id
-	namespace, err := netns.Get()
-	must(t, err)
-	defer namespace.Close()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and the thread ends with the goroutine
-		err := netns.Set(namespace)
-		for range rounds {
-			// libxdp fails when a dispatcher that it has seen is replaced before it has the lock: that is no failure of ours.
-			exec.Command("xdp-loader", "load", "-n", "counting_too", "near", s.object).Run()
+	loaded := 0
+	while := func(ours func()) {
+		t.Helper()
+		theirs := exec.Command("xdp-loader", "load", "-n", "counting_too", "near", s.object)
+		must(t, theirs.Start())
+		ours()
+		// libxdp fails when a dispatcher that it has seen is replaced before it has the lock: that is no failure of ours.
+		if theirs.Wait() == nil {
+			loaded++
 		}
-		done <- err
-	}()
-	for range rounds {
-		p, err := Attach(s.index(), Options{Dispatcher: true})
-		must(t, err)
-		must(t, p.Close())
 	}
-	must(t, <-done)
-	p := s.join(t, nil, Options{})
-	slots, names := s.status(t)
-	others := strings.Count(names, "counting_too")
-	if len(slots) != 2+others || slots[0].id != stays || slots[len(slots)-1].name != "fastrpc_steer" {
-		t.Errorf("near runs %q, want the first one that was there, those that xdp-loader could load, and ours", names)
+	for range 4 {
+		var p *Program
+		while(func() { p = s.join(t, nil, Options{}) })
+		if _, names := s.status(t); names != "counting"+strings.Repeat(" counting_too", loaded)+" fastrpc_steer" {
+			t.Fatalf("with ours and %d of theirs, near runs %q", loaded, names)
+		}
+		while(func() { must(t, p.Close()) })
+		if slots, names := s.status(t); names != "counting"+strings.Repeat(" counting_too", loaded) || slots[0].id != stays {
+			t.Fatalf("without ours and with %d of theirs, near runs %q", loaded, names)
+		}
 	}
-	t.Logf("xdp-loader could load %d of %d", others, rounds)
-	must(t, p.Close())
+	t.Logf("xdp-loader could load %d of 8", loaded)
 	xdpLoader(t, "unload", "near", "--all")
 	s.clean(t)
 	if strings.Contains(left(t), "fastrpc") {

@@ -34,17 +34,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// keepCapabilities drops all but those of a bit mask from the calling thread.
+func keepCapabilities(mask uint64) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{}
+	for i := range data {
+		data[i].Effective = uint32(mask >> (32 * i))
+		data[i].Permitted = data[i].Effective
+	}
+	return unix.Capset(&header, &data[0])
+}
+
 // child attaches as its environment says, and returns one line that tells how it went.
 func child() string {
 	runtime.LockOSThread() // capabilities are a thread's own
 	if mask, err := strconv.ParseUint(os.Getenv(childCaps), 10, 64); err == nil {
-		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		data := [2]unix.CapUserData{}
-		for i := range data {
-			data[i].Effective = uint32(mask >> (32 * i))
-			data[i].Permitted = data[i].Effective
-		}
-		if err := unix.Capset(&header, &data[0]); err != nil {
+		if err := keepCapabilities(mask); err != nil {
 			return "capset: " + err.Error()
 		}
 	}

@@ -128,7 +128,11 @@ func report(exit int) error {
 		if err != nil {
 			return err
 		}
-		if err := unix.IoctlSetInt(int(f.Fd()), unix.TCSBRK, 1); err != nil { // tcdrain
+		err = unix.EINTR
+		for errors.Is(err, unix.EINTR) {
+			err = unix.IoctlSetInt(int(f.Fd()), unix.TCSBRK, 1) // tcdrain
+		}
+		if err != nil {
 			return fmt.Errorf("drain %s: %w", line, err)
 		}
 		f.Close()

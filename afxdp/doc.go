@@ -65,6 +65,7 @@
 //     and CAP_PERFMON (its arithmetic on packet pointers). CAP_IPC_LOCK, or an RLIMIT_MEMLOCK that covers the UMEM.
 //   - a device with native XDP for speed; with the generic hook any device works. Zero-copy is up to the driver: veth has none.
 //
-// System calls: socket, setsockopt, getsockopt, mmap, munmap, bind and close at set-up and end (generic netlink, too, where zero-copy is demanded,
-// or granted with multi-buffer or metadata; and, while a queue stays busy, reading /proc/thread-self/net/protocols); sendto (Kick) and recvfrom (WakeFill) on the way.
+// System calls: socket, setsockopt, getsockopt, mmap, munmap, bind and close at set-up and end (generic netlink, too, where zero-copy is
+// demanded, or granted with multi-buffer or metadata; and, while a queue stays busy, reading /proc/thread-self/net/protocols); sendto (Kick)
+// and recvfrom (WakeFill) on the way, and ppoll (Kick) in zero-copy mode where busy polling is preferred and reaches receiving alone.
 package afxdp

@@ -130,7 +130,7 @@ func (s *Socket) unplugRings() {
 	s.fill, s.completion = fullRing[uint64](), emptyRing[uint64]()
 	s.rx, s.tx = emptyRing[unix.XDPDesc](), fullRing[unix.XDPDesc]()
 	s.fillFlags, s.txFlags = new(atomic.Uint32), new(atomic.Uint32)
-	s.kickAlways, s.wakeAlways = false, false
+	s.kickAlways, s.wakeAlways, s.preferBusyPoll = false, false, false
 }
 
 func fullRing[T any]() *ringbuf.Producer[T] {

@@ -31,6 +31,9 @@ type Socket struct {
 	kickAlways bool // busy polling: the system call is what moves packets, also when no wake-up is asked for
 	wakeAlways bool
 
+	preferBusyPoll bool
+	pollFD         unix.PollFd // of wakeByPoll; here, so that it does not allocate
+
 	ifindex, queue int
 	maps           [4][]byte // what is mapped of the rings, for Close
 }
@@ -169,7 +172,7 @@ func (s *Socket) tune(c *SocketConfig) error {
 			return err
 		}
 	}
-	s.kickAlways, s.wakeAlways = c.TxEntries > 0, c.RxEntries > 0
+	s.kickAlways, s.wakeAlways, s.preferBusyPoll = c.TxEntries > 0, c.RxEntries > 0, c.BusyPoll.Prefer
 	return nil
 }
 

@@ -23,6 +23,14 @@ func recvfrom(fd int) unix.Errno {
 	return errno
 }
 
+// pollNow is poll(2) without waiting.
+func pollNow(fd *unix.PollFd) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fd)), 1, uintptr(unsafe.Pointer(&noTime)), 0, 0, 0)
+	return errno
+}
+
+var noTime unix.Timespec
+
 func registerUmem(fd int, u *Umem) error {
 	reg := unix.XDPUmemReg{
 		Addr:     uint64(uintptr(unsafe.Pointer(&u.mem[0]))),

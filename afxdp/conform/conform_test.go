@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 )
 
 var pairFlag = flag.String("conform.pair", "", "two interfaces, cabled to each other, as in eth1,eth2; a veth pair of its own by default")
+
+var requireFlag = flag.String("conform.require", "generic,native", "modes in which packets must move, as in native,zero-copy: a device that refuses one fails the test")
 
 // TestConformance runs every row in every mode.
 func TestConformance(t *testing.T) {
@@ -20,21 +23,24 @@ func TestConformance(t *testing.T) {
 	p := newPair(t, *pairFlag)
 	s := summary{counts: map[string]*outcomes{}}
 	for _, m := range modes {
+		required := slices.Contains(strings.Split(*requireFlag, ","), m.name)
 		for _, busyPoll := range []bool{false, true} {
-			how := "interrupt"
+			name := m.name + "/interrupt"
 			if busyPoll {
-				how = "busy-poll"
+				name = m.name + "/busy-poll"
 			}
-			t.Run(m.name+"/"+how, func(t *testing.T) {
+			t.Run(name, func(t *testing.T) {
+				t.Cleanup(func() { demand(t, required) })
 				p.enter(t)
 				p.attach(t, m.attach)
 				if busyPoll {
 					p.deferInterrupts(t)
 				}
-				for _, r := range slices.Concat(rows, jumboRows) {
+				for i, r := range slices.Concat(rows, jumboRows) {
 					t.Run(r.name, func(t *testing.T) {
 						c := newTrial(t, p, m, busyPoll)
-						t.Cleanup(func() { s.count(m.name+"/"+how, c) })
+						t.Cleanup(func() { s.count(name, c) })
+						t.Cleanup(func() { demand(t, required && i == 0) }) // the first is SEND_RECEIVE
 						p.enter(t)
 						r.run(c)
 					})
@@ -43,6 +49,13 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	fmt.Print(&s)
+}
+
+// demand fails a test that was skipped and must not be.
+func demand(t *testing.T, required bool) {
+	if required && t.Skipped() {
+		t.Error("-conform.require names this mode, and the device refuses it")
+	}
 }
 
 // summary counts how the rows of each mode went.

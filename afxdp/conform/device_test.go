@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,7 @@ func newPair(t *testing.T, names string) *pair {
 	must(t, err)
 	if names != "" {
 		t.Cleanup(func() { home.Close() })
+		reserveHugePages(t, 16)
 		a, b, two := strings.Cut(names, ",")
 		if !two {
 			t.Fatalf("-conform.pair %s: give two interfaces, as in eth1,eth2", names)
@@ -196,23 +198,20 @@ func (d *port) setMTU(bytes int) error {
 	return err
 }
 
-// setHardwareRings sets the port's own rings until the test ends; maximal: as long as the device can. It returns the length of the TX ring.
-func (p *pair) setHardwareRings(t *testing.T, d *port, rx, tx uint32, maximal bool) (txEntries uint32) {
+// setHardwareRings sets the port's own rings until the test ends, or refuses. It returns what they became.
+func (p *pair) setHardwareRings(t *testing.T, d *port, edit func(*ethtool.Ring)) (ring ethtool.Ring) {
 	t.Helper()
 	tool, err := ethtool.NewEthtool()
 	must(t, err)
 	t.Cleanup(tool.Close)
-	ring, err := tool.GetRing(d.name)
+	before, err := tool.GetRing(d.name)
 	if err != nil {
-		refuse(t, "ETHTOOL_GRINGPARAM", err)
+		refuse(t, "ETHTOOL_GRINGPARAM of "+d.name, err)
 	}
-	before := ring
-	ring.RxPending, ring.TxPending = rx, tx
-	if maximal {
-		ring.RxPending, ring.TxPending = ring.RxMaxPending, ring.TxMaxPending
-	}
+	ring = before
+	edit(&ring)
 	if _, err := tool.SetRing(d.name, ring); err != nil {
-		refuse(t, fmt.Sprintf("ETHTOOL_SRINGPARAM rx %d tx %d", ring.RxPending, ring.TxPending), err)
+		refuse(t, fmt.Sprintf("ETHTOOL_SRINGPARAM rx %d tx %d of %s", ring.RxPending, ring.TxPending, d.name), err)
 	}
 	t.Cleanup(func() {
 		if _, err := tool.SetRing(d.name, before); err != nil {
@@ -221,7 +220,20 @@ func (p *pair) setHardwareRings(t *testing.T, d *port, rx, tx uint32, maximal bo
 		p.awaitUp(t)
 	})
 	p.awaitUp(t)
-	return ring.TxPending
+	ring, err = tool.GetRing(d.name)
+	must(t, err)
+	return ring
+}
+
+// driver returns the name of the port's driver.
+func (d *port) driver(t *testing.T) string {
+	t.Helper()
+	tool, err := ethtool.NewEthtool()
+	must(t, err)
+	defer tool.Close()
+	name, err := tool.DriverName(d.name)
+	must(t, err)
+	return name
 }
 
 // deferInterrupts sets on both ports what busy polling works best with, until the test ends: the kernel's own test sets the same
@@ -247,6 +259,17 @@ func (p *pair) deferInterrupts(t *testing.T) {
 			})
 		}
 	}
+}
+
+// reserveHugePages has the machine keep so many huge pages until the test ends; without /proc, or memory, what needs them is refused.
+func reserveHugePages(t *testing.T, pages int) {
+	t.Helper()
+	const name = "/proc/sys/vm/nr_hugepages"
+	before, err := os.ReadFile(name)
+	if err != nil || os.WriteFile(name, []byte(strconv.Itoa(pages)), 0) != nil {
+		return
+	}
+	t.Cleanup(func() { must(t, os.WriteFile(name, before, 0)) })
 }
 
 // mountSysfs returns a descriptor of a /sys that shows the calling thread's network namespace; no mount point is needed.

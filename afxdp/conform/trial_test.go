@@ -68,7 +68,7 @@ func (c *trial) openEnd(e *end) {
 	must(c.T, err)
 	c.Cleanup(func() { must(c.T, u.Close()) })
 	if c.mode.socket == afxdp.ZeroCopy && e.unaligned && !u.HugePages() {
-		refuse(c.T, "mmap with MAP_HUGETLB, which zero-copy of unaligned chunks needs,", hugePagesAnswer(e))
+		refuse(c.T, "zero-copy of unaligned chunks needs huge pages, and mmap with MAP_HUGETLB", hugePagesAnswer(e))
 	}
 	e.umem, e.sockets, e.invalid = u, nil, 0
 	e.inFlight, e.refused, e.fill = map[uint64]uint64{}, map[uint64]int{}, map[uint64]bool{}

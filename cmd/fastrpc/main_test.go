@@ -70,6 +70,12 @@ func TestUsageErrors(t *testing.T) {
 		{"decode a b", "1 arg"},
 		{"decode x --port 70000", "--port"},
 		{"decode x --port 0", "65535"},
+		{"capture", "at least 1"},
+		{"capture lo tcp", "not understood"},
+		{"capture lo --count -1", "--count"},
+		{"capture lo --buffer 0", "--buffer"},
+		{"stats a b", "at most 1"},
+		{"stats lo --interval 0s", "--interval"},
 	} {
 		code, out, errOut := fast(t, strings.Fields(c.args)...)
 		if code != exitUsage || out != "" {
@@ -149,6 +155,9 @@ func TestCompletion(t *testing.T) {
 	}
 	if got := complete(t, "serve", "--listen", ""); !slices.Contains(got, "xdp://lo:") {
 		t.Errorf("--listen: %v, want schemes with interfaces", got)
+	}
+	if got := complete(t, "capture", ""); !slices.Contains(got, "lo") {
+		t.Errorf("capture: %v, want interfaces", got)
 	}
 	if got := complete(t, "decode", ""); !slices.Contains(got, "pcapng") {
 		t.Errorf("decode: %v, want the ends of captures' names", got)

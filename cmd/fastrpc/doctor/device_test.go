@@ -58,6 +58,14 @@ func TestMTU(t *testing.T) {
 	native := afxdp.DeviceFeatures{XDP: afxdp.XDPBasic | afxdp.XDPRedirect}
 	several := afxdp.DeviceFeatures{XDP: native.XDP | afxdp.XDPReceiveMultiBuf}
 	i40e := afxdp.DeviceFeatures{XDP: several.XDP | afxdp.XDPZeroCopy, ZeroCopyMaxSegs: 8}
+	ice := device(3498, several, nil)
+	ice.device.driver.v.Name = "ice"
+	want(t, ice.checkMTU(4096, "6.12.38"), Note, "ice takes 3046", "ip link set dev eth7 mtu 3046")
+	ice.device.mtu = 3046
+	want(t, ice.checkMTU(4096, "6.12.38"), OK, "ice takes 3046")
+	ice.device.mtu = 9000
+	want(t, ice.checkMTU(4096, "6.12.38"), OK, "several buffers")
+	want(t, ice.checkMTU(4096, "6.1.0"), Note, "mtu 3046")
 	oneOnly := afxdp.DeviceFeatures{XDP: i40e.XDP, ZeroCopyMaxSegs: 1}
 	want(t, device(1500, native, nil).checkMTU(4096, "6.12.38"), OK, "1500", "3498")
 	want(t, device(3498, native, nil).checkMTU(4096, "6.12.38"), OK)

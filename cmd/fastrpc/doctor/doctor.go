@@ -34,12 +34,12 @@ func Examine(name string, o Options) Report {
 	defer runtime.UnlockOSThread()
 
 	r := Report{Version: Version, Interface: name}
-	m := machine{root: os.DirFS("/"), cpus: o.CPUs, chosen: len(o.CPUs) > 0}
+	m := machine{root: os.DirFS("/"), device: device{name: name}, cpus: o.CPUs, chosen: len(o.CPUs) > 0}
 	status := m.read("proc/self/status")
 	if !m.chosen {
 		m.cpus = allowedCPUs(status)
 	}
-	r.add(Kernel, checkKernel(release()), checkCapabilities(status, m.read("proc/self/uid_map")))
+	r.add(Kernel, checkKernel(release()), checkCapabilities(status, m.read("proc/self/uid_map"), name, m.setUp()))
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		r.add(Interface, wrong("interface", "%s: %v; the interfaces are %s", name, err, strings.Join(interfaces(), ", ")).mend("ip link show"))

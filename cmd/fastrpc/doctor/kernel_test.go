@@ -32,17 +32,19 @@ const (
 )
 
 func TestCapabilities(t *testing.T) {
-	want(t, checkCapabilities(statusRoot, hostMap), OK)
-	want(t, checkCapabilities(status(fourCaps), hostMap), OK)
-	want(t, checkCapabilities(status(oldStyle), hostMap), OK)
-	want(t, checkCapabilities(status(fourCaps), ""), OK)
-	want(t, checkCapabilities(status(lacksBPF), hostMap), Wrong, "missing CAP_BPF, CAP_PERFMON", "setcap")
-	want(t, checkCapabilities(status(lacksPerf), hostMap), Wrong, "missing CAP_PERFMON", "cap_perfmon")
-	want(t, checkCapabilities(status(noCaps), hostMap), Wrong, "CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON")
-	want(t, checkCapabilities("", hostMap), Note)
+	want(t, checkCapabilities(statusRoot, hostMap, "eth7", false), OK)
+	want(t, checkCapabilities(status(fourCaps), hostMap, "eth7", false), OK)
+	want(t, checkCapabilities(status(oldStyle), hostMap, "eth7", false), OK)
+	want(t, checkCapabilities(status(fourCaps), "", "eth7", false), OK)
+	want(t, checkCapabilities(status(lacksBPF), hostMap, "eth7", false), Wrong, "missing CAP_BPF, CAP_PERFMON", "setcap")
+	want(t, checkCapabilities(status(lacksPerf), hostMap, "eth7", false), Wrong, "missing CAP_PERFMON", "cap_perfmon")
+	want(t, checkCapabilities(status(noCaps), hostMap, "eth7", false), Wrong, "CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON")
+	want(t, checkCapabilities("", hostMap, "eth7", false), Note)
 	// Rootless Podman: all capabilities, over a namespace that counts for nothing here.
-	want(t, checkCapabilities(statusRoot, "         0       1000          1\n         1     100000      65536"), Wrong, "user namespace")
-	if f := checkCapabilities(status(lacksBPF), hostMap); strings.Contains(f.Text, "CAP_NET_RAW") {
+	want(t, checkCapabilities(statusRoot, "         0       1000          1\n         1     100000      65536", "eth7", false), Wrong, "user namespace")
+	want(t, checkCapabilities(status(lacksBPF), hostMap, "eth7", true), OK, "program=pinned")
+	want(t, checkCapabilities(status(noCaps), hostMap, "eth7", true), Wrong, "fastrpc setup eth7")
+	if f := checkCapabilities(status(lacksBPF), hostMap, "eth7", false); strings.Contains(f.Text, "CAP_NET_RAW,") {
 		t.Errorf("%q names a capability that is there", f.Text)
 	}
 }

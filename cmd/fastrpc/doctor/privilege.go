@@ -20,8 +20,8 @@ func memlockLimit() uint64 {
 }
 
 // checkCapabilities reads /proc/self/status and uid_map. What counts are capabilities over the host's user namespace (kernel/bpf/syscall.c,
-// bpf_capable); a namespace that maps all IDs onto themselves cannot be told from it.
-func checkCapabilities(status, uidMap string) Finding {
+// bpf_capable); a namespace that maps all IDs onto themselves cannot be told from it. setUp says that root has run 'fastrpc setup'.
+func checkCapabilities(status, uidMap, name string, setUp bool) Finding {
 	caps, known := effective(status)
 	if !known {
 		return note("capabilities", "cannot read this process's from /proc/self/status; CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON are needed")
@@ -45,10 +45,14 @@ func checkCapabilities(status, uidMap string) Finding {
 			missing = append(missing, c.name)
 		}
 	}
-	if len(missing) == 0 {
+	switch {
+	case len(missing) == 0:
 		return ok("capabilities", "all that are needed are there")
+	case setUp && has(unix.CAP_NET_RAW):
+		return ok("capabilities", "CAP_NET_RAW, which is enough with program=pinned in the address")
 	}
-	return wrong("capabilities", "missing %s; run it as root, or give them to the program", strings.Join(missing, ", ")).mend(setcap())
+	return wrong("capabilities", "missing %s; run it as root, give them to the program, or have root run 'fastrpc setup %s' once, after which CAP_NET_RAW "+
+		"is enough", strings.Join(missing, ", "), name).mend(setcap())
 }
 
 // checkMemlock compares the locked memory that xdp:// takes by default with what may be locked.

@@ -13,7 +13,7 @@ func notProbed(fit, inUse bool) Finding {
 	switch {
 	case !fit:
 	case inUse:
-		return note("probe", "left out, because the interface is in use; what was granted stands in the name of its queues")
+		return note("probe", "left out, because the interface is in use; what a process was granted stands in the name of its queues")
 	default:
 		return note("probe", "left out: which XDP mode is granted, and whether zero-copy is, shows only when it is tried")
 	}

@@ -39,10 +39,26 @@ func (m *machine) checkFeatures() Finding {
 // (320) and layer 2 with two VLAN tags (22).
 func onePage(page int) int { return page - 256 - 320 - 22 }
 
+// oneBuffer is onePage for those drivers whose limit is lower, with pages of 4 KiB; by the names that they tell ethtool. Read in the sources of
+// Linux 7.3 (drivers/net), such as ice_max_xdp_frame_size, igc_xdp_set_prog and gve_verify_xdp_configuration.
+var oneBuffer = map[string]int{
+	"ice": 3046, "i40e": 3046, "igb": 3046, "ixgbe": 3050, "igc": 1500, "st_gmac": 1500, "st_xgmac": 1500, "gve": 2032, "rvu_nicpf": 1508,
+	"vmxnet3": 3494, "tun": 1500,
+}
+
 // checkMTU: beyond a page, a packet comes in several buffers, which the driver must have for XDP (rx-sg), and AF_XDP has since Linux 6.6.
 func (m *machine) checkMTU(page int, release string) Finding {
 	d, limit := &m.device, onePage(page)
-	if d.mtu <= limit {
+	lower, known := oneBuffer[d.driver.v.Name]
+	switch known = known && lower < limit; {
+	case known && d.mtu > lower && d.mtu <= limit:
+		return note("mtu", "%d bytes, and %s takes %d at most in one buffer with native XDP, beyond which the slower generic mode is left", d.mtu,
+			d.driver.v.Name, lower).mend(fmt.Sprintf("ip link set dev %s mtu %d", d.name, lower))
+	case known && d.mtu <= lower:
+		return ok("mtu", "%d bytes; %s takes %d in one buffer with native XDP", d.mtu, d.driver.v.Name, lower)
+	case known:
+		limit = lower
+	case d.mtu <= limit:
 		return ok("mtu", "%d bytes; native XDP takes %d in one buffer, some drivers less", d.mtu, limit)
 	}
 	v, known := parseRelease(release)
@@ -69,7 +85,7 @@ const (
 	dispatcherProgram = "xdp_dispatcher"
 )
 
-// checkAttached: a program that is there is never replaced. inUse says that it is fastrpc's, whose process is left in peace.
+// checkAttached: a program that is there is never replaced. inUse says that it is fastrpc's, or that it can be joined, and is left in peace.
 func (m *machine) checkAttached() (f Finding, inUse bool) {
 	a, there, err := bpf.Attached(m.device.index)
 	switch {
@@ -77,10 +93,25 @@ func (m *machine) checkAttached() (f Finding, inUse bool) {
 		return note("program", "%v", err), false
 	case !there:
 		return ok("program", "no XDP program is attached"), false
+	case a.Program == steerProgram && m.setUp():
+		return ok("program", "set up by 'fastrpc setup' (program id %d, %v); take part in it with program=pinned in the address", a.ProgramID, a.Mode), true
 	case a.Program == steerProgram:
 		return judgeInUse(a, linkHolder(m.root, a.LinkID)), true
+	case a.Program == dispatcherProgram:
+		return judgeDispatcher(a), true
 	}
 	return judgeAttached(a), false
+}
+
+// setUp says that 'fastrpc setup' has pinned a program for the interface.
+func (m *machine) setUp() bool {
+	_, err := fs.Stat(m.root, strings.TrimPrefix(bpf.PinDir(m.device.name), "/"))
+	return err == nil
+}
+
+func judgeDispatcher(a bpf.Attachment) Finding {
+	return note("program", "libxdp's dispatcher (id %d, %v) runs programs of others: the interface is not to be had alone, but beside them", a.ProgramID, a.Mode).
+		mend(fmt.Sprintf("fastrpc serve --listen 'xdp://%s:9000?program=dispatcher' --insecure", a.Interface))
 }
 
 func judgeInUse(a bpf.Attachment, pid int) Finding {

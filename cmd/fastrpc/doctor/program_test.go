@@ -3,10 +3,13 @@ package doctor
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"testing"
 	"testing/fstest"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/bpf"
@@ -40,6 +43,10 @@ func TestAttached(t *testing.T) {
 	inUse := bpf.Attachment{Interface: "eth7", Program: steerProgram, ProgramID: 5, LinkID: 9, Mode: bpf.Native}
 	want(t, judgeInUse(inUse, 88), Note, "eth7 is in use", "pid 88")
 	want(t, judgeInUse(inUse, 0), Note, "a fastrpc process holds it")
+	want(t, judgeDispatcher(bpf.Attachment{Interface: "eth7", Program: dispatcherProgram, ProgramID: 5}), Note, "xdp://eth7:9000?program=dispatcher")
+	if onMachine().setUp() || !onMachine("sys/fs/bpf/fastrpc/eth7/link", "").setUp() {
+		t.Error("what 'fastrpc setup' has pinned is not found, or found where nothing is")
+	}
 }
 
 func TestLinkHolder(t *testing.T) {
@@ -59,22 +66,37 @@ func TestLinkHolder(t *testing.T) {
 func TestSockets(t *testing.T) {
 	m := onMachine()
 	m.device.queues = 4
-	on := func(zeroCopy bool, queues ...int) (s []xskSocket) {
+	on := func(mode xskMode, queues ...int) (s []xskSocket) {
 		for _, q := range queues {
-			s = append(s, xskSocket{queue: q, zeroCopy: zeroCopy})
+			s = append(s, xskSocket{queue: q, mode: mode})
 		}
 		return s
 	}
-	want(t, m.judgeSockets(on(false, 0, 1, 2, 3), nil), OK, "4 of 4 queues")
-	want(t, m.judgeSockets(on(false, 0, 1), nil), Note, "queues 2-3", "ethtool -L eth7 combined 2")
-	want(t, m.judgeSockets(nil, nil), Note, "queues 0-3")
-	want(t, m.judgeSockets(nil, unix.ENOENT), OK, "CONFIG_XDP_SOCKETS_DIAG")
-	dropping := on(false, 0, 1, 2, 3)
+	want(t, m.judgeSockets(on(copyMode, 0, 1, 2, 3), nil), OK, "4 of 4 queues")
+	want(t, m.judgeSockets(on(copyMode, 0, 1), nil), Note, "queues 2-3", "ethtool -L eth7 rx 2")
+	want(t, m.judgeSockets(nil, nil), OK, "nobody")
+	want(t, m.judgeSockets(nil, unix.ENOENT), OK, "does not tell", "no such file")
+	want(t, m.judgeSockets(on(unknownMode, 0, 1, 2, 3), nil), OK, "4 of 4 queues")
+	want(t, m.judgeSockets(on(unknownMode, 0, 2), nil), Note, "queues 1,3")
+	dropping := on(copyMode, 0, 1, 2, 3)
 	dropping[2].dropped, dropping[3].fillRingEmpty = 17, 1
 	want(t, m.judgeSockets(dropping, nil), Note, "17 packets were dropped", "1 packet found no free buffer", "frames=")
 	m.device.xdp.v.XDP = afxdp.XDPZeroCopy
-	want(t, m.judgeSockets(on(true, 0, 1, 2, 3), nil), OK)
-	want(t, m.judgeSockets(append(on(true, 0, 1, 2), on(false, 3)...), nil), Note, "queues 3 were granted copies", "zerocopy=on")
+	want(t, m.judgeSockets(on(zeroCopyMode, 0, 1, 2, 3), nil), OK)
+	want(t, m.judgeSockets(append(on(zeroCopyMode, 0, 1, 2), on(copyMode, 3)...), nil), Note, "queues 3 were granted copies", "zerocopy=on")
+}
+
+func TestDiagnosed(t *testing.T) {
+	answer := func(ifindex, queue, flags uint32) *netlink.XDPDiagInfoResp {
+		return &netlink.XDPDiagInfoResp{XDPInfo: &netlink.XDPInfo{Ifindex: ifindex, QueueID: queue, Umem: &netlink.XDPDiagUmem{Flags: flags},
+			Stats: &netlink.XDPDiagStats{RxFull: 3, FillRingEmpty: 5}}}
+	}
+	shared := &netlink.XDPDiagInfoResp{XDPInfo: &netlink.XDPInfo{Ifindex: 7, QueueID: 2}}
+	got := diagnosed([]*netlink.XDPDiagInfoResp{answer(7, 0, netlink.XDP_DU_F_ZEROCOPY), answer(8, 0, 0), answer(7, 1, 0), shared}, 7)
+	want := []xskSocket{{0, zeroCopyMode, 3, 5}, {1, copyMode, 3, 5}, {2, copyMode, 0, 0}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
 }
 
 func TestZeroCopy(t *testing.T) {

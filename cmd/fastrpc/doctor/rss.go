@@ -16,13 +16,18 @@ func (m *machine) checkQueues() Finding {
 	f := ok("queues", "%d to receive, of %d possible", d.queues, most)
 	if d.queues > len(m.cpus) && len(m.cpus) > 0 {
 		f.worse(Note, "more than the %s that may poll, so that several share one", plural(len(m.cpus), "CPU"))
-		kind := "combined"
-		if d.channels.err == nil && d.channels.v.now.Combined == 0 {
-			kind = "rx"
-		}
-		return f.mend(fmt.Sprintf("ethtool -L %s %s %d", d.name, kind, len(m.cpus)))
+		return f.mend(d.setQueues(len(m.cpus)))
 	}
 	return f
+}
+
+// setQueues is the command that changes their number.
+func (d *device) setQueues(n int) string {
+	kind := "combined"
+	if d.channels.err == nil && d.channels.v.now.Combined == 0 {
+		kind = "rx"
+	}
+	return fmt.Sprintf("ethtool -L %s %s %d", d.name, kind, n)
 }
 
 // checkRSS looks for queues that receive-side scaling never chooses, and at the key of its hash.

@@ -56,6 +56,9 @@ func TestSleepStates(t *testing.T) {
 	}
 	want(t, onMachine(states("0")...).checkSleep(), Note, "C6 takes 133 µs", "cpupower idle-set -D 10")
 	want(t, onMachine(states("1")...).checkSleep(), OK)
+	shallower := append(states("0"), cpuDir+"cpu1/cpuidle/state0/name", "C2", cpuDir+"cpu1/cpuidle/state0/latency", "50", cpuDir+"cpu1/cpuidle/state0/disable", "0")
+	want(t, onMachine(shallower...).checkSleep(), Note, "C6 takes 133 µs")
+	want(t, onMachine(shallower...).polling(1).checkSleep(), Note, "C2 takes 50 µs")
 	want(t, onMachine().checkSleep(), OK, "virtual machine")
 }
 

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 
@@ -195,5 +198,29 @@ func TestExamineQueueWithoutSocket(t *testing.T) {
 			want(t, f, Note, "on 1 of 2 queues", "queues 1", "ethtool -L "+h.Interface+" rx 1")
 		}
 		return errors.Join(s.Close(), umem.Close())
+	})
+}
+
+// Beside a dispatcher's programs xdp:// is to be had by an option only, and nothing is tried. A program of its name will do for the test.
+func TestExamineDispatcher(t *testing.T) {
+	inLab(t, lab.Config{}, func(h lab.Host) error {
+		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: dispatcherProgram, Type: ebpf.XDP, License: "GPL",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2 /* XDP_PASS */), asm.Return()}})
+		if err != nil {
+			return err
+		}
+		defer prog.Close()
+		attached, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: h.Ifindex, Flags: link.XDPDriverMode})
+		if err != nil {
+			return err
+		}
+		r := Examine(h.Interface, Options{})
+		want(t, find(t, r, "program"), Note, "dispatcher", "xdp://"+h.Interface+":9000?program=dispatcher")
+		want(t, find(t, r, "probe"), Note, "in use")
+		if err := attached.Close(); err != nil {
+			return err
+		}
+		want(t, find(t, Examine(h.Interface, Options{NoProbe: true}), "program"), OK)
+		return nil
 	})
 }

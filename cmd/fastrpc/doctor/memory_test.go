@@ -31,6 +31,6 @@ func TestHugePages(t *testing.T) {
 	want(t, onMachine(thp, "always madvise [never]").checkHugePages(), Note, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled")
 	want(t, onMachine().checkHugePages(), Note, "small")
 	// What is reserved on the other node is of no use to this card.
-	want(t, onMachine(slices.Concat(twoNodes, []string{thp, "always [madvise] never", nodeDir + "node0/" + reserved, "0", nodeDir + "node1/" + reserved, "512"})...).
+	want(t, onMachine(slices.Concat(twoNodes, []string{thp, "always [madvise] never", nodeDir + "node0/" + reserved, "0", nodeDir + "node1/" + reserved, "512", "sys/kernel/mm/" + reserved, "512"})...).
 		checkHugePages(), OK, "(2 MiB): 0")
 }

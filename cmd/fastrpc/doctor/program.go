@@ -93,6 +93,12 @@ func (m *machine) checkAttached() (f Finding, inUse bool) {
 		return note("program", "%v", err), false
 	case !there:
 		return ok("program", "no XDP program is attached"), false
+	}
+	return m.judgeAttached(a)
+}
+
+func (m *machine) judgeAttached(a bpf.Attachment) (f Finding, inUse bool) {
+	switch {
 	case a.Program == steerProgram && m.setUp():
 		return ok("program", "set up by 'fastrpc setup' (program id %d, %v); take part in it with program=pinned in the address", a.ProgramID, a.Mode), true
 	case a.Program == steerProgram:
@@ -100,7 +106,7 @@ func (m *machine) checkAttached() (f Finding, inUse bool) {
 	case a.Program == dispatcherProgram:
 		return judgeDispatcher(a), true
 	}
-	return judgeAttached(a), false
+	return judgeTheirs(a), false
 }
 
 // setUp says that 'fastrpc setup' has pinned a program for the interface.
@@ -140,7 +146,7 @@ func linkHolder(root fs.FS, id uint32) (pid int) {
 	return 0
 }
 
-func judgeAttached(a bpf.Attachment) Finding {
+func judgeTheirs(a bpf.Attachment) Finding {
 	f := wrong("program", "XDP program %q (id %d, %v) is attached, by someone else, and is not replaced", a.Program, a.ProgramID, a.Mode)
 	if a.Program == "" {
 		f.Text = fmt.Sprintf("an XDP program (id %d, %v; its name takes CAP_SYS_ADMIN to see) is attached, by another fastrpc process or by someone else, "+

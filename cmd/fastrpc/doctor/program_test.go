@@ -37,15 +37,31 @@ func TestFirewall(t *testing.T) {
 }
 
 func TestAttached(t *testing.T) {
-	want(t, judgeAttached(bpf.Attachment{Interface: "eth7", Program: "theirs", ProgramID: 5, LinkID: 9, Mode: bpf.Native}), Wrong, "theirs", "bpftool link detach id 9")
-	want(t, judgeAttached(bpf.Attachment{Interface: "eth7", ProgramID: 5, Mode: bpf.Generic}), Wrong, "CAP_SYS_ADMIN", "ip link set dev eth7 xdpgeneric off")
-	want(t, judgeAttached(bpf.Attachment{Interface: "eth7", Program: "theirs", ProgramID: 5}), Wrong, "xdpoffload off")
-	inUse := bpf.Attachment{Interface: "eth7", Program: steerProgram, ProgramID: 5, LinkID: 9, Mode: bpf.Native}
-	want(t, judgeInUse(inUse, 88), Note, "eth7 is in use", "pid 88")
-	want(t, judgeInUse(inUse, 0), Note, "a fastrpc process holds it")
-	want(t, judgeDispatcher(bpf.Attachment{Interface: "eth7", Program: dispatcherProgram, ProgramID: 5}), Note, "xdp://eth7:9000?program=dispatcher")
-	if onMachine().setUp() || !onMachine("sys/fs/bpf/fastrpc/eth7/link", "").setUp() {
-		t.Error("what 'fastrpc setup' has pinned is not found, or found where nothing is")
+	const setUp = "sys/fs/bpf/fastrpc/eth7/link"
+	holder := []string{"proc/88/fdinfo/4", "link_type:\txdp\nlink_id:\t9"}
+	ours := bpf.Attachment{Interface: "eth7", Program: steerProgram, ProgramID: 5, LinkID: 9, Mode: bpf.Native}
+	theirs := bpf.Attachment{Interface: "eth7", Program: "theirs", ProgramID: 5, LinkID: 9, Mode: bpf.Native}
+	for _, c := range []struct {
+		m     *machine
+		a     bpf.Attachment
+		level Level
+		inUse bool
+		says  []string
+	}{
+		{onMachine(), theirs, Wrong, false, []string{"theirs", "bpftool link detach id 9"}},
+		{onMachine(setUp, ""), theirs, Wrong, false, []string{"theirs"}},
+		{onMachine(), bpf.Attachment{Interface: "eth7", ProgramID: 5, Mode: bpf.Generic}, Wrong, false, []string{"CAP_SYS_ADMIN", "ip link set dev eth7 xdpgeneric off"}},
+		{onMachine(), bpf.Attachment{Interface: "eth7", Program: "theirs", ProgramID: 5}, Wrong, false, []string{"ip link set dev eth7 xdpoffload off"}},
+		{onMachine(holder...), ours, Note, true, []string{"eth7 is in use", "pid 88"}},
+		{onMachine(), ours, Note, true, []string{"a fastrpc process holds it"}},
+		{onMachine(setUp, ""), ours, OK, true, []string{"fastrpc setup", "program=pinned"}},
+		{onMachine(), bpf.Attachment{Interface: "eth7", Program: dispatcherProgram, ProgramID: 5}, Note, true, []string{"xdp://eth7:9000?program=dispatcher"}},
+	} {
+		f, inUse := c.m.judgeAttached(c.a)
+		want(t, f, c.level, c.says...)
+		if inUse != c.inUse {
+			t.Errorf("%q: in use %v", f.Text, inUse)
+		}
 	}
 }
 
@@ -83,6 +99,7 @@ func TestSockets(t *testing.T) {
 	want(t, m.judgeSockets(dropping, nil), Note, "17 packets were dropped", "1 packet found no free buffer", "frames=")
 	m.device.xdp.v.XDP = afxdp.XDPZeroCopy
 	want(t, m.judgeSockets(on(zeroCopyMode, 0, 1, 2, 3), nil), OK)
+	want(t, m.judgeSockets(on(unknownMode, 0, 1, 2, 3), nil), OK)
 	want(t, m.judgeSockets(append(on(zeroCopyMode, 0, 1, 2), on(copyMode, 3)...), nil), Note, "queues 3 were granted copies", "zerocopy=on")
 }
 

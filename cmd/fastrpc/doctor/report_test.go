@@ -14,6 +14,9 @@ func TestReport(t *testing.T) {
 	r.add(Memory, ok("numa", "one node"), Finding{})
 	r.add(Kernel, ok("kernel", "Linux 6.1"))
 	r.add(Kernel, note("virtual", "a virtual machine whose host gave %d %% of its time since boot to others (steal), which is in every tail", 3))
+	if len(r.Findings) != 3 {
+		t.Errorf("%d findings: what does not apply is one", len(r.Findings))
+	}
 	if !r.Fit || r.verdict() != "eth7 is fit for xdp://; 1 note above." {
 		t.Errorf("a note alone: %v, %q", r.Fit, r.verdict())
 	}

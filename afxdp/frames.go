@@ -14,11 +14,11 @@ import (
 // partition, is a mistake of the program that would let two packets share memory: it panics.
 type FrameStack struct {
 	_      linePad
-	umem   *Umem
 	free   []uint64 // addresses
 	out    []bool   // by chunk of the partition: taken
 	first  uint64   // address of the partition's first chunk
-	shift  uint     // log2 of the chunk size; 0 when unaligned
+	stride uint64   // from one chunk to the next
+	shift  uint     // log2 of stride; 0 when unaligned
 	usable int      // chunks that are ever handed out
 	_      linePad
 }
@@ -31,7 +31,7 @@ func NewFrameStack(u *Umem, first, chunks int) (*FrameStack, error) {
 	if first < 0 || chunks < 1 || first > u.Chunks()-chunks {
 		return nil, fmt.Errorf("afxdp: a partition of %d chunks from number %d is not inside a UMEM of %d", chunks, first, u.Chunks())
 	}
-	f := &FrameStack{umem: u, free: make([]uint64, 0, chunks), out: make([]bool, chunks)}
+	f := &FrameStack{stride: u.stride, free: make([]uint64, 0, chunks), out: make([]bool, chunks)}
 	if !u.cfg.Unaligned {
 		f.shift = uint(bits.TrailingZeros(uint(u.ChunkBytes())))
 	}
@@ -65,7 +65,7 @@ func (f *FrameStack) Alloc() (addr uint64, ok bool) {
 // large one.
 func (f *FrameStack) index(addr uint64) uint64 {
 	if f.shift == 0 {
-		return (f.umem.place(addr) - f.first) / f.umem.stride
+		return (addr&unalignedMask + addr>>unalignedShift - f.first) / f.stride
 	}
 	return (addr - f.first) >> f.shift
 }
@@ -85,7 +85,7 @@ func (f *FrameStack) Free(addr uint64) {
 	if i >= uint64(len(f.out)) {
 		panic(fmt.Sprintf("afxdp: freed address %#x is not of this partition of %d chunks from %#x", addr, len(f.out), f.first))
 	}
-	chunk := f.first + i*f.umem.stride
+	chunk := f.first + i*f.stride
 	if !f.out[i] {
 		panic(fmt.Sprintf("afxdp: chunk at %#x freed twice", chunk))
 	}

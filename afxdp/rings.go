@@ -40,9 +40,9 @@ func (s *Socket) Receive(d []unix.XDPDesc) int {
 // than MaxSegments descriptors, nor more than the TX and the completion ring hold.
 //
 // A descriptor must lie within one chunk, be at least one byte long and have no other options than XDP_PKT_CONTD and that of
-// Umem.SetTxRequest. The kernel skips and counts others
-// (Stats.TxInvalid), with all of the packet that they are part of; whether it completes them differs between versions, so they are a
-// mistake of the program that may cost it the chunk.
+// Umem.SetTxRequest. The kernel skips and counts others (Stats.TxInvalid), with what came before them of the same packet; what comes after
+// may go out as a packet of its own, and whether they are completed differs between versions: they are a mistake of the program that may
+// cost it the chunks.
 func (s *Socket) Transmit(d []unix.XDPDesc) int {
 	n := s.tx.Acquire(clampBurst(len(d)))
 	for n > 0 && d[n-1].Options&unix.XDP_PKT_CONTD != 0 {

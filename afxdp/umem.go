@@ -159,12 +159,12 @@ func (u *Umem) Data(d unix.XDPDesc) []byte {
 		}
 		return nil
 	}
-	chunk := u.Chunk(d.Addr)
-	from := d.Addr &^ u.chunkMask
-	if to := from + uint64(d.Len); to <= uint64(len(chunk)) {
-		return chunk[from:to]
+	base := d.Addr & u.chunkMask
+	to, end := d.Addr+uint64(d.Len), base+u.stride
+	if base >= u.size || to > end {
+		return nil
 	}
-	return nil
+	return u.mem[d.Addr:to:end]
 }
 
 // Close unmaps the memory. It refuses while sockets use it; a second Close does nothing. No slice of the memory may be touched after it.

@@ -67,17 +67,24 @@ func (f *flow) send(t *testing.T, pieces int) {
 	if f.Transmit(f.ds[:n]) != pieces {
 		t.Fatal("TX ring is full")
 	}
-	for {
+	for range int(tries) {
 		if err := f.Kick(); err == nil {
 			return
 		} else if !errors.Is(err, afxdp.ErrRetry) {
 			t.Fatal(err)
 		}
 	}
+	t.Fatal("the TX ring is not drained")
 }
 
+// tries is how often a test looks that must not read a clock: more than anything that works needs.
+const tries = 1e7
+
 func (f *flow) take(t *testing.T, bytes int) {
-	for bytes > 0 {
+	for left := int(tries); bytes > 0; left-- {
+		if left == 0 {
+			t.Fatalf("%d bytes did not come", bytes)
+		}
 		n := f.Receive(f.ds[:])
 		for i, d := range f.ds[:n] {
 			bytes -= len(f.umem.Data(d))
@@ -92,7 +99,10 @@ func (f *flow) take(t *testing.T, bytes int) {
 }
 
 func (f *flow) reap(t *testing.T, pieces int) {
-	for pieces > 0 {
+	for left := int(tries); pieces > 0; left-- {
+		if left == 0 {
+			t.Fatalf("%d descriptors were not completed", pieces)
+		}
 		n := f.Complete(f.addrs[:])
 		f.frames.FreeBurst(f.addrs[:n])
 		if pieces -= n; f.metadata && n > 0 && f.umem.TxTimestamp(f.umem.At(f.umem.Base(f.addrs[0]), 64)) == 0 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -65,8 +66,11 @@ func TestSharedOverDevices(t *testing.T) {
 		}
 	}
 	addrs := make([]uint64, packets)
-	for n := 0; n < packets; {
-		n += out.Complete(addrs[n:])
+	n := 0
+	for deadline := time.Now().Add(patience); n < packets; n += out.Complete(addrs[n:]) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d packets were completed", n, packets)
+		}
 	}
 	in.frames.FreeBurst(addrs) // panics if one is not of the first device's partition
 	if got := in.Complete(addrs); got != 0 {

@@ -156,8 +156,12 @@ func TestRebindAtOnce(t *testing.T) {
 
 func TestOneWaySockets(t *testing.T) {
 	a, b := newPair(t, 1)
+	before := takeInventory(t)
 	sender := a.newPort(t, func(c *afxdp.SocketConfig) { c.RxEntries, c.FillEntries, c.Fill = 0, 0, nil })
 	receiver := b.newPort(t, func(c *afxdp.SocketConfig) { c.TxEntries, c.CompletionEntries = 0, 0 })
+	if rings := takeInventory(t)["mapping of a ring"] - before["mapping of a ring"]; rings != 6 {
+		t.Errorf("a socket that only sends and one that only receives map %d rings, want 3 each", rings)
+	}
 	sender.put(t, 5, 80)
 	sender.kickAll(t)
 	if got := receiver.receive(t, 1); got[0] != 5 {

@@ -154,7 +154,10 @@ func (s *Socket) tune(c *SocketConfig) error {
 		// Copy mode: one system call takes the whole ring instead of 32 descriptors (Linux 6.17; refused below 32), and the socket buffer,
 		// which each packet is charged to until the device has freed it, holds a ring of full packets, so that the ring alone is the limit.
 		_ = unix.SetsockoptInt(s.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, int(c.TxEntries))
-		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, int(min(uint64(c.TxEntries)*uint64(s.umem.cfg.ChunkBytes), 1<<30)))
+		buffer := int(min(uint64(c.TxEntries)*uint64(s.umem.cfg.ChunkBytes), 1<<30))
+		if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, buffer) != nil { // without CAP_NET_ADMIN
+			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, buffer) // as much as net.core.wmem_max lets
+		}
 	}
 	if c.BusyPoll.Micros <= 0 {
 		return nil

@@ -22,6 +22,13 @@
 // Packets that stand in several buffers, as drivers need them for an MTU beyond a page, are taken on demand ([Options.MultiBuffer]): the
 // headers must be in the first buffer, where drivers put them.
 //
+// # Shared by several processes
+//
+// [Pin] attaches the program for good, and keeps it and its maps in a BPF file system; [OpenPinned] takes part in it without any capability.
+// Each process has queues and ports of its own: ports are kept by queue, and a queue's are written by whoever has its socket. A process that is
+// killed leaves no socket, and so nothing that steers. [UseSocketMap] is the same with another's program, whose socket map is all that is
+// known of it.
+//
 // # Beside other programs
 //
 // [Attach] has the interface alone, unless [Options.Dispatcher] is set: then the program runs beside those that xdp-loader, xdp-filter and

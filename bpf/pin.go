@@ -34,7 +34,7 @@ type PinOptions struct {
 	Options
 	Prefixes []netip.Prefix // see SetPrefixes
 
-	// Who may open the maps, and so have any queue and port of the interface: they get this owner, group (-1: the caller's) and these bits of
+	// Who may take part, and so have any queue and port of the interface: the maps get this owner, group (-1: the caller's) and these bits of
 	// read and write permission. The attachment and the list of prefixes stay the caller's alone.
 	UID, GID int
 	Perm     fs.FileMode
@@ -203,13 +203,15 @@ func makePinDir(dir string) (unlock func(), err error) {
 
 // setOwner gives those who shall take part what they need: to write the maps, and to know the program.
 func setOwner(dir string, o PinOptions) error {
+	perms := map[string]fs.FileMode{pinProgram: o.Perm & 0o444}
 	for name := range (&steerObjects{}).pinned() {
-		if err := errors.Join(os.Chown(filepath.Join(dir, name), o.UID, o.GID), os.Chmod(filepath.Join(dir, name), o.Perm)); err != nil {
+		perms[name] = o.Perm
+	}
+	for name, perm := range perms {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.Chown(path, o.UID, o.GID), os.Chmod(path, perm)); err != nil {
 			return fmt.Errorf("bpf: %w", err)
 		}
-	}
-	if err := os.Chmod(filepath.Join(dir, pinProgram), 0o444); err != nil { // the number of it is no secret, and without capabilities nothing else is had
-		return fmt.Errorf("bpf: %w", err)
 	}
 	return nil
 }

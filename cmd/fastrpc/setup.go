@@ -61,30 +61,29 @@ it then sets the prefixes and permissions anew and disturbs nobody.`,
 }
 
 func setup(cmd *cobra.Command, iface string, f *setupFlags) error {
-	if f.remove {
-		dir := f.dir
-		if dir == "" {
-			dir = bpf.PinDir(iface)
-		}
+	needs, err := xdp.NeedsOf(iface)
+	dir := f.dir
+	switch {
+	case dir == "" && err == nil:
+		dir = bpf.PinDir(needs.Name)
+	case dir == "":
+		dir = bpf.PinDir(iface)
+	}
+	if f.remove { // also when the interface is gone
 		if err := bpf.Unpin(dir); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s is not set up any more: nothing is pinned in %s\n", iface, dir)
 		return nil
 	}
-	o, err := f.options()
-	if err != nil {
-		return usageError{err}
+	o, flagErr := f.options()
+	if flagErr != nil {
+		return usageError{flagErr}
 	}
-	needs, err := xdp.NeedsOf(iface)
 	if err != nil {
 		return err
 	}
 	o.MultiBuffer = needs.MultiBuffer
-	dir := f.dir
-	if dir == "" {
-		dir = bpf.PinDir(needs.Name)
-	}
 	p, err := bpf.Pin(needs.Ifindex, dir, o)
 	if err != nil {
 		return err

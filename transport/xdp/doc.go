@@ -24,6 +24,16 @@
 //	prefixes=10.0.0.0/8,...    sources that are accepted, this host's own addresses not excepted; default: any
 //	busypoll=µs                time to poll the driver in each system call (SO_BUSY_POLL), with its interrupts deferred; default: 0, none
 //
+// Whose XDP program gives packets to the sockets:
+//
+//	program=own                ours, and nobody else's beside it (default)
+//	program=dispatcher         ours beside others, by libxdp's protocol; see package bpf
+//	program=pinned | /DIR      ours, shared with other processes: what 'fastrpc setup' pinned in its folder, or in DIR
+//	xskmap=/PATH               another's, which takes packets by its own rules; our sockets go into its XSKMAP, which is pinned at PATH
+//	plugin=/PATH               another's, whose XSKMAP the Kubernetes device plugin behind this Unix socket hands over
+//
+// Processes that share a program have queues and ports of their own, so that each should name its queues. The prefixes are those of setup.
+//
 // The first opener of an interface decides; a later one in the same process that names a setting must name the same value.
 //
 // # What the card is asked for
@@ -39,5 +49,6 @@
 //
 // Linux 5.11 or later (shared UMEM over queues: 5.10; detaching as a bpf_link: 5.9; preferred busy polling: 5.11), and the capabilities
 // CAP_NET_RAW (the socket), CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON (the program, its arithmetic on packet pointers, and its attachment) and,
-// where RLIMIT_MEMLOCK is lower than the packet buffers, CAP_IPC_LOCK; root has them all.
+// where RLIMIT_MEMLOCK is lower than the packet buffers, CAP_IPC_LOCK; root has them all. Where the program is shared, CAP_NET_RAW is enough,
+// and Linux 5.19 is needed. Once a Port is open, none is needed to use or to close it, but for program=dispatcher ([NeededToClose]).
 package xdp

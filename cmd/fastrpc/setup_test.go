@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -203,5 +204,106 @@ func hasNoCapability(t *testing.T, pid int) {
 				t.Errorf("%s: %s is not empty: %s", thread, set, status)
 			}
 		}
+	}
+}
+
+// Where nothing else is said, setup, serve and doctor agree on the place under /sys/fs/bpf, and one who wants the interface alone is told.
+func TestSetupByDefault(t *testing.T) {
+	l := labtest.New(t, lab.Config{Queues: 1})
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A host's processes have a /sys of their own, and so has the file system that is mounted in it: the pins end with the shell.
+	script := exec.Command("sh", "-c", `"$0" setup veth0; mount -t bpf bpf /sys/fs/bpf && "$0" setup veth0 && "$0" doctor veth0 --no-probe
+"$0" serve --listen xdp://veth0:9001 --insecure; "$0" serve --listen 'xdp://veth0:9000?program=pinned' --insecure
+"$0" setup veth0 --remove && ls /sys/fs/bpf`, exe)
+	var out strings.Builder
+	script.Stdout = &out
+	errOut, err := script.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Server().Start(script); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(errOut)
+	for _, says := range []string{"mount -t bpf bpf /sys/fs/bpf", "program=pinned", "serving"} {
+		if line, err := lines.ReadString('\n'); !strings.Contains(line, says) {
+			t.Fatalf("%q (%v), want %q", line, err, says)
+		}
+	}
+	target := fmt.Sprintf("xdp://%v:9000", l.Server().IPv4)
+	if code, got, errOut := fast(t, "lab", "exec", "--lab", l.Name(), "client", "--", exe, "call", target, "echo", "--data", "hello", "--insecure"); got != "hello" {
+		t.Errorf("call: exit code %d, output %q, error %q", code, got, errOut)
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", script.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var srv int
+	if _, err := fmt.Sscan(string(children), &srv); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(srv, unix.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := script.Wait(); err != nil {
+		t.Error(err)
+	}
+	for _, says := range []string{"pinned in /sys/fs/bpf/fastrpc/veth0, for root", "take part in it with program=pinned", "not set up any more"} {
+		if !strings.Contains(out.String(), says) {
+			t.Errorf("no %q in what setup, doctor and setup --remove said:\n%s", says, out.String())
+		}
+	}
+	if strings.HasSuffix(out.String(), "fastrpc\n") {
+		t.Errorf("left behind:\n%s", out.String())
+	}
+}
+
+// In a dispatcher serve keeps what leaving it takes, and leaves it.
+func TestServeInDispatcher(t *testing.T) {
+	l := labtest.New(t, lab.Config{Queues: 1})
+	root := filepath.Dir(filepath.Dir(pinDir(t)))
+	srv := exec.Command("/proc/self/exe", "serve", "--listen", "xdp://veth0:9000?program=dispatcher", "--insecure")
+	srv.Env = append(os.Environ(), "LIBXDP_BPFFS="+root)
+	errOut, err := srv.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := l.Server()
+	if err := h.Start(srv); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = srv.Process.Kill() })
+	line, err := bufio.NewReader(errOut).ReadString('\n')
+	if strings.Contains(line, "refused in spite of all capabilities") {
+		t.Skipf("this kernel loads no program that goes into a dispatcher: %s", line)
+	}
+	if !strings.HasPrefix(line, "serving") {
+		t.Fatalf("serve said %q (%v)", line, err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", srv.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const kept = 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_PERFMON | 1<<unix.CAP_BPF
+	if want := fmt.Sprintf("CapPrm:\t%016x\nCapEff:\t%016[1]x\n", kept); !strings.Contains(string(status), want) {
+		t.Errorf("capabilities are not %s: %s", want, status)
+	}
+	if err := srv.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Wait(); err != nil {
+		t.Errorf("serve after Ctrl-C: %v", err)
+	}
+	if err := h.Do(func() error {
+		a, there, err := bpf.Attached(h.Ifindex)
+		if there {
+			t.Errorf("left behind: %+v", a)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
 	}
 }

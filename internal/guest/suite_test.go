@@ -42,6 +42,10 @@ var suite = []struct {
 		name: "RPC beside libxdp", build: guest.BuildTest, pkg: module,
 		modules: []string{"veth"}, args: []string{"-test.v", "-test.run", "Libxdp"}, files: libxdp,
 	},
+	{
+		name: "sharing of an interface", build: guest.BuildTest, pkg: module + "cmd/fastrpc",
+		modules: []string{"veth"}, args: []string{"-test.v", "-test.run", "^(TestSetup|TestServeInDispatcher)$"},
+	},
 }
 
 // pair is two ports of a kind on one cable.

@@ -107,6 +107,7 @@ func (p *pair) enter(t *testing.T) {
 // attach puts the default program on both ports until the test ends, and waits for the link, which many a driver resets.
 func (p *pair) attach(t *testing.T, flags link.XDPAttachFlags) {
 	t.Helper()
+	p.setMTU(t, defaultMTU) // the rows before may have left one that native programs do not go with
 	for _, d := range p.ports {
 		prog, err := program(toFirst).load(d.maps)
 		must(t, err)

@@ -207,19 +207,14 @@ func (e *end) stats() afxdp.Stats {
 	return st
 }
 
-// awaitStat waits until a counter of the kernel has come to want.
-func (e *end) awaitStat(name string, counter func(afxdp.Stats) uint64, want uint64) {
+// await waits until a counter of the end has come to want.
+func (e *end) await(name string, want int, counter func() int) {
 	e.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(patience); counter() < want; breathe() {
 		e.wake()
-		got := counter(e.stats())
-		if got >= want {
-			return
-		}
 		if time.Now().After(deadline) {
-			e.t.Fatalf("%s is %d, want %d: %+v", name, got, want, e.stats())
+			e.t.Fatalf("%s is %d, want %d: %+v", name, counter(), want, e.stats())
 		}
-		breathe()
 	}
 }
 

@@ -142,21 +142,6 @@ func (f *flow) push(n int) int {
 	return took
 }
 
-// sendAll sends the whole stream, whether or not the receiver takes it.
-func (f *flow) sendAll() {
-	for last := time.Now(); f.out < len(f.sent) || len(f.from.inFlight) > 0; {
-		blind := flow{from: f.from, to: f.to, sent: f.sent, batch: f.batch, out: f.out} // wants nothing, so does not wait
-		moved := blind.send() + f.from.complete()
-		f.out = blind.out
-		f.to.wake()
-		if moved > 0 {
-			last = time.Now()
-		} else if breathe(); time.Since(last) > patience {
-			f.from.t.Fatalf("nothing moves: %s", f)
-		}
-	}
-}
-
 // askHelper ends the row if the receiver's program reports that a helper is not supported.
 func (f *flow) askHelper() {
 	if f.helper == "" {
@@ -170,21 +155,21 @@ func (f *flow) askHelper() {
 	}
 }
 
-// window is how many packets may be on the wire: devices queue 256 (veth's ring, and the least of many drivers), and drop what is beyond.
+// window is how many buffers' worth of packets may be on the wire: devices queue 256 (veth's ring, and the least of many drivers), most of
+// them in buffers of 2 KiB, and drop what is beyond.
 const window = 192
 
 // pace keeps the sender from overrunning the receiver: all packets between the last that came and p must find chunks and room in the RX ring.
 func (f *flow) pace(p packet) bool {
-	came := 0
-	if f.in > 0 {
-		came = f.want[f.in-1].position + 1
-	}
 	if f.in == len(f.want) {
-		return len(f.from.inFlight) <= window-f.batch // nothing of the rest will come
+		return true // nothing of the rest will come
 	}
-	each := p.bytes/(f.to.chunkBytes-unix.XDP_PACKET_HEADROOM-f.to.headroom) + 1
-	ahead := p.position - came + 1
-	return ahead*each <= min(f.to.filled, int(f.to.rxEntries))/f.sharing && ahead <= max(window/f.sharing, f.batch)
+	ahead := p.position + 1
+	if f.in > 0 {
+		ahead -= f.want[f.in-1].position + 1
+	}
+	chunks := p.bytes/(f.to.chunkBytes-unix.XDP_PACKET_HEADROOM-f.to.headroom) + 1
+	return ahead*chunks <= min(f.to.filled, int(f.to.rxEntries))/f.sharing && ahead*(p.bytes/2048+1) <= max(window/f.sharing, f.batch)
 }
 
 // place writes a packet into chunks, or where the row wants it, and returns its descriptors with the chunk of each.

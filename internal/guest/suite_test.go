@@ -35,6 +35,10 @@ var suite = []struct {
 		modules: []string{"veth", "xfrm_user"}, args: []string{"-test.v"},
 	},
 	{
+		name: "doctor", build: guest.BuildTest, pkg: module + "cmd/fastrpc/doctor",
+		modules: []string{"veth", "xsk_diag"}, args: []string{"-test.v"},
+	},
+	{
 		name: "steering beside libxdp", build: guest.BuildTest, pkg: module + "bpf",
 		modules: []string{"veth"}, args: []string{"-test.v", "-test.run", "Dispatcher"}, files: libxdp,
 	},

@@ -40,7 +40,10 @@ func (m *machine) checkRSS() Finding {
 		return ok("rss", "the device does not tell key and table; which queue a flow comes to is found by trying")
 	}
 	r := d.rss.v
-	f := ok("rss", "%s, a key of %d bytes, a table of %d entries", r.Hash, len(r.Key), len(r.Table))
+	f := ok("rss", "%s, a table of %d entries, a key of %d bytes", r.Hash, len(r.Table), len(r.Key))
+	if len(r.Key) == 0 {
+		f = ok("rss", "%s, a table of %d entries, a key that the device does not tell", r.Hash, len(r.Table))
+	}
 	used := map[uint32]bool{}
 	for _, q := range r.Table {
 		used[q] = true

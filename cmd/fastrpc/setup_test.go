@@ -251,7 +251,7 @@ func TestSetupByDefault(t *testing.T) {
 	if err := script.Wait(); err != nil {
 		t.Error(err)
 	}
-	for _, says := range []string{"pinned in /sys/fs/bpf/fastrpc/veth0, for root", "take part in it with program=pinned", "not set up any more"} {
+	for _, says := range []string{"pinned in /sys/fs/bpf/fastrpc/veth0, for root", "set up by 'fastrpc setup'", "not set up any more"} {
 		if !strings.Contains(out.String(), says) {
 			t.Errorf("no %q in what setup, doctor and setup --remove said:\n%s", says, out.String())
 		}

@@ -49,16 +49,11 @@ func ownBPFFS(t *testing.T) {
 func needFreplace(t *testing.T) {
 	t.Helper()
 	needRoot(t)
-	spec, err := loadDispatcher()
-	must(t, err)
-	must(t, spec.Variables[dispatcherVarConf].Set(configOf(make([]member, 1))))
-	var target dispatcherPrograms
-	must(t, spec.LoadAndAssign(&target, nil))
-	defer target.Close()
+	target := loadedDispatcher(t, configOf(make([]member, 1)))
 	steer, err := loadSteer()
 	must(t, err)
 	e := steer.Programs[steerProgFastrpcSteer]
-	e.Type, e.AttachType, e.AttachTarget, e.AttachTo = ebpf.Extension, ebpf.AttachNone, target.XdpDispatcher, "prog0"
+	e.Type, e.AttachType, e.AttachTarget, e.AttachTo = ebpf.Extension, ebpf.AttachNone, target, "prog0"
 	var objs steerObjects
 	if err := steer.LoadAndAssign(&objs, nil); errors.Is(err, unix.EPERM) {
 		t.Skipf("this kernel lets nobody load BPF_PROG_TYPE_EXT (%v), which dispatchers are made of", err)

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,13 +30,7 @@ func TestDispatcherFull(t *testing.T) {
 // TestDispatcherRefused finds programs on the interface that cannot be joined, and leaves them there.
 func TestDispatcherRefused(t *testing.T) {
 	dispatcher := func(t *testing.T, magic, version uint8) *ebpf.Program {
-		spec, err := loadDispatcher()
-		must(t, err)
-		must(t, spec.Variables[dispatcherVarConf].Set(dispatcherConfig{Magic: magic, Version: version}))
-		var objs dispatcherPrograms
-		must(t, spec.LoadAndAssign(&objs, nil))
-		t.Cleanup(func() { objs.Close() })
-		return objs.XdpDispatcher
+		return loadedDispatcher(t, dispatcherConfig{Magic: magic, Version: version})
 	}
 	for _, c := range []struct {
 		name    string
@@ -60,13 +55,7 @@ func TestDispatcherRefused(t *testing.T) {
 		{name: "held by a bpf_link", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, dispatcherMagic, 2) }, byLink: true,
 			joined: []string{"bpftool link detach"}, alone: []string{"bpftool link detach"}, never: "program=dispatcher"},
 		{name: "version 2, its pins elsewhere", program: func(t *testing.T) *ebpf.Program {
-			spec, err := loadDispatcher()
-			must(t, err)
-			must(t, spec.Variables[dispatcherVarConf].Set(configOf(make([]member, 1))))
-			var objs dispatcherPrograms
-			must(t, spec.LoadAndAssign(&objs, nil))
-			t.Cleanup(func() { objs.Close() })
-			return objs.XdpDispatcher
+			return loadedDispatcher(t, configOf(make([]member, 1)))
 		}, joined: []string{"already runs", "should be in", "dispatch-", "LIBXDP_BPFFS"}, alone: []string{"Options.Dispatcher", "program=dispatcher", "xdp-loader unload near --all"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -106,4 +95,48 @@ func TestDispatcherNeedsBPFFS(t *testing.T) {
 		t.Errorf("Attach: %v", err)
 	}
 	v.clean(t)
+}
+
+// loadedDispatcher is one without programs in its slots.
+func loadedDispatcher(t *testing.T, c dispatcherConfig) *ebpf.Program {
+	t.Helper()
+	spec, err := loadDispatcher()
+	must(t, err)
+	must(t, spec.Variables[dispatcherVarConf].Set(c))
+	var objs dispatcherPrograms
+	must(t, spec.LoadAndAssign(&objs, nil))
+	t.Cleanup(func() { objs.Close() })
+	return objs.XdpDispatcher
+}
+
+// TestDispatcherSwap replaces what is expected on the interface, and nothing else.
+func TestDispatcherSwap(t *testing.T) {
+	v := newVethPair(t, 1)
+	r, err := openRTNL()
+	must(t, err)
+	defer r.close()
+	a, b, c := &dispatcher{prog: loadedDispatcher(t, configOf(nil))}, &dispatcher{prog: loadedDispatcher(t, configOf(nil))},
+		&dispatcher{prog: loadedDispatcher(t, configOf(nil))}
+	for i, step := range []struct {
+		old, next, then *dispatcher
+		errs            []error
+	}{
+		{nil, a, a, nil},
+		{nil, b, a, []error{unix.EBUSY, unix.EEXIST}},
+		{c, b, a, []error{unix.EEXIST}},
+		{c, nil, a, []error{unix.EEXIST}},
+		{a, b, b, nil},
+		{b, nil, nil, nil},
+		{b, c, nil, []error{unix.EEXIST}},
+	} {
+		err := r.swap(v.index(), Native, step.old, step.next)
+		if (err == nil) != (step.errs == nil) || err != nil && !slices.ContainsFunc(step.errs, func(e error) bool { return errors.Is(err, e) }) {
+			t.Errorf("step %d: %v, want one of %v", i, err, step.errs)
+		}
+		attached, there, err := Attached(v.index())
+		must(t, err)
+		if there != (step.then != nil) || there && attached.ProgramID != programID(t, step.then.prog) {
+			t.Errorf("step %d: then near runs %+v", i, attached)
+		}
+	}
 }

@@ -202,6 +202,26 @@ func TestDispatcherAtOnce(t *testing.T) {
 	}
 }
 
+// TestDispatcherChangedMeanwhile has xdp-loader change the interface's program between our look at it and our swap: we begin again.
+func TestDispatcherChangedMeanwhile(t *testing.T) {
+	s := newShared(t)
+	p := s.join(t, nil, Options{})
+	looks := 0
+	_, _, err := p.member.change(s.index(), Auto, func(members []member) []member { // without the lock, so that xdp-loader gets it
+		if looks++; looks == 1 {
+			s.load(t, "counting")
+		}
+		return members
+	}, nil)
+	if err != nil || looks != 2 {
+		t.Errorf("looked %d times, %v; want 2", looks, err)
+	}
+	s.expect(t, "counting fastrpc_steer")
+	if strings.Count(left(t), "dispatch-") != 1 {
+		t.Errorf("left behind: %s", left(t))
+	}
+}
+
 // TestDispatcherFrags: a dispatcher takes packets of several buffers when all of its programs do, and keeps what it knows of them.
 func TestDispatcherFrags(t *testing.T) {
 	s := newShared(t)
@@ -266,6 +286,25 @@ func TestDispatcherChainCalls(t *testing.T) {
 	must(t, p.Close())
 	if c := s.running(t); c.RunPrios[0] != 7 || c.ChainCallActions[0] != drop|tx|empty {
 		t.Errorf("when we had left: priority %v, actions %#x", c.RunPrios[0], c.ChainCallActions[0])
+	}
+}
+
+// TestDispatcherSlotMayChangePackets has a program in a slot that moves the packet's start, which the kernel allows where the slot's own function
+// says so, from Linux 6.13 on.
+func TestDispatcherSlotMayChangePackets(t *testing.T) {
+	needFreplace(t)
+	target := loadedDispatcher(t, configOf(make([]member, dispatcherSlots)))
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(countingObject))
+	must(t, err)
+	for slot := range dispatcherSlots {
+		changing := spec.Programs["changing"]
+		changing.Type, changing.AttachType = ebpf.Extension, ebpf.AttachNone
+		changing.AttachTarget, changing.AttachTo = target, fmt.Sprintf("prog%d", slot)
+		p, err := ebpf.NewProgram(changing)
+		if err != nil {
+			t.Fatalf("slot %d: %v", slot, err)
+		}
+		p.Close()
 	}
 }
 

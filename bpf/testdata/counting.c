@@ -41,4 +41,12 @@ int counting_too(struct xdp_md *ctx)
 	return count(ctx);
 }
 
+/* It may change packets, as far as the kernel can tell. */
+SEC("xdp")
+int changing(struct xdp_md *ctx)
+{
+	bpf_xdp_adjust_head(ctx, 0);
+	return XDP_PASS;
+}
+
 char _license[] SEC("license") = "Dual BSD/GPL";

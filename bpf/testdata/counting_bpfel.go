@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	countingMapSeen         = "seen"
+	countingProgChanging    = "changing"
 	countingProgCounting    = "counting"
 	countingProgCountingToo = "counting_too"
 )
@@ -63,6 +64,7 @@ type countingSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type countingProgramSpecs struct {
+	Changing    *ebpf.ProgramSpec `ebpf:"changing"`
 	Counting    *ebpf.ProgramSpec `ebpf:"counting"`
 	CountingToo *ebpf.ProgramSpec `ebpf:"counting_too"`
 }
@@ -119,12 +121,14 @@ type countingVariables struct {
 //
 // It can be passed to loadCountingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type countingPrograms struct {
+	Changing    *ebpf.Program `ebpf:"changing"`
 	Counting    *ebpf.Program `ebpf:"counting"`
 	CountingToo *ebpf.Program `ebpf:"counting_too"`
 }
 
 func (p *countingPrograms) Close() error {
 	return _CountingClose(
+		p.Changing,
 		p.Counting,
 		p.CountingToo,
 	)

@@ -65,7 +65,7 @@ func (m *machine) checkPCI() Finding {
 // checkRings compares the device's receive ring with bursts, and in zero-copy mode with our own buffers.
 func (m *machine) checkRings() Finding {
 	const (
-		small = 512  // two of the kernel's NAPI turns of 64 packets for each of four bursts that come at once
+		small = 512  // half a millisecond at a million packets a second: what comes while a poller is off its CPU for a moment
 		ours  = 2048 // frames that a queue of xdp:// has to receive with by default
 	)
 	d := &m.device

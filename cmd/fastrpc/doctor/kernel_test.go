@@ -80,7 +80,10 @@ func TestVirtual(t *testing.T) {
 func TestClock(t *testing.T) {
 	const current, available = "sys/devices/system/clocksource/clocksource0/current_clocksource", "sys/devices/system/clocksource/clocksource0/available_clocksource"
 	want(t, onMachine(current, "tsc").checkClock(), OK, "tsc")
-	want(t, onMachine(current, "kvm-clock").checkClock(), OK)
+	want(t, onMachine(current, "kvm-clock").checkClock(), OK, "without a system call")
+	if f := onMachine(current, "xen").checkClock(); f.Text != "xen" {
+		t.Errorf("%q promises what is not known", f.Text)
+	}
 	want(t, onMachine(current, "hpet", available, "tsc hpet acpi_pm").checkClock(), Note, "hpet", "echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource")
 	if f := onMachine(current, "acpi_pm", available, "acpi_pm").checkClock(); f.Level != Note || f.Fix != nil || !strings.Contains(f.Text, "unstable") {
 		t.Errorf("without a TSC: %+v", f)

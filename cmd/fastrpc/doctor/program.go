@@ -28,7 +28,7 @@ func (m *machine) checkFeatures() Finding {
 		return note("xdp-features", "no native XDP here and now (%v); the slower generic mode is left. Some drivers want offloads off or another MTU first",
 			x.v.XDP)
 	case !m.device.zeroCopy():
-		f.worse(Note, "no zero-copy in this driver, packets are copied once")
+		f.Text += "; no zero-copy in this driver"
 	case x.v.ZeroCopyMaxSegs > 1:
 		f.Text += fmt.Sprintf("; up to %d buffers a packet with zero-copy", x.v.ZeroCopyMaxSegs)
 	}

@@ -38,9 +38,9 @@ func (d *Device) PollCounts(queue int, napi uint32) (c PollCounts, err error) {
 	return c, nil
 }
 
-// fewPackets is how many it takes to tell. One interrupt or softirq for so many packets is none to speak of: interrupts come for one packet, or
+// EnoughPackets is how many it takes to tell whether a queue is polled. One interrupt or softirq for so many packets is none to speak of: interrupts come for one packet, or
 // for 64, a NAPI budget, under load.
-const fewPackets = 100
+const EnoughPackets = 100
 
 // BusyPolled says whether packets that came in between two readings were polled for by system calls, and why not. napi is what the socket's
 // SO_INCOMING_NAPI_ID says.
@@ -54,9 +54,9 @@ func BusyPolled(napi uint32, before, after PollCounts, packets uint64) (works bo
 		return false, "no packet has come in yet that would tell the socket its NAPI instance"
 	case napi == 0:
 		return false, "the driver tells the socket no NAPI instance (SO_INCOMING_NAPI_ID is 0), so the kernel has nothing to poll"
-	case packets < fewPackets:
+	case packets < EnoughPackets:
 		return false, fmt.Sprintf("%d packets are too few to tell", packets)
-	case events > packets/fewPackets:
+	case events > packets/EnoughPackets:
 		return false, fmt.Sprintf("%d %s for %d packets", events, what, packets)
 	}
 	return true, ""

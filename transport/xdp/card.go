@@ -15,7 +15,8 @@ type card struct {
 	nic    *nic.Device             // nil when it could not be opened
 	rss    *nic.RSS                // nil when it is not known
 	fields map[bool]nic.HashFields // of UDP over IPv6, or not
-	polled chan uint32             // NAPI instances whose interrupts shall be deferred, for the refresher
+	polled chan uint32             // NAPI instances that shall be polled, for the refresher
+	thread bool                    // by a thread of the kernel's
 
 	mu      sync.Mutex // over what follows
 	claim   claim

@@ -2,12 +2,14 @@ package xdp
 
 import (
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"github.com/fastrpc/fastrpc/internal/nic"
 )
 
-// polledNAPI leaves the interrupts of a queue off while it is polled by system calls (Documentation/networking/af_xdp.rst, SO_PREFER_BUSY_POLL):
+// These leave the interrupts of a queue off while it is polled by system calls (Documentation/networking/af_xdp.rst, SO_PREFER_BUSY_POLL):
 // after so many polls that found nothing they may come back, and only if nobody has polled for so long. A caller that has parked waits that
 // much longer for a packet, at most.
 const (
@@ -15,26 +17,25 @@ const (
 	polledGROFlushTimeout = 200 * time.Microsecond
 )
 
-// learnNAPI asks which NAPI instance receives the Link's packets, and has its interrupts deferred. It belongs to the owner; what may block is done
-// by the refresher. The kernel may know at once, and otherwise from the first packet on, or never.
-func (l *Link) learnNAPI() {
-	if l.napi != 0 {
-		return
+// beginPolling is for a Link that nobody uses yet.
+func (l *Link) beginPolling() {
+	if c := &l.dev.card; c.nic != nil {
+		l.since.counts, _ = c.nic.PollCounts(l.queue, 0)
 	}
+	l.learnNAPI()
+	l.askNAPI = l.napi == 0
+}
+
+// learnNAPI asks which NAPI instance receives the Link's packets, and has it polled. It belongs to the owner; what may block is done by the
+// refresher. The kernel knows at once, or from the first packet on, or never.
+func (l *Link) learnNAPI() {
+	l.askNAPI = false
 	if l.napi, _ = l.socket.NAPI(); l.napi != 0 {
 		l.dev.card.polled <- l.napi // has room for one of each Link
 	}
 }
 
-// beginPolling is for a Link that nobody uses yet.
-func (l *Link) beginPolling() {
-	if c := &l.dev.card; c.nic != nil {
-		l.polledFrom, _ = c.nic.PollCounts(l.queue, 0)
-	}
-	l.learnNAPI()
-}
-
-// polling defers the interrupts of a NAPI instance, or before Linux 6.13 of the whole device.
+// polling sets a NAPI instance up to be polled, or before Linux 6.13 all of the device.
 func (c *card) polling(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,51 +44,72 @@ func (c *card) polling(id uint32) {
 	}
 	n, err := c.nic.NAPI(id)
 	if err == nil {
-		err = c.claim.SetNAPI(id, deferred(n.NAPISettings))
+		err = c.claim.SetNAPI(id, c.polledAs(n.NAPISettings))
 	}
-	if errors.Is(err, errors.ErrUnsupported) {
+	if errors.Is(err, errors.ErrUnsupported) && !c.thread {
 		var all nic.NAPISettings
 		if all, err = c.nic.NAPIDefaults(); err == nil {
-			err = c.claim.SetNAPI(0, deferred(all))
+			err = c.claim.SetNAPI(0, c.polledAs(all))
 		}
+	}
+	if err != nil && c.thread {
+		err = fmt.Errorf("busypoll=thread takes Linux 6.19: %w", err)
 	}
 	c.refuse(err)
 }
 
-// deferred leaves alone what somebody has set already.
-func deferred(s nic.NAPISettings) nic.NAPISettings {
-	if s.DeferHardIRQs == 0 && s.GROFlushTimeout == 0 {
+// polledAs leaves alone what somebody has set already.
+func (c *card) polledAs(s nic.NAPISettings) nic.NAPISettings {
+	switch {
+	case c.thread:
+		s.Threaded = nic.NAPIThreadBusy
+	case s.DeferHardIRQs == 0 && s.GROFlushTimeout == 0:
 		s.DeferHardIRQs, s.GROFlushTimeout = polledDeferHardIRQs, polledGROFlushTimeout
 	}
 	return s
 }
 
-// Polling says whether the queue is polled by system calls, which the setting busypoll asks for, instead of interrupting.
+// Polling says whether the queue is polled, which the setting busypoll asks for, instead of interrupting. It is measured over a window: from the
+// last time that somebody asked, or from the opening, until now.
 type Polling struct {
 	NAPI       uint32 // the kernel's NAPI instance, as the socket tells it; 0: not known, then nothing is polled
-	Interrupts uint64 // of the queue since it was opened, where its line is known
-	SoftIRQs   uint64 // NET_RX softirqs of the whole machine since then
-	Works      bool   // measured: next to none of them for the packets that came
+	Packets    uint64 // received
+	Interrupts uint64 // of the queue, where its line is known
+	SoftIRQs   uint64 // NET_RX, of the whole machine
+	Works      bool   // next to none of either for the packets that came
 	Why        string // why it does not, or cannot be told
 }
 
-// measurePolling compares with what was counted when the Link was opened. It may be called from any goroutine; what it is given is the owner's.
+// polledSince is where the window begins.
+type polledSince struct {
+	mu      sync.Mutex
+	counts  nic.PollCounts
+	packets uint64
+}
+
+// measurePolling may be called from any goroutine; what it is given is the owner's.
 func (l *Link) measurePolling(napi uint32, received uint64) (p Polling) {
-	if !l.busyPoll {
+	if !l.busyPoll && !l.dev.settings.pollThread {
 		return Polling{Why: "not asked for: busypoll=0"}
 	}
-	c := &l.dev.card
 	p.NAPI = napi
+	c, since := &l.dev.card, &l.since
 	if c.nic == nil {
 		p.Why = "the device's counters cannot be read"
 		return p
 	}
-	now, err := c.nic.PollCounts(l.queue, p.NAPI)
+	since.mu.Lock()
+	defer since.mu.Unlock()
+	now, err := c.nic.PollCounts(l.queue, napi)
 	if err != nil {
 		p.Why = err.Error()
 		return p
 	}
-	p.Interrupts, p.SoftIRQs = now.Interrupts-l.polledFrom.Interrupts, now.SoftIRQs-l.polledFrom.SoftIRQs
-	p.Works, p.Why = nic.BusyPolled(p.NAPI, l.polledFrom, now, received)
+	received = max(received, since.packets) // it may be what the owner told before somebody else asked
+	p.Packets, p.Interrupts, p.SoftIRQs = received-since.packets, now.Interrupts-since.counts.Interrupts, now.SoftIRQs-since.counts.SoftIRQs
+	p.Works, p.Why = nic.BusyPolled(napi, since.counts, now, p.Packets)
+	if p.Packets >= nic.EnoughPackets {
+		since.counts, since.packets = now, received
+	}
 	return p
 }

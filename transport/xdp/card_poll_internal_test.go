@@ -53,7 +53,12 @@ func TestDeferred(t *testing.T) {
 // What somebody has set stays.
 func TestDeferredAlready(t *testing.T) {
 	set := nic.NAPISettings{DeferHardIRQs: 1, Threaded: nic.NAPIThread}
-	if got := deferred(set); got != set {
+	if got := (&card{}).polledAs(set); got != set {
 		t.Errorf("%+v became %+v", set, got)
+	}
+	threaded := set
+	threaded.Threaded = nic.NAPIThreadBusy
+	if got := (&card{thread: true}).polledAs(set); got != threaded {
+		t.Errorf("%+v became %+v, want %+v", set, got, threaded)
 	}
 }

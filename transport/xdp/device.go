@@ -157,6 +157,7 @@ func (d *device) open(ifi iface) (err error) {
 		}
 		return fmt.Errorf("xdp: %w", err)
 	}
+	d.card.thread = s.pollThread
 	d.card.open(d.key.ifindex, s.queues, d.queues)
 	if d.umem, err = afxdp.NewUmem(afxdp.UmemConfig{Chunks: len(s.queues) * s.memory() / s.chunk, ChunkBytes: s.chunk}); err != nil {
 		return fmt.Errorf("xdp: %w", err)

@@ -22,7 +22,8 @@
 //	frames=4096                packet buffers for each queue, half of them to receive; a power of two, 64 to 65536
 //	chunk=2048|4096            bytes of a packet buffer; default: 2048, or 4096 where the interface's MTU needs it
 //	prefixes=10.0.0.0/8,...    sources that are accepted, this host's own addresses not excepted; default: any
-//	busypoll=µs                time to poll the driver in each system call (SO_BUSY_POLL), with its interrupts deferred; default: 0, none
+//	busypoll=µs|thread         who polls the driver, with its interrupts off: our system calls, each for so long (SO_BUSY_POLL), or a thread of
+//	                           the kernel's that takes a CPU for each queue (Linux 6.19); default: 0, nobody
 //
 // Whose XDP program gives packets to the sockets:
 //

@@ -9,7 +9,6 @@ import (
 
 	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/internal/netpath"
-	"github.com/fastrpc/fastrpc/internal/nic"
 	"github.com/fastrpc/fastrpc/internal/tap"
 	"github.com/fastrpc/fastrpc/transport"
 )
@@ -23,13 +22,13 @@ const (
 
 // Link is one queue of an interface. It is a transport.Link; what a Link over AF_XDP has beside is Stats.
 type Link struct {
-	dev        *device
-	queue      int
-	first      bool // the one that serves the kernel's sockets
-	zeroCopy   bool
-	busyPoll   bool
-	polledFrom nic.PollCounts // with busyPoll: when it was opened
-	caps       transport.Caps
+	dev      *device
+	queue    int
+	first    bool // the one that serves the kernel's sockets
+	zeroCopy bool
+	busyPoll bool // by system calls
+	since    polledSince
+	caps     transport.Caps
 
 	state  atomic.Uint32 // of linkState
 	refs   int           // held by Ports; guarded by dev.mu
@@ -37,23 +36,23 @@ type Link struct {
 	park   parking
 
 	// The owner's.
-	socket    *afxdp.Socket
-	fd        int    // the socket's
-	memory    []byte // the UMEM
-	frames    frames // by value: the little of two Links must not share a cache line
-	headers   headerCache
-	descs     [burst * maxSpan]unix.XDPDesc
-	addrs     [burst]uint64
-	parsed    netpath.Parsed
-	joint     joint
-	depth     int      // receiving frames that the kernel shall have, see startDepth
-	filled    int      // that it has
-	local     []uint32 // frames that went out through a kernel socket and wait for Completed
-	napi      uint32   // with busyPoll: the NAPI instance of the queue, 0 while it is not known
-	napiAsked bool     // since a packet came
-	kick      bool     // something was sent since the last Flush that succeeded
-	tap       tap.Point
-	stats     Stats
+	socket  *afxdp.Socket
+	fd      int    // the socket's
+	memory  []byte // the UMEM
+	frames  frames // by value: the little of two Links must not share a cache line
+	headers headerCache
+	descs   [burst * maxSpan]unix.XDPDesc
+	addrs   [burst]uint64
+	parsed  netpath.Parsed
+	joint   joint
+	depth   int      // receiving frames that the kernel shall have, see startDepth
+	filled  int      // that it has
+	local   []uint32 // frames that went out through a kernel socket and wait for Completed
+	napi    uint32   // the NAPI instance of a queue that shall be polled, 0 while it is not known
+	askNAPI bool     // when a packet has come
+	kick    bool     // something was sent since the last Flush that succeeded
+	tap     tap.Point
+	stats   Stats
 
 	told QueueStats // last to somebody who looked; belongs to dev.observers
 

@@ -48,7 +48,7 @@ func (d *device) openLink(i int) error {
 		l.depth = int(l.frames.half)
 		l.fill()
 	}
-	if l.busyPoll {
+	if l.busyPoll || s.pollThread {
 		l.beginPolling()
 	}
 	if err := d.prog.SetSocket(l.queue, l.fd); err != nil {

@@ -32,8 +32,7 @@ func (l *Link) Recv(fs []transport.Frame) (n int, err error) {
 		l.attend(w, got)
 	}
 	if got > 0 {
-		if l.busyPoll && !l.napiAsked {
-			l.napiAsked = true
+		if l.askNAPI {
 			l.learnNAPI()
 		}
 		now := transport.Now()

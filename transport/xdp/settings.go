@@ -21,13 +21,14 @@ const (
 	maxQueues     = 256   // as many as an engine's number in a session ID can tell apart
 )
 
-// Values of the settings mode and zerocopy.
+// Values of the settings mode, zerocopy and busypoll.
 const (
 	auto    = "auto"
 	native  = "native"
 	generic = "generic"
 	on      = "on"
 	off     = "off"
+	thread  = "thread"
 )
 
 // settings is a target's query, checked; the zero values of queues, chunk and prefixes stand for the default.
@@ -39,9 +40,11 @@ type settings struct {
 	chunk    int
 	prefixes []netip.Prefix
 	busyPoll int // µs
-	program  string
-	xskmap   string
-	plugin   string
+
+	pollThread bool // a kernel thread polls
+	program    string
+	xskmap     string
+	plugin     string
 
 	// Not from the query, but of the interface's MTU: whether packets may stand in several chunks, and in how many, a power of two.
 	multiBuffer bool
@@ -74,7 +77,13 @@ var settingNames = map[string]func(*settings, string) (string, error){
 		return fmt.Sprint(s.prefixes), err
 	},
 	"busypoll": func(s *settings, v string) (_ string, err error) {
-		s.busyPoll, err = parseInt(v, 0, maxBusyPoll)
+		if v == thread {
+			s.pollThread = true
+			return v, nil
+		}
+		if s.busyPoll, err = parseInt(v, 0, maxBusyPoll); err != nil {
+			err = fmt.Errorf("%w, or %s", err, thread)
+		}
 		return strconv.Itoa(s.busyPoll), err
 	},
 	"program": func(s *settings, v string) (_ string, err error) {
@@ -134,6 +143,9 @@ func (s *settings) conflict(later *settings) error {
 		case "plugin":
 			return s.plugin
 		default:
+			if s.pollThread {
+				return thread
+			}
 			return strconv.Itoa(s.busyPoll)
 		}
 	}

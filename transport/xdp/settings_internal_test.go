@@ -44,7 +44,7 @@ func TestSettingsConflict(t *testing.T) {
 		}
 	}
 	for _, other := range []string{
-		"mode=auto", "zerocopy=auto", "queues=0", "frames=256", "chunk=2048", "prefixes=10.0.0.0/8", "busypoll=0",
+		"mode=auto", "zerocopy=auto", "queues=0", "frames=256", "chunk=2048", "prefixes=10.0.0.0/8", "busypoll=0", "busypoll=thread",
 	} {
 		later := parse(other)
 		if err := have.conflict(&later); !errors.Is(err, ErrSettings) {

@@ -38,7 +38,7 @@ var arrows = map[string][]string{
 	"internal/privilege":     {},
 	"internal/nic":           {},
 	"internal/lab":           {"internal/lab/labtest"},
-	"internal/guest":         {".", "transport/xdp"},
+	"internal/guest":         {".", "internal/nic", "transport", "transport/xdp"},
 	"bench":                  {"*"},
 	"cmd/fastrpc":            {"*"},
 }
@@ -51,6 +51,8 @@ var subrooms = map[string]string{
 	"internal/guest/boot":  "internal/guest",
 	"internal/guest/init":  "internal/guest",
 	"internal/guest/echo":  "internal/guest",
+	"internal/guest/hosts": "internal/guest",
+	"internal/guest/poll":  "internal/guest",
 	"cmd/fastrpc/doctor":   "cmd/fastrpc",
 }
 

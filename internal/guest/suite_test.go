@@ -31,6 +31,10 @@ var suite = []struct {
 		nics: pair(guest.IGB), args: []string{"-settings", "&chunk=4096"},
 	},
 	{
+		name: "busy polling of virtio_net", build: guest.BuildProgram, pkg: module + "internal/guest/poll",
+		nics: pair(guest.VirtioNet),
+	},
+	{
 		name: "afxdp", build: guest.BuildTest, pkg: module + "afxdp",
 		modules: []string{"veth", "xfrm_user"}, args: []string{"-test.v"},
 	},

@@ -71,8 +71,11 @@ func (d *Device) execute(family string, cmd uint8, flags netlink.HeaderFlags, en
 // reason is the kernel's answer with its own words, where it has some (extended acknowledgement).
 func reason(err error) error {
 	var op *netlink.OpError
-	if errors.As(err, &op) && op.Message != "" {
-		return fmt.Errorf("%w: the kernel says %q", op.Err, op.Message)
+	switch {
+	case !errors.As(err, &op):
+		return err
+	case op.Message == "":
+		return op.Err
 	}
-	return err
+	return fmt.Errorf("%w: the kernel says %q", op.Err, op.Message)
 }

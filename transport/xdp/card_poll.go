@@ -1,10 +1,13 @@
 package xdp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/internal/nic"
 )
@@ -35,12 +38,32 @@ func (l *Link) learnNAPI() {
 	}
 }
 
+// napiTries bounds how often a NAPI instance is looked for, refreshPause apart: it is gone while the driver takes a queue's socket in.
+const napiTries = 30
+
 // polling sets a NAPI instance up to be polled, or before Linux 6.13 all of the device.
-func (c *card) polling(id uint32) {
+func (c *card) polling(ctx context.Context, id uint32) {
+	var err error
+	for range napiTries {
+		if err = c.poll(id); !errors.Is(err, unix.ENOENT) {
+			break
+		}
+		select {
+		case <-time.After(refreshPause):
+		case <-ctx.Done():
+			return
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refuse(err)
+}
+
+func (c *card) poll(id uint32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.claim == nil || c.closed {
-		return
+		return nil
 	}
 	n, err := c.nic.NAPI(id)
 	if err == nil {
@@ -55,7 +78,7 @@ func (c *card) polling(id uint32) {
 	if err != nil && c.thread {
 		err = fmt.Errorf("busypoll=thread takes Linux 6.19: %w", err)
 	}
-	c.refuse(err)
+	return err
 }
 
 // polledAs leaves alone what somebody has set already.

@@ -39,7 +39,7 @@ func TestDeferred(t *testing.T) {
 		if got := settings(); got != all[0].NAPISettings {
 			t.Errorf("given back as %+v, before %+v", got, all[0].NAPISettings)
 		}
-		s.polling(all[0].ID) // too late
+		s.polling(context.Background(), all[0].ID) // too late
 		if got := settings(); got != all[0].NAPISettings {
 			t.Errorf("changed afterwards: %+v", got)
 		}

@@ -28,7 +28,7 @@ func (d *device) watch() (err error) {
 		for {
 			select {
 			case id := <-d.card.polled:
-				d.card.polling(id)
+				d.card.polling(ctx, id)
 				continue
 			case <-d.stale:
 				d.refresh(ctx)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fastrpc/fastrpc"
+	"github.com/fastrpc/fastrpc/internal/guest/hosts"
 	_ "github.com/fastrpc/fastrpc/transport/xdp"
 )
 
@@ -51,8 +52,8 @@ func run(ctx context.Context, client, answers, settings string) error {
 	s := fastrpc.NewServer(emulated...)
 	s.HandleInline("inline", echo)
 	s.Handle("worker", echo)
-	if err := inNamespace(answers, func() error {
-		if err := address(answers, serverAddress); err != nil {
+	if err := hosts.InNamespace(answers, func() error {
+		if err := hosts.Address(answers, serverAddress); err != nil {
 			return err
 		}
 		_, err := s.Listen(ctx, "xdp://"+answers+":9000"+settings)
@@ -60,7 +61,7 @@ func run(ctx context.Context, client, answers, settings string) error {
 	}); err != nil {
 		return fmt.Errorf("server on %s: %w", answers, err)
 	}
-	if err := address(client, clientAddress); err != nil {
+	if err := hosts.Address(client, clientAddress); err != nil {
 		return fmt.Errorf("client on %s: %w", client, err)
 	}
 	c, err := fastrpc.Dial(ctx, "xdp://"+server+settings, emulated...)

@@ -1,4 +1,5 @@
-package main
+// Package hosts makes two hosts of the network cards of a guest. What it makes is there until the guest ends.
+package hosts
 
 import (
 	"fmt"
@@ -9,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inNamespace makes a network namespace, moves an interface there, and runs f inside. The namespace is there until the process ends.
-func inNamespace(name string, f func() error) error {
+// InNamespace makes a network namespace, moves an interface there, and runs f inside. The namespace is there until the process ends.
+func InNamespace(name string, f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread, and with it the namespace, lasts as long as this goroutine
@@ -42,8 +43,8 @@ func enter(name string) error {
 	return outside.LinkSetNsFd(l, int(ns))
 }
 
-// address brings the interface up with an address, in the namespace of this thread.
-func address(name, prefix string) error {
+// Address brings the interface up with an address, in the namespace of this thread.
+func Address(name, prefix string) error {
 	a, err := netlink.ParseAddr(prefix)
 	if err != nil {
 		return err

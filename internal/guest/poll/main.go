@@ -21,7 +21,7 @@ const (
 	senderAddress    = "198.18.0.1/24"
 	receiverAddress  = "198.18.0.2/24"
 
-	patience = 2 * time.Minute // for all of it
+	patience = 4 * time.Minute // for all of it
 	packets  = 1000            // in a window; 11 interrupts would be too many
 )
 

@@ -102,6 +102,30 @@ func finish(ip []byte, r afxdp.TxRequest) []byte {
 	return out
 }
 
+// TestZeroChecksum makes packets whose checksum comes out as 0, which in UDP stands for none and is sent as its other form, 0xffff.
+func TestZeroChecksum(t *testing.T) {
+	for kind := range 4 {
+		ipv6, tcp := kind&1 != 0, kind&2 != 0
+		field, want := 6, uint16(0xffff)
+		if tcp {
+			field, want = 16, 0
+		}
+		ip := makeIP(t, ipv6, tcp, []byte{0, 0})
+		at := 20
+		if ipv6 {
+			at = 40
+		}
+		sum := ip[at+field:][:2]
+		copy(ip[len(ip)-2:], sum) // the sum of all is now what the checksum made of it: all ones
+		if !afxdp.PutChecksum(ip) || binary.BigEndian.Uint16(sum) != want {
+			t.Errorf("kind %d: the checksum is %#x, want %#x", kind, sum, want)
+		}
+		if state := afxdp.CheckChecksum(ip); state != afxdp.ChecksumFull {
+			t.Errorf("kind %d: the checksum is %v", kind, state)
+		}
+	}
+}
+
 func TestChecksumStates(t *testing.T) {
 	udp4, udp6, tcp4 := makeIP(t, false, false, []byte("hello")), makeIP(t, true, false, []byte("hello")), makeIP(t, false, true, []byte("hello"))
 	with := func(ip []byte, at int, bytes ...byte) []byte {

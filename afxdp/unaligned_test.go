@@ -50,9 +50,11 @@ func TestUnalignedViews(t *testing.T) {
 	if u.Chunk(8*chunk) != nil || u.Chunk(1<<64-1) != nil {
 		t.Error("Chunk gave memory outside the UMEM")
 	}
-	aligned := newUmem(t, 4)
-	if aligned.At(2048, 256) != 2304 {
-		t.Error("in an aligned UMEM At is not the sum")
+	if at := u.At(chunk, 256); at != chunk+256<<48 {
+		t.Errorf("byte 256 of the second chunk is at %#x; the offset belongs in the upper 16 bits", at)
+	}
+	if at := newUmem(t, 4).At(2048, 256); at != 2304 {
+		t.Errorf("in an aligned UMEM byte 256 of the second chunk is at %d, want 2304", at)
 	}
 }
 

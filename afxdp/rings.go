@@ -22,12 +22,20 @@ func (s *Socket) Fill(addrs []uint64) int { return s.fill.Push(addrs) }
 // only, unless d is shorter than the first one, which then comes in parts: a d of MaxSegments descriptors holds every packet that can be sent.
 func (s *Socket) Receive(d []unix.XDPDesc) int {
 	n := s.rx.Acquire(clampBurst(len(d)))
+	if n == 0 {
+		return 0
+	}
 	whole := n
 	for whole > 0 && s.rx.Slot(whole-1).Options&unix.XDP_PKT_CONTD != 0 {
 		whole--
 	}
 	if whole == 0 {
 		whole = n
+	}
+	if whole == 1 {
+		d[0] = *s.rx.Slot(0)
+		s.rx.Release(1)
+		return 1
 	}
 	return s.rx.Pop(d[:whole])
 }
@@ -47,6 +55,11 @@ func (s *Socket) Transmit(d []unix.XDPDesc) int {
 	n := s.tx.Acquire(clampBurst(len(d)))
 	for n > 0 && d[n-1].Options&unix.XDP_PKT_CONTD != 0 {
 		n--
+	}
+	if n == 1 {
+		*s.tx.Slot(0) = d[0]
+		s.tx.Release(1)
+		return 1
 	}
 	return s.tx.Push(d[:n])
 }

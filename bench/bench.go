@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fastrpc/fastrpc/internal/lab"
 )
 
 // Config says what Compare runs.
@@ -28,6 +30,7 @@ type Config struct {
 
 	// Lab names the lab to run in, which stays. Empty: Compare makes one and takes it down.
 	Lab string
+	MTU int // of the lab that Compare makes; 0: 1,500, or what workload Flood's packets need
 
 	// Child is the command of a process that calls [Child] and exits: os.Executable and hidden arguments.
 	Child []string
@@ -48,6 +51,8 @@ const (
 	MaxSize        = 1400
 	MinBulk        = 16
 	MaxBulk        = 1 << 30
+	MinFlood       = 64 // of workload flood, the bytes of an IP packet
+	MaxFlood       = 9000
 	MaxOutstanding = 1024
 	MaxRounds      = 1000
 )
@@ -74,6 +79,12 @@ func (c *Config) check() error {
 	if c.Outstanding == 0 {
 		c.Outstanding = 1
 	}
+	if c.MTU == 0 {
+		c.MTU = lab.DefaultMTU
+		if c.Workload == Flood {
+			c.MTU = max(c.MTU, c.Size)
+		}
+	}
 	if err := c.problem(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -85,7 +96,7 @@ func (c *Config) problem() error {
 		return fmt.Errorf("no systems; choose from %s", strings.Join(Names(), ", "))
 	}
 	for i, name := range c.Systems {
-		if _, err := lookup(name); err != nil {
+		if _, err := Lookup(name); err != nil {
 			return err
 		}
 		if slices.Contains(c.Systems[:i], name) {
@@ -110,6 +121,8 @@ func (c *Config) problem() error {
 		return fmt.Errorf("%d rounds are not between 1 and %d", c.Rounds, MaxRounds)
 	case c.Requests < 0 || c.Duration < 0 || (c.Requests == 0) == (c.Duration == 0):
 		return errors.New("give either a number of requests or a duration, above zero")
+	case c.Workload == Flood && c.Size > c.MTU:
+		return fmt.Errorf("packets of %d bytes do not fit into an MTU of %d", c.Size, c.MTU)
 	case len(c.Child) == 0:
 		return errors.New("no command for the child processes")
 	}
@@ -117,8 +130,11 @@ func (c *Config) problem() error {
 }
 
 func (c *Config) sizes() (least, most int) {
-	if c.Workload == Bulk {
+	switch c.Workload {
+	case Bulk:
 		return MinBulk, MaxBulk
+	case Flood:
+		return MinFlood, MaxFlood
 	}
 	return MinSize, MaxSize
 }

@@ -115,7 +115,7 @@ func (c *child) do(o *order) (answer, error) {
 	case o.Do == "connect" && o.Endpoint != nil:
 		return answer{}, c.connect(o)
 	case o.Do == "warm" && c.caller != nil:
-		_, err := c.measure(o, newRecorder())
+		_, err := c.measure(o, NewRecorder())
 		return answer{}, err
 	case o.Do == "run" && c.caller != nil:
 		return c.run(o)
@@ -124,7 +124,7 @@ func (c *child) do(o *order) (answer, error) {
 }
 
 func (c *child) serve(o *order) (answer, error) {
-	s, err := lookup(o.System)
+	s, err := Lookup(o.System)
 	if err != nil {
 		return answer{}, err
 	}
@@ -167,7 +167,7 @@ func describe(r *Ready, name string) {
 }
 
 func (c *child) connect(o *order) error {
-	s, err := lookup(o.System)
+	s, err := Lookup(o.System)
 	if err != nil {
 		return err
 	}
@@ -201,13 +201,13 @@ const (
 )
 
 func (c *child) run(o *order) (answer, error) {
-	rec := newRecorder()
+	rec := NewRecorder()
 	runtime.GC() // the warm-up's rubbish is not the loop's
 	before, settle := c.calls, order{Requests: settleCalls}
 	if c.endpoint.Workload != Latency {
 		settle = order{Duration: settleFor}
 	}
-	if _, err := c.measure(&settle, newRecorder()); err != nil {
+	if _, err := c.measure(&settle, NewRecorder()); err != nil {
 		return answer{}, err
 	}
 	c.meter.start()
@@ -220,15 +220,15 @@ func (c *child) run(o *order) (answer, error) {
 }
 
 // measure makes calls as the workload has it: o.Requests of them, which only workload latency heeds, or for o.Duration.
-func (c *child) measure(o *order, rec *recorder) (r Round, err error) {
+func (c *child) measure(o *order, rec *Recorder) (r Round, err error) {
 	var elapsed time.Duration
 	p, pipelines := c.caller.(Pipeline)
-	f, floods := c.caller.(flooder)
+	m, measures := c.caller.(Measurer)
 	switch {
+	case measures:
+		return m.Measure(o.Requests, o.Duration, rec)
 	case c.endpoint.Workload == Latency:
 		elapsed, err = c.loop(o, rec)
-	case floods:
-		return f.flood(o.Duration)
 	case pipelines:
 		elapsed, err = c.load(p, o.Duration, rec)
 	default:
@@ -237,15 +237,15 @@ func (c *child) measure(o *order, rec *recorder) (r Round, err error) {
 	if err != nil {
 		return r, fmt.Errorf("call %d: %w", c.calls, err)
 	}
-	r = rec.round(elapsed)
+	r = rec.Round(elapsed)
 	if c.endpoint.Workload == Bulk {
-		r.setBits(r.Ops * int64(c.endpoint.Size))
+		r.SetBits(r.Ops * int64(c.endpoint.Size))
 	}
 	return r, nil
 }
 
 // loop makes o.Requests calls, or calls for o.Duration. It allocates nothing.
-func (c *child) loop(o *order, rec *recorder) (time.Duration, error) {
+func (c *child) loop(o *order, rec *Recorder) (time.Duration, error) {
 	requests := o.Requests
 	if requests == 0 {
 		requests = math.MaxInt
@@ -258,7 +258,7 @@ func (c *child) loop(o *order, rec *recorder) (time.Duration, error) {
 		if err := c.caller.Call(c.payload); err != nil {
 			return 0, err
 		}
-		rec.record(time.Since(t))
+		rec.Record(time.Since(t))
 		if o.Duration > 0 && time.Since(begin) >= o.Duration {
 			break
 		}

@@ -112,7 +112,7 @@ func (f *fakeCaller) Close() error { return nil }
 func TestLoop(t *testing.T) {
 	f := &fakeCaller{seen: make([]uint64, 0, 4)}
 	c := child{ctx: context.Background(), endpoint: *loopback(), caller: f, payload: make([]byte, 64)}
-	rec, o := newRecorder(), &order{Requests: 10}
+	rec, o := NewRecorder(), &order{Requests: 10}
 	if n := testing.AllocsPerRun(100, func() {
 		if _, err := c.loop(o, rec); err != nil {
 			t.Error(err)
@@ -120,7 +120,7 @@ func TestLoop(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations, want 0", n)
 	}
-	if got := rec.round(time.Second).Ops; got != 1010 {
+	if got := rec.Round(time.Second).Ops; got != 1010 {
 		t.Errorf("%d calls recorded, want 1010", got)
 	}
 	for i, n := range f.seen {

@@ -59,7 +59,7 @@ var kernelSystems = []string{"udp", "net-tcp", "spin-tcp"}
 func choosePlace(c *Config) (*place, []string, error) {
 	why := missingCapabilities()
 	if why == "" {
-		p, err := inLab(c.Lab)
+		p, err := inLab(c.Lab, c.MTU)
 		if err == nil || c.Lab != "" {
 			return p, nil, err
 		}
@@ -75,12 +75,12 @@ func choosePlace(c *Config) (*place, []string, error) {
 // addKernelSystems adds them if all that was asked for needs AF_XDP.
 func (c *Config) addKernelSystems() {
 	for _, name := range c.Systems {
-		if s, _ := lookup(name); !s.Bypass() {
+		if s, _ := Lookup(name); !s.Bypass() {
 			return
 		}
 	}
 	for _, name := range kernelSystems {
-		if _, err := lookup(name); err == nil {
+		if _, err := Lookup(name); err == nil {
 			c.Systems = append(c.Systems[:len(c.Systems):len(c.Systems)], name)
 		}
 	}
@@ -101,7 +101,7 @@ const (
 )
 
 func runOnce(ctx context.Context, c *Config, p *place, system string) (out outcome, err error) {
-	server, err := p.server.startProcess("server", c.Child)
+	server, err := p.server.startProcess("server", c.childOf(system))
 	if err != nil {
 		return out, err
 	}
@@ -117,7 +117,7 @@ func runOnce(ctx context.Context, c *Config, p *place, system string) (out outco
 	}
 	out.ready = *a.Ready
 
-	client, err := p.client.startProcess("client", c.Child)
+	client, err := p.client.startProcess("client", c.childOf(system))
 	if err != nil {
 		return out, err
 	}

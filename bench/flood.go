@@ -21,40 +21,68 @@ import (
 //	question: number
 //	answer:   number, packets counted, the server's clock in nanoseconds
 //
-// With workload rate a packet has the payload of a call, with workload bulk all that the interface takes.
+// With workload rate a packet has the payload of a call, with workload bulk all that the interface takes; with workload flood the size is that
+// of the IP packet.
 
-// floodBytes is the payload of a packet.
-func (s *ringSocket) floodBytes(e *Endpoint) int {
-	if e.Workload == Bulk {
-		return min(netpath.MaxPayload(s.link.Attrs().MTU, false), netpath.MaxPayload(1500, false))
+// FloodBytes is the payload of a flood's packet over an interface of that MTU.
+func FloodBytes(e *Endpoint, mtu int) int {
+	switch e.Workload {
+	case Bulk:
+		return netpath.MaxPayload(mtu, false)
+	case Flood:
+		return netpath.MaxPayload(e.Size, false)
 	}
 	return e.Size
 }
 
-// questionBytes is the payload of a question, and of its answer: not that of the flood's packets.
-func questionBytes(flood int) int {
-	if flood == 24 {
-		return 32
+// floodHeader is what stands in front of a packet's payload.
+const floodHeader = netpath.EthernetBytes + netpath.IPv4Bytes + netpath.UDPBytes
+
+// QuestionBytes is the frame of a question, and of its answer, in a flood of packets with so much payload: not as long as theirs.
+func QuestionBytes(payload int) int {
+	if payload == 24 {
+		return floodHeader + 32
 	}
-	return 24
+	return floodHeader + 24
 }
 
-const floodHeader = netpath.EthernetBytes + netpath.IPv4Bytes + netpath.UDPBytes
+// PutQuestion makes a frame with headers a question.
+func PutQuestion(frame []byte, number uint64) {
+	binary.LittleEndian.PutUint64(frame[floodHeader:], number)
+}
+
+// Answer makes the answer to a question of it, to be sent back as it is.
+func Answer(frame []byte, packets uint64) {
+	TurnAround(frame)
+	binary.LittleEndian.PutUint64(frame[floodHeader+8:], packets)
+	binary.LittleEndian.PutUint64(frame[floodHeader+16:], uint64(time.Since(processStart)))
+}
+
+// ReadAnswer reads the answer to question number; false if the frame, of QuestionBytes, is none.
+func ReadAnswer(frame []byte, number uint64) (packets uint64, at time.Duration, ok bool) {
+	if binary.LittleEndian.Uint64(frame[floodHeader:]) != number {
+		return 0, 0, false
+	}
+	return binary.LittleEndian.Uint64(frame[floodHeader+8:]), time.Duration(binary.LittleEndian.Uint64(frame[floodHeader+16:])), true
+}
+
+var processStart = time.Now()
 
 // flooded is the server.
 type flooded struct {
 	*ringSocket
 	question uint32 // length of a question's frame
 	packets  uint64
+	inside   bool     // a packet has more parts to come
 	message  *message // that the packets are copied to; nil: they are not
 }
 
 func serveFlood(ctx context.Context, e Endpoint, m *message, ready func(Ready)) error {
-	s, err := openRing(e.Interface, ringServerPort, floodSize)
+	s, err := openRing(&e, RingServerPort, floodSize)
 	if err != nil {
 		return err
 	}
-	f := &flooded{ringSocket: s, question: uint32(floodHeader + questionBytes(s.floodBytes(&e))), message: m}
+	f := &flooded{ringSocket: s, question: uint32(QuestionBytes(s.payload)), message: m}
 	return s.serve(ctx, e, ready, f.turn)
 }
 
@@ -66,15 +94,27 @@ func (f *flooded) turn(stop *atomic.Bool) error {
 	}
 	back := 0 // chunks that go back at once
 	for _, d := range f.descs[:n] {
-		if d.Len == f.question {
+		if d.Options&unix.XDP_PKT_CONTD != 0 {
+			f.addrs[back] = d.Addr
+			back++
+			continue
+		}
+		header := floodHeader
+		if f.inside {
+			header = 0
+		}
+		more := d.Options&unix.XDP_PKT_CONTD != 0
+		if d.Len == f.question && !f.inside && !more {
 			if err := f.answer(d, stop); err != nil {
 				return err
 			}
 			continue
 		}
-		f.packets++
+		if f.inside = more; !more {
+			f.packets++
+		}
 		if f.message != nil {
-			p := f.umem.Data(d)[floodHeader:]
+			p := f.umem.Data(d)[header:]
 			copy(f.message.next(len(p)), p)
 		}
 		f.addrs[back] = d.Addr
@@ -86,10 +126,7 @@ func (f *flooded) turn(stop *atomic.Bool) error {
 
 // answer sends a question back from where it lies, and its chunk to the kernel once it has left.
 func (f *flooded) answer(d unix.XDPDesc, stop *atomic.Bool) error {
-	p := f.umem.Data(d)
-	turnAround(p)
-	binary.LittleEndian.PutUint64(p[floodHeader+8:], f.packets)
-	binary.LittleEndian.PutUint64(p[floodHeader+16:], uint64(time.Since(processStart)))
+	Answer(f.umem.Data(d), f.packets)
 	if f.sock.Transmit([]unix.XDPDesc{d}) != 1 {
 		return errors.New("the TX ring has no room for an answer")
 	}
@@ -106,8 +143,6 @@ func (f *flooded) answer(d unix.XDPDesc, stop *atomic.Bool) error {
 	return nil
 }
 
-var processStart = time.Now()
-
 // floodCaller is the client.
 type floodCaller struct {
 	*ringSocket
@@ -116,33 +151,32 @@ type floodCaller struct {
 	frame    uint32   // bytes of a packet of the flood
 	question uint32   // bytes of a question's
 	number   uint64   // of the last question
-	bulk     bool
+	workload string
 	message  *message    // that the packets are copied from; nil: they stay as they are
 	stop     atomic.Bool // never set: time limits end what does not end
 }
 
 func connectFlood(e Endpoint) (*floodCaller, error) {
-	s, err := openRing(e.Interface, ringClientPort, floodSize)
+	s, err := openRing(&e, RingClientPort, floodSize)
 	if err != nil {
 		return nil, err
 	}
-	header, err := s.header(e)
+	header, err := HeaderOf(&e, s.link.Attrs().HardwareAddr)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	flood := s.floodBytes(&e)
-	question := questionBytes(flood)
-	c := &floodCaller{ringSocket: s, frame: uint32(floodHeader + flood), question: uint32(floodHeader + question), bulk: e.Workload == Bulk}
-	c.free = s.prepare(floodSize, &header, flood)
+	question := QuestionBytes(s.payload)
+	c := &floodCaller{ringSocket: s, frame: uint32(floodHeader + s.payload), question: uint32(question), workload: e.Workload}
+	c.free = s.prepare(&header)
 	c.ask, c.free = c.free[0], c.free[1:]
-	header.Put(s.umem.Chunk(c.ask)[:floodHeader+question], 0)
+	header.Put(s.umem.Chunk(c.ask)[:question], 0)
 	return c, nil
 }
 
 func (c *floodCaller) Call([]byte) error { return errors.New("a flood makes no calls") }
 
-// flood sends for d. What counts is what the server received, by the server's clock.
-func (c *floodCaller) flood(d time.Duration) (r Round, err error) {
+// Measure sends for d. What counts is what the server received, by the server's clock.
+func (c *floodCaller) Measure(_ int, d time.Duration, _ *Recorder) (r Round, err error) {
 	packets, at, err := c.count()
 	if err != nil {
 		return r, err
@@ -158,8 +192,11 @@ func (c *floodCaller) flood(d time.Duration) (r Round, err error) {
 	}
 	r.Ops, r.Seconds = int64(after-packets), (end - at).Seconds()
 	r.PerSec = perSecond(r.Ops, end-at)
-	if c.bulk {
-		r.setBits(r.Ops * int64(c.frame-floodHeader))
+	switch c.workload {
+	case Bulk:
+		r.SetBits(r.Ops * int64(c.payload))
+	case Flood:
+		r.SetBits(r.Ops * int64(c.frame-netpath.EthernetBytes))
 	}
 	return r, nil
 }
@@ -167,16 +204,17 @@ func (c *floodCaller) flood(d time.Duration) (r Round, err error) {
 // burst sends as many packets as there are chunks for. What the kernel drops for want of room at the receiver is lost, as in any flood.
 func (c *floodCaller) burst() error {
 	c.takeBack()
-	n := min(len(c.free), ringBurst)
+	n := min(len(c.free), ringBurst/c.parts)
 	left := len(c.free) - n
-	for i, addr := range c.free[left:] {
-		c.descs[i] = unix.XDPDesc{Addr: addr, Len: c.frame}
+	descs := c.descs[:0]
+	for _, addr := range c.free[left:] {
+		descs = c.describe(descs, addr, c.frame)
 		if c.message != nil {
-			p := c.umem.Chunk(addr)[floodHeader:c.frame]
+			p := c.umem.Bytes()[addr+floodHeader : addr+uint64(c.frame)]
 			copy(p, c.message.next(len(p)))
 		}
 	}
-	sent := c.sock.Transmit(c.descs[:n])
+	sent := c.sock.Transmit(descs) / c.parts // all or none of a packet
 	c.free = append(c.free[:left], c.free[left+sent:]...)
 	if err := c.sock.Kick(); err != nil && !errors.Is(err, afxdp.ErrRetry) {
 		return err
@@ -189,8 +227,8 @@ func (c *floodCaller) takeBack() {
 	for n := ringBurst; n == ringBurst; {
 		n = c.sock.Complete(c.addrs[:])
 		for _, addr := range c.addrs[:n] {
-			if addr != c.ask {
-				c.free = append(c.free, addr)
+			if addr != c.ask && c.isLast(addr) {
+				c.free = append(c.free, c.packetOf(addr))
 			}
 		}
 	}
@@ -203,7 +241,7 @@ const askAgain = 5 * time.Millisecond
 func (c *floodCaller) count() (packets uint64, at time.Duration, err error) {
 	for begin := time.Now(); time.Since(begin) < callLimit; {
 		c.number++
-		binary.LittleEndian.PutUint64(c.umem.Chunk(c.ask)[floodHeader:], c.number)
+		PutQuestion(c.umem.Chunk(c.ask), c.number)
 		if c.sock.Transmit([]unix.XDPDesc{{Addr: c.ask, Len: c.question}}) == 1 {
 			if err := c.kick(&c.stop); err != nil {
 				return 0, 0, err
@@ -224,8 +262,8 @@ func (c *floodCaller) answered() (packets uint64, at time.Duration, ok bool) {
 	n := c.sock.Receive(c.descs[:])
 	for i, d := range c.descs[:n] {
 		c.addrs[i] = d.Addr
-		if p := c.umem.Data(d); d.Len == c.question && binary.LittleEndian.Uint64(p[floodHeader:]) == c.number {
-			packets, at, ok = binary.LittleEndian.Uint64(p[floodHeader+8:]), time.Duration(binary.LittleEndian.Uint64(p[floodHeader+16:])), true
+		if d.Len == c.question && !ok {
+			packets, at, ok = ReadAnswer(c.umem.Data(d), c.number)
 		}
 	}
 	if n > 0 {

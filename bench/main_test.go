@@ -32,6 +32,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && (os.Args[1] == listPeers || os.Args[1] == peerChild) { // or a program of peers
+		if err := PeerMain(os.Args[1:], os.Stdin, os.Stdout, renamed{netTCP{}, "test-peer"}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child waits a second for reports when it exits
 	os.Exit(m.Run())
 }
@@ -44,6 +51,14 @@ func childCommand(t testing.TB) []string {
 	}
 	return []string{exe, childArg}
 }
+
+// renamed is another system under a name of its own.
+type renamed struct {
+	netTCP
+	name string
+}
+
+func (r renamed) Name() string { return r.name }
 
 // faulty is a system that fails in one way.
 type faulty struct {

@@ -76,7 +76,7 @@ func removeOrphans() error {
 }
 
 // inLab uses the lab of that name; it makes one for the time being when name is empty.
-func inLab(name string) (*place, error) {
+func inLab(name string, mtu int) (*place, error) {
 	var l *lab.Lab
 	var err error
 	closer := func() error { return nil }
@@ -86,7 +86,7 @@ func inLab(name string) (*place, error) {
 			return nil, fmt.Errorf("bench: lab %q: %w; make it with 'fastrpc lab up --lab %s', or leave --lab out", name, err, name)
 		}
 	} else if err = removeOrphans(); err == nil {
-		l, err = lab.Up(lab.Config{Name: labPrefix + strconv.Itoa(os.Getpid())})
+		l, err = lab.Up(lab.Config{Name: labPrefix + strconv.Itoa(os.Getpid()), MTU: mtu})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)

@@ -40,7 +40,7 @@ func newReport(c *Config, p *place, notes []string) *Report {
 		if c.Workload != Latency {
 			res.Outstanding = c.Outstanding
 		}
-		switch s, _ := lookup(name); {
+		switch s, _ := Lookup(name); {
 		case !has(s, c.Workload):
 			res.Error = "has no workload " + c.Workload
 		case s.Bypass() && !p.bypass:

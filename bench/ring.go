@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"net"
 	"sync/atomic"
 
@@ -14,8 +15,6 @@ import (
 	"github.com/fastrpc/fastrpc/internal/netpath"
 )
 
-const ringChunk = 2048
-
 // ringSize says how many chunks a socket has, a power of two, and how many of them, the first, receive; the others send.
 type ringSize struct{ chunks, fill int }
 
@@ -26,6 +25,12 @@ var (
 
 // ringSocket is one AF_XDP socket on queue 0 and the program that feeds it.
 type ringSocket struct {
+	payload int    // bytes of a packet's
+	chunk   uint64 // bytes of a chunk
+	parts   int    // chunks of a packet: 1, but for packets beyond a page
+	span    int    // chunks from a packet's first to the next packet's
+	size    ringSize
+
 	link netlink.Link
 	umem *afxdp.Umem
 	sock *afxdp.Socket
@@ -38,30 +43,37 @@ type ringSocket struct {
 // ringBurst is the most packets that one look at a ring takes, and that one kick of a flood sends.
 const ringBurst = 64
 
-func openRing(ifname string, port uint16, size ringSize) (s *ringSocket, err error) {
-	s = &ringSocket{}
+func openRing(e *Endpoint, port uint16, size ringSize) (s *ringSocket, err error) {
+	s = &ringSocket{size: size, chunk: 2048, parts: 1, span: 1}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.link, err = netlink.LinkByName(ifname); err != nil {
-		return s, fmt.Errorf("interface %s: %w", ifname, err)
+	if s.link, err = netlink.LinkByName(e.Interface); err != nil {
+		return s, fmt.Errorf("interface %s: %w", e.Interface, err)
 	}
-	ifindex := s.link.Attrs().Index
-	if s.umem, err = afxdp.NewUmem(afxdp.UmemConfig{Chunks: size.chunks, ChunkBytes: ringChunk}); err != nil {
+	ifindex, mtu := s.link.Attrs().Index, s.link.Attrs().MTU
+	s.payload = FloodBytes(e, mtu)
+	multiBuffer := mtu > singlePage
+	if multiBuffer {
+		s.chunk = 4096
+		s.parts = (floodHeader + s.payload + 4095) / 4096
+		s.span = 1 << bits.Len(uint(s.parts-1))
+	}
+	if s.umem, err = afxdp.NewUmem(afxdp.UmemConfig{Chunks: size.chunks, ChunkBytes: int(s.chunk)}); err != nil {
 		return s, err
 	}
 	fill := make([]uint64, size.fill)
 	for i := range fill {
-		fill[i] = uint64(i) * ringChunk
+		fill[i] = uint64(i) * s.chunk
 	}
 	entries := uint32(size.chunks)
-	s.sock, err = afxdp.Open(s.umem, afxdp.SocketConfig{Ifindex: ifindex, RxEntries: entries, TxEntries: entries, Fill: fill})
+	s.sock, err = afxdp.Open(s.umem, afxdp.SocketConfig{Ifindex: ifindex, RxEntries: entries, TxEntries: entries, Fill: fill, MultiBuffer: multiBuffer})
 	if err != nil {
 		return s, err
 	}
-	if s.prog, err = bpf.Attach(ifindex, bpf.Options{}); err != nil {
+	if s.prog, err = bpf.Attach(ifindex, bpf.Options{MultiBuffer: multiBuffer}); err != nil {
 		return s, err
 	}
 	if err = s.prog.SetSocket(0, s.sock.FD()); err != nil {
@@ -93,29 +105,49 @@ func (s *ringSocket) ready() Ready {
 	return r
 }
 
-func (s *ringSocket) header(e Endpoint) (netpath.Header, error) {
+// HeaderOf is that of the packets from a client's interface to its server, as bare rings send them.
+func HeaderOf(e *Endpoint, own net.HardwareAddr) (netpath.Header, error) {
 	f := netpath.Flow{
 		SrcIP: e.Local.Addr().As16(), DstIP: e.Remote.Addr().As16(),
-		SrcPort: ringClientPort, DstPort: e.Remote.Port(),
+		SrcPort: RingClientPort, DstPort: e.Remote.Port(),
 	}
 	mac, err := net.ParseMAC(e.RemoteMAC)
 	if err != nil {
 		return netpath.Header{}, fmt.Errorf("the server's MAC address: %w", err)
 	}
 	copy(f.DstMAC[:], mac)
-	copy(f.SrcMAC[:], s.link.Attrs().HardwareAddr)
+	copy(f.SrcMAC[:], own)
 	return netpath.MakeHeader(f)
 }
 
-// prepare writes the headers of packets of size bytes into the chunks that send, and returns those. Over IPv4 there is no UDP checksum: the
+// singlePage is the largest MTU for which a chunk of 2 KiB does.
+const singlePage = 1500
+
+// prepare writes the headers of packets into the chunks that send, and returns the first of each packet. Over IPv4 there is no UDP checksum: the
 // payload may change.
-func (s *ringSocket) prepare(of ringSize, header *netpath.Header, size int) (free []uint64) {
-	for i := of.fill; i < of.chunks; i++ {
-		addr := uint64(i) * ringChunk
-		header.Put(s.umem.Chunk(addr)[:header.Len()+size], 0)
+func (s *ringSocket) prepare(header *netpath.Header) (free []uint64) {
+	for i := s.size.fill; i < s.size.chunks; i += s.span {
+		addr := uint64(i) * s.chunk
+		header.Put(s.umem.Bytes()[addr:addr+uint64(header.Len()+s.payload)], 0)
 		free = append(free, addr)
 	}
 	return free
+}
+
+// describe appends the descriptors of a packet that begins at addr, one a chunk.
+func (s *ringSocket) describe(descs []unix.XDPDesc, addr uint64, bytes uint32) []unix.XDPDesc {
+	for ; uint64(bytes) > s.chunk; addr, bytes = addr+s.chunk, bytes-uint32(s.chunk) {
+		descs = append(descs, unix.XDPDesc{Addr: addr, Len: uint32(s.chunk), Options: unix.XDP_PKT_CONTD})
+	}
+	return append(descs, unix.XDPDesc{Addr: addr, Len: bytes})
+}
+
+// packetOf is the first chunk of the packet that a chunk belongs to.
+func (s *ringSocket) packetOf(addr uint64) uint64 { return addr &^ (uint64(s.span)*s.chunk - 1) }
+
+// isLast tells whether a chunk that was sent is the last of its packet.
+func (s *ringSocket) isLast(addr uint64) bool {
+	return addr-s.packetOf(addr) == uint64(s.parts-1)*s.chunk
 }
 
 // receive spins until packets are there.

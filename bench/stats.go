@@ -19,19 +19,19 @@ type Round struct {
 	Ops     int64   `json:"ops"`
 	Seconds float64 `json:"seconds"`
 	PerSec  float64 `json:"ops_per_s"`
-	Gbit    float64 `json:"gbit_per_s,omitempty"` // of payload, one way; workload bulk
+	Gbit    float64 `json:"gbit_per_s,omitempty"` // one way: of payload with workload bulk, of whole IP packets with flood
 }
 
-// setBits works out Gbit from the payload of the round.
-func (r *Round) setBits(bytes int64) {
+// SetBits works out Gbit from the bytes of the round.
+func (r *Round) SetBits(bytes int64) {
 	if r.Seconds > 0 {
 		r.Gbit = math.Round(8*float64(bytes)/r.Seconds/1e6) / 1e3
 	}
 }
 
-// recorder collects the latencies of one round. Recording allocates nothing. Three significant figures: below 2,048 ns to the nanosecond,
+// Recorder collects the latencies of one round, for one goroutine. Recording allocates nothing. Three significant figures: below 2,048 ns to the nanosecond,
 // above to 0.1 %.
-type recorder struct {
+type Recorder struct {
 	hist *hdrhistogram.Histogram
 	max  int64
 }
@@ -39,17 +39,20 @@ type recorder struct {
 // maxLatency is the histogram's end. A longer call counts as this long, except in the maximum, which is exact.
 const maxLatency = int64(time.Minute)
 
-func newRecorder() *recorder {
-	return &recorder{hist: hdrhistogram.New(1, maxLatency, 3)}
+// NewRecorder makes one without latencies.
+func NewRecorder() *Recorder {
+	return &Recorder{hist: hdrhistogram.New(1, maxLatency, 3)}
 }
 
-func (r *recorder) record(d time.Duration) {
+// Record takes the latency of one call.
+func (r *Recorder) Record(d time.Duration) {
 	ns := max(int64(d), 0)
 	r.max = max(r.max, ns)
 	_ = r.hist.RecordValue(min(ns, maxLatency)) // fails only for values out of the range
 }
 
-func (r *recorder) round(elapsed time.Duration) Round {
+// Round is what was recorded in a loop that took elapsed.
+func (r *Recorder) Round(elapsed time.Duration) Round {
 	us := func(ns int64) float64 { return float64(ns) / 1e3 }
 	// A histogram answers with the upper end of the cell that holds the value, which may lie above the largest value seen.
 	at := func(p float64) float64 { return us(min(r.hist.ValueAtPercentile(p), r.max)) }

@@ -17,11 +17,11 @@ func within(t *testing.T, what string, got, want, relative float64) {
 
 // Latencies of 1 to 10,000 µs, once each, in any order: the p-th percentile is p hundreds of µs.
 func TestPercentilesOfUniform(t *testing.T) {
-	r := newRecorder()
+	r := NewRecorder()
 	for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(10000) {
-		r.record(time.Duration(i+1) * time.Microsecond)
+		r.Record(time.Duration(i+1) * time.Microsecond)
 	}
-	got := r.round(5 * time.Second)
+	got := r.Round(5 * time.Second)
 	within(t, "p50", got.P50, 5000, 0.001)
 	within(t, "p90", got.P90, 9000, 0.001)
 	within(t, "p99", got.P99, 9900, 0.001)
@@ -34,13 +34,13 @@ func TestPercentilesOfUniform(t *testing.T) {
 // Exponential latencies with mean 5 µs: the q-quantile is -ln(1-q) means. Compared also with the sorted samples themselves.
 func TestPercentilesOfExponential(t *testing.T) {
 	const n = 200000
-	r, rng, samples := newRecorder(), rand.New(rand.NewPCG(3, 4)), make([]time.Duration, n)
+	r, rng, samples := NewRecorder(), rand.New(rand.NewPCG(3, 4)), make([]time.Duration, n)
 	for i := range samples {
 		samples[i] = time.Duration(rng.ExpFloat64() * 5000)
-		r.record(samples[i])
+		r.Record(samples[i])
 	}
 	slices.Sort(samples)
-	got := r.round(time.Second)
+	got := r.Round(time.Second)
 	for _, c := range []struct {
 		name   string
 		q, got float64
@@ -56,15 +56,15 @@ func TestPercentilesOfExponential(t *testing.T) {
 
 // A few slow calls among many must show in the tail and only there.
 func TestPercentilesOfTail(t *testing.T) {
-	r := newRecorder()
+	r := NewRecorder()
 	for i := range 10000 {
 		d := 3 * time.Microsecond
 		if i%500 == 0 { // 20 of them: 0.2 %
 			d = 800 * time.Microsecond
 		}
-		r.record(d)
+		r.Record(d)
 	}
-	got := r.round(time.Second)
+	got := r.Round(time.Second)
 	if got.P50 != 3 && math.Abs(got.P50-3) > 0.003 {
 		t.Errorf("p50 %v, want 3", got.P50)
 	}
@@ -73,25 +73,25 @@ func TestPercentilesOfTail(t *testing.T) {
 }
 
 func TestRecorderBounds(t *testing.T) {
-	r := newRecorder()
-	r.record(-time.Second)
-	r.record(time.Hour)
-	got := r.round(time.Second)
+	r := NewRecorder()
+	r.Record(-time.Second)
+	r.Record(time.Hour)
+	got := r.Round(time.Second)
 	if got.Ops != 2 {
 		t.Errorf("%d calls recorded, want 2: none may be dropped", got.Ops)
 	}
 	if got.Max != 3600e6 {
 		t.Errorf("max %v µs, want an hour", got.Max)
 	}
-	empty := newRecorder().round(0)
+	empty := NewRecorder().Round(0)
 	if empty != (Round{}) {
 		t.Errorf("an empty round gives %+v", empty)
 	}
 }
 
 func TestRecordDoesNotAllocate(t *testing.T) {
-	r, d := newRecorder(), time.Duration(0)
-	if n := testing.AllocsPerRun(1000, func() { d += 977; r.record(d) }); n != 0 {
+	r, d := NewRecorder(), time.Duration(0)
+	if n := testing.AllocsPerRun(1000, func() { d += 977; r.Record(d) }); n != 0 {
 		t.Errorf("%v allocations a call, want 0", n)
 	}
 }

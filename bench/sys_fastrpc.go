@@ -24,9 +24,9 @@ type rpc struct {
 	handle       func(*fastrpc.Server, string, fastrpc.Handler)
 }
 
-func (s rpc) Name() string    { return s.name }
-func (s rpc) Bypass() bool    { return s.scheme == "xdp" }
-func (s rpc) Has(string) bool { return true }
+func (s rpc) Name() string      { return s.name }
+func (s rpc) Bypass() bool      { return s.scheme == "xdp" }
+func (s rpc) Has(w string) bool { return w != Flood }
 
 func (s rpc) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	srv := fastrpc.NewServer(options(&e)...)

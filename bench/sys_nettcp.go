@@ -15,9 +15,9 @@ func init() { Register(netTCP{}) }
 // netTCP is the kernel's TCP path as Go programs write it: net.Conn, io.ReadFull and Write, TCP_NODELAY.
 type netTCP struct{}
 
-func (netTCP) Name() string    { return "net-tcp" }
-func (netTCP) Bypass() bool    { return false }
-func (netTCP) Has(string) bool { return true }
+func (netTCP) Name() string      { return "net-tcp" }
+func (netTCP) Bypass() bool      { return false }
+func (netTCP) Has(w string) bool { return w != Flood }
 
 func (netTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(e.Local))

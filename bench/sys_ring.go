@@ -15,7 +15,7 @@ import (
 func init() { Register(ring{}) }
 
 // ring is the floor: the payload in a raw UDP packet over bare AF_XDP rings, without any protocol. Both sides spin on the RX ring of queue
-// 0; the server swaps the addresses of a packet and sends it back from where it lies; each packet is one kick. The workloads rate and bulk
+// 0; the server swaps the addresses of a packet and sends it back from where it lies; each packet is one kick. The other workloads
 // are a flood, see flood.go.
 type ring struct{}
 
@@ -23,17 +23,17 @@ func (ring) Name() string    { return "ring" }
 func (ring) Bypass() bool    { return true }
 func (ring) Has(string) bool { return true }
 
-// Each side has its namespace to itself, so that any ports do.
+// The ports of bare rings. Each side has its namespace to itself, so that any do.
 const (
-	ringServerPort = 7007
-	ringClientPort = 7008
+	RingServerPort = 7007
+	RingClientPort = 7008
 )
 
 func (ring) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	if e.Workload != Latency {
 		return serveFlood(ctx, e, nil, ready)
 	}
-	s, err := openRing(e.Interface, ringServerPort, echoSize)
+	s, err := openRing(&e, RingServerPort, echoSize)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (ring) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 // serve turns until ctx ends.
 func (s *ringSocket) serve(ctx context.Context, e Endpoint, ready func(Ready), turn func(*atomic.Bool) error) (err error) {
 	r := s.ready()
-	r.Addr = netip.AddrPortFrom(e.Local.Addr(), ringServerPort)
+	r.Addr = netip.AddrPortFrom(e.Local.Addr(), RingServerPort)
 	ready(r)
 	var stop atomic.Bool
 	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
@@ -60,16 +60,16 @@ func (ring) Connect(_ context.Context, e Endpoint) (Caller, error) {
 	if e.Workload != Latency {
 		return connectFlood(e)
 	}
-	s, err := openRing(e.Interface, ringClientPort, echoSize)
+	s, err := openRing(&e, RingClientPort, echoSize)
 	if err != nil {
 		return nil, err
 	}
-	header, err := s.header(e)
+	header, err := HeaderOf(&e, s.link.Attrs().HardwareAddr)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	c := &ringCaller{ringSocket: s, header: header.Len(), size: e.Size}
-	c.free = s.prepare(echoSize, &header, e.Size)
+	c.free = s.prepare(&header)
 	return c, nil
 }
 
@@ -80,7 +80,7 @@ func (s *ringSocket) echo(stop *atomic.Bool) error {
 		return err
 	}
 	for _, d := range s.descs[:n] {
-		turnAround(s.umem.Data(d))
+		TurnAround(s.umem.Data(d))
 	}
 	if err := s.send(n, stop); err != nil {
 		return err
@@ -90,21 +90,18 @@ func (s *ringSocket) echo(stop *atomic.Bool) error {
 	return s.sock.WakeFill()
 }
 
-// turnAround swaps MAC addresses, IPv4 addresses and UDP ports; no checksum changes by that. What is not an IPv4 packet without options is
+// TurnAround sends a packet back: it swaps MAC addresses, IPv4 addresses and UDP ports; no checksum changes by that. What is not an IPv4 packet without options is
 // none of ours and goes back as it is.
-func turnAround(p []byte) {
+func TurnAround(p []byte) {
 	if len(p) < netpath.EthernetBytes+netpath.IPv4Bytes+netpath.UDPBytes {
 		return
 	}
-	swap(p[0:6], p[6:12])
-	swap(p[26:30], p[30:34])
-	swap(p[34:36], p[36:38])
-}
-
-func swap(a, b []byte) {
-	for i := range a {
-		a[i], b[i] = b[i], a[i]
-	}
+	dst, src := (*[6]byte)(p), (*[6]byte)(p[6:])
+	*dst, *src = *src, *dst
+	srcIP, dstIP := (*[4]byte)(p[26:]), (*[4]byte)(p[30:])
+	*srcIP, *dstIP = *dstIP, *srcIP
+	from, to := (*[2]byte)(p[34:]), (*[2]byte)(p[36:])
+	*from, *to = *to, *from
 }
 
 type ringCaller struct {

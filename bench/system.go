@@ -93,7 +93,8 @@ func Names() []string {
 	return names
 }
 
-func lookup(name string) (System, error) {
+// Lookup finds a system by its name.
+func Lookup(name string) (System, error) {
 	s, ok := systems[name]
 	if !ok {
 		return nil, fmt.Errorf("%w %q; choose from %s", ErrUnknownSystem, name, strings.Join(Names(), ", "))

@@ -96,7 +96,7 @@ func TestRingVerifies(t *testing.T) {
 	l := labtest.New(t, lab.Config{})
 	var server *ringSocket
 	if err := l.Server().Do(func() (err error) {
-		server, err = openRing(l.Server().Interface, ringServerPort, echoSize)
+		server, err = openRing(&Endpoint{Interface: l.Server().Interface, Size: 64, Workload: Latency}, RingServerPort, echoSize)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestRingVerifies(t *testing.T) {
 	}()
 	h := l.Client()
 	e := Endpoint{Interface: h.Interface, RemoteMAC: l.Server().MAC.String(), Size: 64, Workload: Latency, Outstanding: 1}
-	e.Local, e.Remote = addrOf(h, 0), addrOf(l.Server(), ringServerPort)
+	e.Local, e.Remote = addrOf(h, 0), addrOf(l.Server(), RingServerPort)
 	var c Caller
 	if err := h.Do(func() (err error) {
 		c, err = ring{}.Connect(t.Context(), e)
@@ -152,7 +152,7 @@ func serveLies(s *ringSocket, stop *atomic.Bool) error {
 		}
 		for _, d := range s.descs[:n] {
 			p := s.umem.Data(d)
-			turnAround(p)
+			TurnAround(p)
 			if p[len(p)-1] != 0 {
 				p[len(p)-2] ^= 1
 			}
@@ -172,13 +172,13 @@ func TestTurnAround(t *testing.T) {
 	for i := range packet {
 		packet[i] = byte(i)
 	}
-	turnAround(packet)
+	TurnAround(packet)
 	for i, want := range map[int]byte{0: 6, 6: 0, 11: 5, 26: 30, 30: 26, 34: 36, 36: 34, 12: 12, 25: 25, 38: 38, 59: 59} {
 		if packet[i] != want {
 			t.Errorf("byte %d is %d, want %d", i, packet[i], want)
 		}
 	}
 	for n := range 42 {
-		turnAround(make([]byte, n)) // must not panic
+		TurnAround(make([]byte, n)) // must not panic
 	}
 }

@@ -12,6 +12,7 @@ var tables = map[string]func(*Report, *strings.Builder){
 	Latency: (*Report).latencyRows,
 	Rate:    (*Report).rateRows,
 	Bulk:    (*Report).bulkRows,
+	Flood:   (*Report).floodRows,
 }
 
 // describe says in a line what the table under it shows.
@@ -23,6 +24,8 @@ func (r *Result) describe(b *strings.Builder) {
 	case Bulk:
 		fmt.Fprintf(b, "Messages of %d bytes one way, %d outstanding; time of a message in µs, medians over the rounds\n", r.Size, r.Outstanding)
 		fmt.Fprint(b, "ring: payload of the packets that the bare ring receives in a flood one way, as large as the link takes\n\n")
+	case Flood:
+		fmt.Fprintf(b, "Packets of %d bytes (IP) in a flood one way; those that arrive, medians over the rounds\n\n", r.Size)
 	default:
 		fmt.Fprintf(b, "Round trip of %d bytes, one call outstanding; µs, medians over the rounds\n\n", r.Size)
 	}
@@ -51,6 +54,13 @@ func (r *Report) bulkRows(b *strings.Builder) {
 			perSec = fmt.Sprintf("%.0f", m.PerSec)
 		}
 		fmt.Fprintf(tw, "%.2f\t%s\t%s\t%s\t%s\t%s\t", m.Gbit, ratio(m.Gbit, net), ratio(m.Gbit, ring), perSec, latencies(m), allocs)
+	})
+}
+
+func (r *Report) floodRows(b *strings.Builder) {
+	ring := r.of("ring").PerSec
+	r.rows(b, "packets/s\tof ring\tGbit/s", func(tw *tabwriter.Writer, m *Round, _ string) {
+		fmt.Fprintf(tw, "%.0f\t%s\t%.2f\t", m.PerSec, ratio(m.PerSec, ring), m.Gbit)
 	})
 }
 

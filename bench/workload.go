@@ -11,10 +11,11 @@ const (
 	Latency = "latency" // closed loop, one call outstanding: what a call takes
 	Rate    = "rate"    // many asynchronous calls outstanding from one goroutine: how many a second
 	Bulk    = "bulk"    // long messages one way, each answered by a few bytes: bits a second
+	Flood   = "flood"   // packets one way, as fast as they go; no calls: packets a second that arrive
 )
 
 // Workloads lists the workloads.
-func Workloads() []string { return []string{Latency, Rate, Bulk} }
+func Workloads() []string { return []string{Latency, Rate, Bulk, Flood} }
 
 // A Loader is a System that says which workloads it has; another one has latency alone. It heeds Endpoint.Workload, and Connect returns a [Pipeline] for the others.
 type Loader interface {
@@ -46,9 +47,12 @@ type Pipeline interface {
 	Wait(ended []int) (n int, err error)
 }
 
-// flooder is a Caller with a measurement of its own in the place of calls.
-type flooder interface {
-	flood(d time.Duration) (Round, error)
+// A Measurer is a Caller with a measurement of its own in the place of calls: a flood, or a loop in a program of another language.
+type Measurer interface {
+	Caller
+
+	// Measure makes requests calls, or measures for d; the other is 0. It records latencies, if it has any, in rec.
+	Measure(requests int, d time.Duration, rec *Recorder) (Round, error)
 }
 
 // slack is how many times the outstanding calls of workload rate there are slots. A call that so many others have overtaken holds the next
@@ -133,12 +137,12 @@ func (w *window) begin(c *child, p Pipeline, now time.Duration) error {
 }
 
 // collect waits for calls to end; rec may be nil. The clock is read once for all of them.
-func (w *window) collect(p Pipeline, begin time.Time, rec *recorder) (now time.Duration, err error) {
+func (w *window) collect(p Pipeline, begin time.Time, rec *Recorder) (now time.Duration, err error) {
 	n, err := p.Wait(w.ended)
 	now = time.Since(begin)
 	for _, slot := range w.ended[:n] {
 		if rec != nil {
-			rec.record(now - w.begun[slot])
+			rec.Record(now - w.begun[slot])
 		}
 		w.begun[slot] = notBegun
 	}
@@ -147,7 +151,7 @@ func (w *window) collect(p Pipeline, begin time.Time, rec *recorder) (now time.D
 }
 
 // load keeps calls outstanding for d and records those that end in that time. It waits for the rest, too. It allocates nothing.
-func (c *child) load(p Pipeline, d time.Duration, rec *recorder) (elapsed time.Duration, err error) {
+func (c *child) load(p Pipeline, d time.Duration, rec *Recorder) (elapsed time.Duration, err error) {
 	w := c.window
 	for begin := time.Now(); elapsed < d; {
 		if err := w.begin(c, p, elapsed); err != nil {

@@ -12,6 +12,12 @@ help: ## list the targets
 build: ## build bin/fastrpc
 	$(GO) build -trimpath -o $(FASTRPC) ./cmd/fastrpc
 
+.PHONY: peers
+peers: build ## build the systems of others to compare with (needs gcc, libxdp-dev and libbpf-dev)
+	cd bench/peers && $(GO) build -trimpath -o ../../bin/fastrpc-peers .
+	$(CC) -O2 -g -Wall -Wextra -Werror -o bin/xsk-libxdp bench/peers/libxdp/xsk.c -lxdp -lbpf
+	cp bpf/steer_bpfel.o bin/steer.o
+
 .PHONY: demo
 demo: build ## measure fastrpc against the kernel's TCP path on this machine
 	$(FASTRPC) bench compare

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ comes back is checked. What it measures is the workload:
               per second that the bare ring receives in a flood one way
   bulk        long messages one way, each answered by a few bytes: Gbit/s, against the payload of the largest
               packets that the bare ring receives in a flood one way
+  flood       packets one way, of --size bytes from the IP header on, as fast as they go: those that arrive
 
 These are the systems:
 
@@ -50,6 +52,11 @@ These are the systems:
   udp         fastrpc over kernel UDP, inline handler
   net-tcp     Go's net.Conn over TCP, as programs write it
   spin-tcp    TCP at its best: raw non-blocking sockets, spinning; latency only
+
+With 'make peers' there are bare AF_XDP sockets of others too, for workloads latency and flood:
+
+  libxdp      a C program on libxdp; libxdp-tx: it sends a flood and the ring receives, libxdp-rx: the reverse
+  asavie      Go's github.com/asavie/xdp
 
 A lab and AF_XDP need root, or CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON
 and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that need none run over loopback.`,
@@ -66,6 +73,9 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 				return err
 			}
 			c.Child = []string{exe, "bench", benchChild}
+			if err := addPeers(exe, c.Systems); err != nil {
+				return err
+			}
 			clearLine := func() {}
 			if terminal(cmd.ErrOrStderr()) {
 				clearLine = func() { fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K") }
@@ -97,16 +107,17 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 	f := cmd.Flags()
 	f.StringVar(&c.Workload, "workload", bench.Latency, "what to measure: "+strings.Join(bench.Workloads(), ", "))
 	f.StringSliceVar(&c.Systems, "systems", bench.Default(bench.Latency), "what to compare, in this order; by default all that have the workload")
-	f.IntVar(&c.Size, "size", 64, fmt.Sprintf("payload in bytes, %d to %d; workload bulk: %d to %d, by default %d",
-		bench.MinSize, bench.MaxSize, bench.MinBulk, bench.MaxBulk, bulkBytes))
+	f.IntVar(&c.Size, "size", 64, fmt.Sprintf("payload in bytes, %d to %d; workload bulk: %d to %d, by default %d; workload flood: %d to %d",
+		bench.MinSize, bench.MaxSize, bench.MinBulk, bench.MaxBulk, bulkBytes, bench.MinFlood, bench.MaxFlood))
 	f.IntVar(&c.Outstanding, "outstanding", 1, fmt.Sprintf("calls at once, up to %d; workload rate: by default %d", bench.MaxOutstanding, rateOutstanding))
 	f.IntVar(&c.Requests, "requests", 20000, "measured calls a round; workload latency only")
 	f.DurationVar(&c.Duration, "duration", 0, fmt.Sprintf("measure for this long a round, instead of a number of requests; workloads rate and bulk: by default %v", loadFor))
 	f.IntVar(&c.Rounds, "rounds", 5, "how often each system runs")
+	f.IntVar(&c.MTU, "mtu", 0, "MTU of the lab that is made; by default 1500, or the size of workload flood")
 	f.StringVar(&c.Lab, "lab", "", "use this lab, which stays, instead of making one")
 	f.StringVar(&jsonFile, "json", "", "also write the report as JSON to this file; - is standard output, the table then goes to standard error")
 	_ = cmd.RegisterFlagCompletionFunc("workload", cobra.FixedCompletions(bench.Workloads(), cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(bench.Names))
+	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(func() []string { return append(bench.Names(), peers...) }))
 	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
 	_ = cmd.RegisterFlagCompletionFunc("size", cobra.NoFileCompletions)
 	return cmd
@@ -130,6 +141,9 @@ func completeConfig(cmd *cobra.Command, c *bench.Config) {
 	}
 	if c.Workload == bench.Bulk && !given("size") {
 		c.Size = bulkBytes
+	}
+	if c.Workload == bench.Flood && !given("size") {
+		c.Size = bench.MinFlood
 	}
 	if c.Workload != bench.Latency && !given("duration") {
 		c.Duration = loadFor
@@ -163,6 +177,24 @@ func createJSON(cmd *cobra.Command, name string) (write func(*bench.Report) erro
 		return os.Rename(f.Name(), name)
 	}
 	return write, discard, nil
+}
+
+// peers are the systems of other people, in a program of their own beside this one.
+var peers = []string{"libxdp", "libxdp-tx", "libxdp-rx", "asavie"}
+
+const peersProgram = "fastrpc-peers"
+
+// addPeers makes them available if one of them is asked for.
+func addPeers(exe string, systems []string) error {
+	i := slices.IndexFunc(systems, func(s string) bool { return slices.Contains(peers, s) })
+	if i < 0 {
+		return nil
+	}
+	program := filepath.Join(filepath.Dir(exe), peersProgram)
+	if _, err := os.Stat(program); err != nil {
+		return usageError{fmt.Errorf("system %s is one of %s, which is not there; build it with 'make peers': %w", systems[i], program, err)}
+	}
+	return bench.AddPeers(program)
 }
 
 const benchChild = "child"

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/fastrpc/fastrpc/bench"
+)
+
+// The test binary is the program of peers, too; what 'make peers' puts beside that is put beside this.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && (os.Args[1] == "list" || os.Args[1] == "child") {
+		main()
+		return
+	}
+	dir := filepath.Dir(os.Args[0])
+	object, err := os.ReadFile("../../bpf/steer_bpfel.o")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "steer.o"), object, 0o644)
+	}
+	if err == nil {
+		cc := exec.Command("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", filepath.Join(dir, "xsk-libxdp"), "libxdp/xsk.c", "-lxdp", "-lbpf")
+		cc.Stderr = os.Stderr
+		err = cc.Run()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "apt-get install gcc libxdp-dev libbpf-dev:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// Every system carries every workload that it says it has, to the end and without a wrong byte.
+func TestPeers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes network namespaces and loads BPF programs")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bench.AddPeers(exe); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []bench.Config{
+		{Workload: bench.Latency, Size: 64, Requests: 200},
+		{Workload: bench.Flood, Size: 64, Duration: 100 * time.Millisecond},
+		{Workload: bench.Flood, Size: 1500, Duration: 100 * time.Millisecond},
+	} {
+		c.Systems, c.Rounds, c.Child = []string{"libxdp", "libxdp-tx", "libxdp-rx", "asavie"}, 2, []string{exe, "child"}
+		r, err := bench.Compare(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, res := range r.Results {
+			if res.Error != "" || len(res.Rounds) != 2 || res.Rounds[1].PerSec <= 0 || (res.Rounds[1].P50 > 0) != (c.Workload == bench.Latency) {
+				t.Errorf("%s of %s, %d bytes: %+v", c.Workload, res.System, c.Size, res)
+			}
+		}
+	}
+}

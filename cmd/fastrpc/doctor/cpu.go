@@ -23,7 +23,7 @@ func (m *machine) checkGovernor() Finding {
 	case all == 0:
 		return ok("governor", "no frequency scaling, as in most virtual machines")
 	case n == all:
-		return ok("governor", "performance, on CPUs %s", formatCPUs(m.cpus))
+		return ok("governor", "performance, on %s", listed("CPU", m.cpus))
 	}
 	return note("governor", "performance on %d of %d CPUs; the others slow down while they wait, which shows in the tail", n, all).
 		mend("cpupower frequency-set -g performance")
@@ -68,12 +68,12 @@ func (m *machine) checkThreads() Finding {
 		others = append(others, without(siblings, m.cpus)...)
 	}
 	if len(shared) == 0 {
-		return ok("threads", "CPUs %s have their cores to themselves", formatCPUs(m.cpus))
+		return ok("threads", "no hyper-threads beside %s", listed("CPU", m.cpus))
 	}
 	if m.chosen && len(others) > 0 {
 		slices.Sort(others)
 		others = slices.Compact(others)
-		f := note("threads", "CPUs %s are hyper-threads of those that poll, and take half of the core when they run", formatCPUs(others))
+		f := note("threads", "%s, on the cores of those that poll, can take half of them (hyper-threads)", listed("CPU", others))
 		for _, cpu := range others {
 			f = f.mend(fmt.Sprintf("echo 0 > /%scpu%d/online", cpuDir, cpu))
 		}
@@ -86,23 +86,28 @@ func (m *machine) checkThreads() Finding {
 // checkIsolation looks at what keeps the kernel's own work off the CPUs that poll (Documentation/admin-guide/kernel-parameters.txt).
 func (m *machine) checkIsolation() Finding {
 	isolated, tickless := m.cpuFile(cpuDir+"isolated"), m.cpuFile(cpuDir+"nohz_full")
+	canStop := m.read(cpuDir+"nohz_full") != "" // CONFIG_NO_HZ_FULL
 	list := formatCPUs(m.cpus)
 	switch {
 	case !m.chosen && len(isolated) == 0:
 		return ok("isolation", "no CPU is isolated; --cpus checks those that are to poll")
 	case !m.chosen:
-		return ok("isolation", "CPUs %s are isolated; --cpus checks those that are to poll", formatCPUs(isolated))
+		return ok("isolation", "%s isolated; --cpus checks those that are to poll", listed("CPU", isolated))
+	case len(without(m.cpus, isolated)) == 0 && !canStop:
+		return ok("isolation", "%s isolated; the timer ticks, because this kernel is built without NO_HZ_FULL", listed("CPU", m.cpus))
 	case len(without(m.cpus, isolated)) == 0 && len(without(m.cpus, tickless)) == 0:
-		return ok("isolation", "CPUs %s are isolated and without a timer tick", list)
+		return ok("isolation", "%s isolated, and without a timer tick", listed("CPU", m.cpus))
 	}
 	var lacks []string
 	if rest := without(m.cpus, isolated); len(rest) > 0 {
-		lacks = append(lacks, "other work is scheduled on CPUs "+formatCPUs(rest))
+		lacks = append(lacks, "other work is scheduled on "+listed("CPU", rest))
 	}
-	if rest := without(m.cpus, tickless); len(rest) > 0 {
-		lacks = append(lacks, "the timer ticks on CPUs "+formatCPUs(rest))
+	parameters := fmt.Sprintf("isolcpus=%s rcu_nocbs=%[1]s", list)
+	if rest := without(m.cpus, tickless); canStop && len(rest) > 0 {
+		parameters += " nohz_full=" + list
+		lacks = append(lacks, "the timer ticks on "+listed("CPU", rest))
 	}
 	return note("isolation", "%s; after these commands (on Debian and Ubuntu), reboot", strings.Join(lacks, ", and ")).mend(
-		fmt.Sprintf(`echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX isolcpus=%s nohz_full=%s rcu_nocbs=%s"' > /etc/default/grub.d/fastrpc.cfg`, list, list, list),
+		fmt.Sprintf(`echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX %s"' > /etc/default/grub.d/fastrpc.cfg`, parameters),
 		"update-grub")
 }

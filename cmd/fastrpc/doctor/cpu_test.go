@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -77,5 +78,10 @@ func TestIsolation(t *testing.T) {
 	want(t, onMachine(isolated, "2-3").checkIsolation(), OK, "2-3")
 	want(t, onMachine(isolated, "2-3", tickless, "2-3").polling(2, 3).checkIsolation(), OK, "2-3")
 	want(t, onMachine(isolated, "2-3", tickless, "(null)").polling(2, 3).checkIsolation(), Note, "timer", "nohz_full=2-3", "update-grub")
-	want(t, onMachine(isolated, "3", tickless, "2-3").polling(2, 3).checkIsolation(), Note, "scheduled on CPUs 2", "isolcpus=2-3")
+	want(t, onMachine(isolated, "2-3").polling(2, 3).checkIsolation(), OK, "without NO_HZ_FULL")
+	if f := onMachine(isolated, "").polling(2, 3).checkIsolation(); strings.Contains(f.Fix[0], "nohz_full") {
+		t.Errorf("%q asks for what the kernel does not have", f.Fix)
+	}
+	want(t, onMachine(isolated, "").polling(3).checkIsolation(), Note, "scheduled on CPU 3", "isolcpus=3 rcu_nocbs=3")
+	want(t, onMachine(isolated, "3", tickless, "2-3").polling(2, 3).checkIsolation(), Note, "scheduled on CPU 2", "isolcpus=2-3")
 }

@@ -48,6 +48,14 @@ func formatCPUs(cpus []int) string {
 	return b.String()
 }
 
+// listed names members of a sorted list, as in "CPU 3" and "queues 0-3,8".
+func listed(noun string, numbers []int) string {
+	if len(numbers) != 1 {
+		noun += "s"
+	}
+	return noun + " " + formatCPUs(numbers)
+}
+
 // cpuFile reads a file that holds a list of CPUs; nil where it is not there or empty.
 func (m *machine) cpuFile(name string) []int {
 	cpus, err := ParseCPUs(m.read(name))

@@ -44,7 +44,7 @@ func (m *machine) checkAffinity() Finding {
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)
-	f := ok("affinity", "%s of receive queues, on CPUs %s", plural(len(irqs), "interrupt"), formatCPUs(all))
+	f := ok("affinity", "%s of receive queues, on %s", plural(len(irqs), "interrupt"), listed("CPU", all))
 	move := func(numbers []int, to []int) string {
 		return fmt.Sprintf("for i in %s; do echo %s > /proc/irq/$i/smp_affinity_list; done", strings.Trim(fmt.Sprint(numbers), "[]"), formatCPUs(to))
 	}

@@ -65,7 +65,7 @@ func checkKernel(release string) Finding {
 // checkBPF looks at the settings that make every program slower, and at who may load some (Documentation/admin-guide/sysctl/net.rst and
 // kernel.rst). Files that only root may read, or only the first network namespace has, are passed over.
 func (m *machine) checkBPF() Finding {
-	f := ok("bpf", "programs are compiled, unhardened and uncounted")
+	f := ok("bpf", "no setting that slows programs down, or lets every user load some")
 	for _, s := range []struct{ file, bad, text, good string }{
 		{"net/core/bpf_jit_enable", "0", "programs are interpreted", "1"},
 		{"net/core/bpf_jit_harden", "2", "constants are blinded in root's programs too", "1"},

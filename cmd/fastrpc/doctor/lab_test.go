@@ -195,7 +195,7 @@ func TestExamineQueueWithoutSocket(t *testing.T) {
 			t.Logf("this kernel does not tell which queues have a socket: %v", missing)
 			want(t, f, OK, missing.Error())
 		} else {
-			want(t, f, Note, "on 1 of 2 queues", "queues 1", "ethtool -L "+h.Interface+" rx 1")
+			want(t, f, Note, "on 1 of 2 queues", "on queue 1 ", "ethtool -L "+h.Interface+" rx 1")
 		}
 		return errors.Join(s.Close(), umem.Close())
 	})

@@ -39,7 +39,7 @@ func (m *machine) judgeNode(nodes int) Finding {
 	near := m.cpuFile(fmt.Sprintf("%snode%d/cpulist", nodeDir, node))
 	far := without(m.cpus, near)
 	if len(far) == 0 {
-		return ok("numa", "%s and CPUs %s are on node %d", m.device.name, formatCPUs(m.cpus), node)
+		return ok("numa", "%s and %s are on node %d", m.device.name, listed("CPU", m.cpus), node)
 	}
 	distance := ""
 	for n := range nodes {
@@ -49,8 +49,8 @@ func (m *machine) judgeNode(nodes int) Finding {
 			}
 		}
 	}
-	return note("numa", "%s is on node %d, and of the CPUs that may poll, %s are not%s: memory and packets then cross between the sockets", m.device.name, node,
-		formatCPUs(far), distance).
+	return note("numa", "%s is on node %d, and %s, which may poll, not%s: memory and packets then cross between the sockets", m.device.name, node,
+		listed("CPU", far), distance).
 		mend(fmt.Sprintf("numactl --cpunodebind=%d --membind=%d fastrpc serve --listen xdp://%s:9000 --insecure", node, node, m.device.name))
 }
 

@@ -88,7 +88,7 @@ func judgeZeroCopy(g Granted, claimed bool, refused error) Finding {
 	case g.ZeroCopy == g.Queues:
 		return ok("zero-copy", "granted on %s", plural(g.Queues, "queue"))
 	case !claimed || g.Mode == bpf.Generic.String():
-		return note("zero-copy", "granted on %d of %s; a packet is copied once elsewhere", g.ZeroCopy, plural(g.Queues, "queue"))
+		return note("zero-copy", "granted on %d of %s; elsewhere each packet is copied once", g.ZeroCopy, plural(g.Queues, "queue"))
 	case refused == nil:
 		return note("zero-copy", "granted on %d of %s, though the driver says that it has it", g.ZeroCopy, plural(g.Queues, "queue"))
 	}

@@ -100,7 +100,7 @@ func TestSockets(t *testing.T) {
 	m.device.xdp.v.XDP = afxdp.XDPZeroCopy
 	want(t, m.judgeSockets(on(zeroCopyMode, 0, 1, 2, 3), nil), OK)
 	want(t, m.judgeSockets(on(unknownMode, 0, 1, 2, 3), nil), OK)
-	want(t, m.judgeSockets(append(on(zeroCopyMode, 0, 1, 2), on(copyMode, 3)...), nil), Note, "queues 3 were granted copies", "zerocopy=on")
+	want(t, m.judgeSockets(append(on(zeroCopyMode, 0, 1, 2), on(copyMode, 3)...), nil), Note, "copies were granted on queue 3", "zerocopy=on")
 }
 
 func TestDiagnosed(t *testing.T) {

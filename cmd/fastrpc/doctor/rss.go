@@ -55,7 +55,7 @@ func (m *machine) checkRSS() Finding {
 		}
 	}
 	if len(r.Table) > 0 && len(idle) > 0 {
-		f.worse(Note, "queues %s are in no entry and get nothing but what rules steer there", formatCPUs(idle))
+		f.worse(Note, "%s in no entry, so that nothing but rules sends packets there", listed("queue", idle))
 		f = f.mend(fmt.Sprintf("ethtool -X %s equal %d", d.name, d.queues))
 	}
 	switch {

@@ -96,11 +96,12 @@ func (m *machine) judgeSockets(sockets []xskSocket, err error) Finding {
 	}
 	f := ok("sockets", "on %d of %s", len(all)-len(without(all, bound)), plural(d.queues, "queue"))
 	if bare := without(all, bound); len(bare) > 0 {
-		f.worse(Note, "what comes in on queues %s goes the kernel's slow way; leave queues= out of the address, or have as many queues as sockets", formatCPUs(bare))
+		f.worse(Note, "what comes in on %s goes the kernel's slow way; leave queues= out of the address, or have as many queues as sockets",
+			listed("queue", bare))
 		f = f.mend(d.setQueues(len(all) - len(bare)))
 	}
 	if d.zeroCopy() && len(copied) > 0 {
-		f.worse(Note, "queues %s were granted copies, though the driver has zero-copy: start with zerocopy=on to see why", formatCPUs(copied))
+		f.worse(Note, "copies were granted on %s, though the driver has zero-copy: start with zerocopy=on to see why", listed("queue", copied))
 	}
 	if dropped > 0 {
 		f.worse(Note, "%d packets were dropped because a socket's ring was full: more frames=, or more queues", dropped)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 //
-// A dispatcher after libxdp's protocol, version 2: calls the programs that stand in its slots, one behind the other, for as long as each
+// A dispatcher after libxdp's protocol, versions 2 and 3: calls the programs that stand in its slots, one behind the other, for as long as each
 // answers with an action on which the next is to be asked. A slot is a function that the kernel replaces by a program (freplace). What it
 // is loaded with is frozen, so that the verifier removes the slots that are not used, and a change of programs takes a new dispatcher.
 //
@@ -18,7 +18,7 @@
 /* What an empty slot returns, which is among the actions to go on at of every slot: a program that is taken out stops nobody. */
 #define EMPTY_SLOT 31
 
-/* The Go side's dispatcherConfig. */
+/* Version 2. In version 3 a byte follows that the dispatcher itself does not read: the loader makes room for it. */
 struct xdp_dispatcher_config {
 	__u8 magic;
 	__u8 dispatcher_version;

@@ -23,6 +23,7 @@ type member struct {
 // dispatcher is one in the kernel, with the programs in its slots.
 type dispatcher struct {
 	prog    *ebpf.Program
+	version uint8
 	mode    Mode
 	dir     string
 	members []member
@@ -58,12 +59,17 @@ func (d dispatchDir) running(dev device) (_ *dispatcher, err error) {
 		}
 	}()
 	config, err := readDispatcher(prog)
-	if errors.Is(err, errNotDispatcher) || err == nil && (config.Version != dispatcherVersion || a.LinkID != 0) {
+	if errors.Is(err, errNotDispatcher) || err == nil && (config.size() == 0 || a.LinkID != 0) {
 		return nil, &AttachedError{a, pinDirOf(a)}
 	}
 	if err != nil {
 		return nil, err
 	}
+	if config.DeviceBound != 0 {
+		a.Dispatcher = 0 // none to join
+		return nil, fmt.Errorf("%w; its dispatcher takes programs only that are bound to the device, which ours is not", &AttachedError{Attachment: a})
+	}
+	now.version = config.Version
 	for slot := range int(config.Programs) {
 		prog, err := ebpf.LoadPinnedProgram(progPin(now.dir, slot), nil)
 		if err != nil {
@@ -98,8 +104,8 @@ func insert(members []member, m member) []member {
 }
 
 // configOf is the configuration of a dispatcher for these programs.
-func configOf(members []member) dispatcherConfig {
-	c := dispatcherConfig{Magic: dispatcherMagic, Version: dispatcherVersion, Programs: uint8(len(members)), Frags: 1}
+func configOf(version uint8, members []member) dispatcherConfig {
+	c := dispatcherConfig{Magic: dispatcherMagic, Version: version, Programs: uint8(len(members)), Frags: 1}
 	for slot, m := range members {
 		c.ChainCallActions[slot] = m.actions | 1<<emptySlot
 		c.RunPrios[slot] = m.priority
@@ -115,17 +121,11 @@ func configOf(members []member) dispatcherConfig {
 type loader func(dispatcher *ebpf.Program, function string) (*ebpf.Program, error)
 
 // build loads a dispatcher, puts the programs into its slots and pins them.
-func (d dispatchDir) build(ifindex int, members []member, load loader) (_ *dispatcher, err error) {
-	config := configOf(members)
-	spec, err := loadDispatcher()
+func (d dispatchDir) build(ifindex int, version uint8, members []member, load loader) (_ *dispatcher, err error) {
+	config := configOf(version, members)
+	spec, err := config.spec()
 	if err != nil {
-		return nil, fmt.Errorf("bpf: %w", err)
-	}
-	if err := spec.Variables[dispatcherVarConf].Set(config); err != nil {
-		return nil, fmt.Errorf("bpf: the dispatcher's configuration: %w", err)
-	}
-	if config.Frags != 0 {
-		spec.Programs[dispatcherProgXdpDispatcher].Flags |= unix.BPF_F_XDP_HAS_FRAGS
+		return nil, err
 	}
 	var objs dispatcherPrograms
 	if err := loadPrivileged(spec, &objs); err != nil {

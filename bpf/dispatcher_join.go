@@ -164,18 +164,19 @@ func (m *membership) tryChange(ifindex int, want Mode, edit func([]member) []mem
 	}
 	defer old.close()
 	var members []member
+	version := uint8(dispatcherVersion)
 	if old != nil {
 		if want != Auto && want != old.mode {
 			return 0, nil, fmt.Errorf("bpf: %s runs a dispatcher in %v mode, and %v was asked for: see 'xdp-loader status %[1]s'", dev.name, old.mode, want)
 		}
-		members, want = slices.Clone(old.members), old.mode
+		members, want, version = slices.Clone(old.members), old.mode, old.version
 	}
 	if members = edit(members); len(members) > dispatcherSlots {
 		return 0, nil, fmt.Errorf("bpf: all %d slots of the dispatcher of %s are taken: see 'xdp-loader status %[2]s'", dispatcherSlots, dev.name)
 	}
 	var next *dispatcher
 	if len(members) > 0 {
-		if next, err = m.pins.build(ifindex, members, load); err != nil {
+		if next, err = m.pins.build(ifindex, version, members, load); err != nil {
 			return 0, nil, err
 		}
 		defer next.prog.Close()

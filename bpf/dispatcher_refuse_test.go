@@ -30,7 +30,12 @@ func TestDispatcherFull(t *testing.T) {
 // TestDispatcherRefused finds programs on the interface that cannot be joined, and leaves them there.
 func TestDispatcherRefused(t *testing.T) {
 	dispatcher := func(t *testing.T, magic, version uint8) *ebpf.Program {
-		return loadedDispatcher(t, dispatcherConfig{Magic: magic, Version: version})
+		c := configOf(dispatcherVersion, nil)
+		spec, err := c.spec()
+		must(t, err)
+		raw := spec.Maps[dispatcherMapRodata].Contents[0].Value.([]byte)
+		raw[0], raw[1] = magic, version
+		return loadedSpec(t, spec)
 	}
 	for _, c := range []struct {
 		name    string
@@ -49,13 +54,18 @@ func TestDispatcherRefused(t *testing.T) {
 			return p
 		}, joined: []string{`"xdp_dispatcher"`}, alone: []string{`"xdp_dispatcher"`}, never: "libxdp"},
 		{name: "version 1", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, 0, 0) },
-			joined: []string{"version 1, which cannot be joined", "takes version 2"}, alone: []string{"version 1"}, never: "program=dispatcher"},
-		{name: "version 3", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, dispatcherMagic, 3) },
-			joined: []string{"version 3, which cannot be joined", "takes version 2"}, alone: []string{"version 3"}, never: "program=dispatcher"},
+			joined: []string{"version 1, which cannot be joined", "takes version 2 or 3"}, alone: []string{"version 1"}, never: "program=dispatcher"},
+		{name: "version 4", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, dispatcherMagic, 4) },
+			joined: []string{"version 4, which cannot be joined", "takes version 2 or 3"}, alone: []string{"version 4"}, never: "program=dispatcher"},
+		{name: "version 3, in a map of version 2", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, dispatcherMagic, 3) },
+			joined: []string{`"xdp_dispatcher"`}, alone: []string{`"xdp_dispatcher"`}, never: "libxdp"},
+		{name: "bound to the device", program: func(t *testing.T) *ebpf.Program {
+			return loadedDispatcher(t, dispatcherConfig{Magic: dispatcherMagic, Version: dispatcherNewest, DeviceBound: 1})
+		}, joined: []string{"bound to the device"}, alone: []string{"Options.Dispatcher"}},
 		{name: "held by a bpf_link", program: func(t *testing.T) *ebpf.Program { return dispatcher(t, dispatcherMagic, 2) }, byLink: true,
 			joined: []string{"bpftool link detach"}, alone: []string{"bpftool link detach"}, never: "program=dispatcher"},
 		{name: "version 2, its pins elsewhere", program: func(t *testing.T) *ebpf.Program {
-			return loadedDispatcher(t, configOf(make([]member, 1)))
+			return loadedDispatcher(t, configOf(dispatcherVersion, make([]member, 1)))
 		}, joined: []string{"already runs", "should be in", "dispatch-", "LIBXDP_BPFFS"}, alone: []string{"Options.Dispatcher", "program=dispatcher", "xdp-loader unload near --all"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -100,9 +110,13 @@ func TestDispatcherNeedsBPFFS(t *testing.T) {
 // loadedDispatcher is one without programs in its slots.
 func loadedDispatcher(t *testing.T, c dispatcherConfig) *ebpf.Program {
 	t.Helper()
-	spec, err := loadDispatcher()
+	spec, err := c.spec()
 	must(t, err)
-	must(t, spec.Variables[dispatcherVarConf].Set(c))
+	return loadedSpec(t, spec)
+}
+
+func loadedSpec(t *testing.T, spec *ebpf.CollectionSpec) *ebpf.Program {
+	t.Helper()
 	var objs dispatcherPrograms
 	must(t, spec.LoadAndAssign(&objs, nil))
 	t.Cleanup(func() { objs.Close() })
@@ -115,8 +129,8 @@ func TestDispatcherSwap(t *testing.T) {
 	r, err := openRTNL()
 	must(t, err)
 	defer r.close()
-	a, b, c := &dispatcher{prog: loadedDispatcher(t, configOf(nil))}, &dispatcher{prog: loadedDispatcher(t, configOf(nil))},
-		&dispatcher{prog: loadedDispatcher(t, configOf(nil))}
+	a, b, c := &dispatcher{prog: loadedDispatcher(t, configOf(dispatcherVersion, nil))}, &dispatcher{prog: loadedDispatcher(t, configOf(dispatcherVersion, nil))},
+		&dispatcher{prog: loadedDispatcher(t, configOf(dispatcherVersion, nil))}
 	for i, step := range []struct {
 		old, next, then *dispatcher
 		errs            []error

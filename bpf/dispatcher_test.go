@@ -222,6 +222,24 @@ func TestDispatcherChangedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestDispatcherNewest enters a dispatcher of version 3, which stays one.
+func TestDispatcherNewest(t *testing.T) {
+	s := newShared(t)
+	tr := newTraffic(t, s.vethPair)
+	theirs := loadedDispatcher(t, configOf(dispatcherNewest, nil))
+	must(t, netlink.LinkSetXdpFdWithFlags(s.near, theirs.FD(), unix.XDP_FLAGS_DRV_MODE))
+	p := s.join(t, tr, Options{})
+	tr.send(t, true)
+	if c := s.running(t); c.Version != dispatcherNewest || c.Programs != 1 || c.RunPrios[0] != defaultPriority || c.DeviceBound != 0 {
+		t.Errorf("near runs a dispatcher with %+v", c)
+	}
+	must(t, p.Close())
+	s.clean(t)
+	if left(t) != "" {
+		t.Errorf("left behind: %s", left(t))
+	}
+}
+
 // TestDispatcherFrags: a dispatcher takes packets of several buffers when all of its programs do, and keeps what it knows of them.
 func TestDispatcherFrags(t *testing.T) {
 	s := newShared(t)
@@ -293,7 +311,7 @@ func TestDispatcherChainCalls(t *testing.T) {
 // says so, from Linux 6.13 on.
 func TestDispatcherSlotMayChangePackets(t *testing.T) {
 	needFreplace(t)
-	target := loadedDispatcher(t, configOf(make([]member, dispatcherSlots)))
+	target := loadedDispatcher(t, configOf(dispatcherVersion, make([]member, dispatcherSlots)))
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(countingObject))
 	must(t, err)
 	for slot := range dispatcherSlots {

@@ -32,7 +32,7 @@
 // # Beside other programs
 //
 // [Attach] has the interface alone, unless [Options.Dispatcher] is set: then the program runs beside those that xdp-loader, xdp-filter and
-// everything else built on libxdp load, by version 2 of libxdp's protocol (xdp-tools 1.3 to 1.5). A dispatcher on the interface calls the
+// everything else built on libxdp load, by versions 2 and 3 of libxdp's protocol (xdp-tools from 1.3 on). A dispatcher on the interface calls the
 // programs in its ten slots in the order of their priorities, ours being 50, the default of others; of equal priorities, names decide. What a
 // program before ours drops or redirects does not reach ours, and what ours takes reaches none behind it; what ours passes goes on. So a
 // filter belongs before it (xdp-filter's priority is 10), and whoever counts all packets too ('xdp-loader load -P').
@@ -43,8 +43,10 @@
 //
 //   - It takes Linux 5.10, a BPF file system (at /sys/fs/bpf, or where LIBXDP_BPFFS says, in the same mount namespace as other tools), and
 //     CAP_SYS_ADMIN until Close: others' programs are looked up by their ids.
-//   - A dispatcher of another version, or one that is not pinned where libxdp does, and a program without one are refused: [AttachedError].
-//     xdp-tools from 1.6 on, whose version is 3, show the dispatcher that ours starts, and do not enter it.
+//   - A dispatcher of another version, bound to its device, or not pinned where libxdp does, and a program without one are refused with an
+//     [AttachedError].
+//   - A dispatcher that ours starts is of version 2, which all xdp-tools from 1.3 on show, but those from 1.6 on do not enter: let them load
+//     the first program, whose dispatcher's version, 3, is kept.
 //   - The mode is the dispatcher's. [Options.Mode] counts where ours is the first.
 //   - All of its programs have to take packets of several buffers for the dispatcher to take them. Without [Options.MultiBuffer], ours is
 //     refused on an interface whose MTU needs them, and the others run on.

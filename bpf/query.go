@@ -55,11 +55,12 @@ func (e *AttachedError) Error() string {
 		see = "xdp-loader status " + e.Interface
 		switch {
 		case e.LinkID != 0: // not how libxdp attaches
-		case e.Dispatcher == dispatcherVersion:
+		case e.Dispatcher == dispatcherVersion, e.Dispatcher == dispatcherNewest:
 			remove = fmt.Sprintf("xdp-loader unload %s --all", e.Interface)
 			share = "; it is a libxdp dispatcher, whose programs can be joined with Options.Dispatcher, program=dispatcher of an xdp:// address"
 		default:
-			share = fmt.Sprintf("; it is a libxdp dispatcher of version %d, which cannot be joined: that takes version %d", e.Dispatcher, dispatcherVersion)
+			share = fmt.Sprintf("; it is a libxdp dispatcher of version %d, which cannot be joined: that takes version %d or %d", e.Dispatcher, dispatcherVersion,
+				dispatcherNewest)
 		}
 	}
 	return fmt.Sprintf("bpf: %s already runs %s (id %d, %s%s), which is not replaced; see '%s', and stop "+

@@ -74,11 +74,11 @@ func (in *filterInput) look(p *tap.Packet) {
 	}
 }
 
-// parseFilter understands a filter; nothing wants every packet.
+// parseFilter understands a filter; nil, of nothing, wants every packet.
 func parseFilter(s string) (packetFilter, error) {
 	p := filterParser{tokens: filterTokens(s)}
 	if len(p.tokens) == 0 {
-		return func(*filterInput) bool { return true }, nil
+		return nil, nil
 	}
 	f, err := p.expression()
 	if err == nil && len(p.tokens) > 0 {

@@ -16,7 +16,7 @@ type capturer struct {
 	name       string // the interface's
 	ifindex    int
 	expression string
-	filter     packetFilter
+	filter     packetFilter // nil: all
 	options    tap.Options
 	count      int
 	duration   time.Duration
@@ -213,9 +213,10 @@ func (c *capturer) next(s *captured, until int64) error {
 	}
 	q := &s.queues[p.Queue]
 	q.seen++
-	c.input.look(p)
-	if !c.filter(&c.input) {
-		return nil
+	if c.filter != nil {
+		if c.input.look(p); !c.filter(&c.input) {
+			return nil
+		}
 	}
 	q.taken++
 	c.taken++

@@ -244,6 +244,35 @@ func TestCaptureDrops(t *testing.T) {
 	}
 }
 
+// Packets that come faster than they can be read do not keep a capture from ending, and what the file tells adds up.
+func TestCaptureEndsUnderLoad(t *testing.T) {
+	h := labtest.New(t, lab.Config{Queues: 1}).Server()
+	p := newTapped(t, h, 0, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() {
+		packet, descs := make([]byte, 64), slices.Repeat([]unix.XDPDesc{{Len: 64}}, 64)
+		p.pass(t, tap.In, packet)
+		for w := p.Watched(); w != nil; w = p.Watched() {
+			w.Packets(tap.In, packet, descs)
+			stop()
+		}
+		close(over)
+	}()
+	file := filepath.Join(t.TempDir(), "file.pcapng")
+	code, _, errOut := fastOn(ctx, h, "capture", h.Interface, "-w", file)
+	<-over
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, packets := readPcapng(t, b)
+	ifi, err := r.Interface(0)
+	if s := ifi.Statistics; code != exitOK || err != nil || s.PacketsReceived != uint64(len(packets))+s.PacketsDropped || len(packets) < 65 {
+		t.Errorf("exit code %d, %d packets in the file, %+v, error %q", code, len(packets), s, errOut)
+	}
+}
+
 // serveProcess serves on a host as a process of its own.
 func serveProcess(t *testing.T, h lab.Host) *exec.Cmd {
 	t.Helper()

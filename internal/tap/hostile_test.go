@@ -2,6 +2,7 @@ package tap
 
 import (
 	"bytes"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -97,6 +98,36 @@ func TestHostilePosition(t *testing.T) {
 	}
 	if bytes.Count(around[:guard], []byte{0}) != guard || bytes.Count(around[guard+minRing:], []byte{0}) != guard {
 		t.Error("written beside the ring")
+	}
+}
+
+// A ring that says what no writer says is corrupt, and not read.
+func TestHostileRing(t *testing.T) {
+	good := record{length: 100, kept: 100}
+	for name, c := range map[string]struct {
+		head uint64
+		rec  record
+	}{
+		"beyond the head":     {head: 112, rec: good},
+		"beyond the ring":     {head: minRing + 16, rec: good},
+		"head not aligned":    {head: 129, rec: good},
+		"head before tail":    {head: math.MaxUint64 - 15, rec: good},
+		"unknown flag":        {head: 128, rec: record{length: 100, kept: 100, flags: flagsUsed + 1}},
+		"kept more than been": {head: 128, rec: record{length: 99, kept: 100}},
+		"too long":            {head: 128, rec: record{length: maxFrame + 1, kept: 100}},
+	} {
+		_, r := newRing(t)
+		*(*record)(unsafe.Pointer(&r.data[0])) = c.rec
+		r.control.head.Store(c.head)
+		if err := r.look(); err != ErrCorrupt || r.ready {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, r := newRing(t)
+	*(*record)(unsafe.Pointer(&r.data[0])) = good
+	r.control.head.Store(128)
+	if err := r.look(); err != nil || !r.ready {
+		t.Errorf("a good one: %v", err)
 	}
 }
 

@@ -90,6 +90,9 @@ func (m *machine) checkBusyPoll() Finding {
 	if v := m.read(dir + "threaded"); v != "" && v != "0" {
 		f.Text += ", in kernel threads (threaded)"
 	}
+	if deferred == 0 && timeout == 0 {
+		f.Text += "; busypoll= in the address sets them while it polls"
+	}
 	if driver := m.device.driver.v.Name; slices.Contains(noBusyPoll, driver) {
 		f.Text += fmt.Sprintf("; %s does not tell AF_XDP what to poll, so that busypoll= does nothing", driver)
 	}

@@ -35,7 +35,7 @@ func TestBusyPoll(t *testing.T) {
 	}
 	want(t, sys("2", "200000").checkBusyPoll(), OK)
 	want(t, sys("2", "200000", "proc/sys/net/core/busy_poll", "50", "sys/class/net/eth7/threaded", "1").checkBusyPoll(), OK, "net.core.busy_poll 50 µs", "kernel threads")
-	want(t, sys("0", "0").checkBusyPoll(), OK, "napi_defer_hard_irqs 0")
+	want(t, sys("0", "0").checkBusyPoll(), OK, "napi_defer_hard_irqs 0", "sets them")
 	ena := sys("0", "0")
 	ena.device.driver.v.Name = "ena"
 	want(t, ena.checkBusyPoll(), OK, "busypoll= does nothing")

@@ -289,5 +289,5 @@ func programID(t *testing.T, p *ebpf.Program) uint32 {
 }
 
 func containsAll(err error, words []string) bool {
-	return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(err.Error(), w) })
+	return err != nil && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(err.Error(), w) })
 }

@@ -35,8 +35,9 @@ TARGET is xdp://IFACE:PORT to serve past the kernel's network stack, udp://ADDRE
 auto://IFACE:PORT for the best that works. After the first Ctrl-C requests in progress may finish; a second
 one ends the program at once.
 
-When everything is open, serve drops all capabilities, root's too, but those that closing an interface's settings
-takes: with program=dispatcher in TARGET, what detaching from a dispatcher needs.`,
+When everything is open, serve drops all capabilities, root's too. It keeps what giving back takes, if it had it:
+CAP_NET_ADMIN where TARGET names queues, busypoll or whose program it is, for the card's settings, and with
+program=dispatcher what detaching from a dispatcher takes.`,
 		Example: `  fastrpc serve --listen xdp://eth0:9000 --insecure
   fastrpc serve --listen udp://0.0.0.0:9000 --insecure`,
 		Args: usageArgs(cobra.NoArgs),
@@ -85,14 +86,14 @@ func serve(cmd *cobra.Command, target string, drain time.Duration) error {
 	return srv.Shutdown(limit)
 }
 
-// dropPrivileges leaves the process with what it needs to close the target.
+// dropPrivileges leaves the process with what the target needs until it is closed.
 func dropPrivileges(target string) error {
 	t, err := transport.ParseTarget(target)
 	if err != nil {
 		return err
 	}
 	var keep []cap.Value
-	for _, name := range xdp.NeededToClose(t) {
+	for _, name := range xdp.NeededWhenOpen(t) {
 		c, err := cap.FromName(name)
 		if err != nil {
 			return err

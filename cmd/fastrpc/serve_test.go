@@ -123,6 +123,7 @@ func TestServeAndCallInLab(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = srv.Process.Kill() })
 	serving(t, errOut)
+	hasNoCapability(t, srv.Process.Pid)
 	for _, scheme := range []string{"xdp", "udp", "auto"} {
 		target := fmt.Sprintf("%s://%v:9000", scheme, h.IPv4)
 		code, out, errOut := fast(t, "lab", "exec", "--lab", l.Name(), "client", "--", exe, "call", target, "echo", "--data", "hello", "--insecure")

@@ -51,5 +51,5 @@
 // Linux 5.11 or later (shared UMEM over queues: 5.10; detaching as a bpf_link: 5.9; preferred busy polling: 5.11), and the capabilities
 // CAP_NET_RAW (the socket), CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON (the program, its arithmetic on packet pointers, and its attachment) and,
 // where RLIMIT_MEMLOCK is lower than the packet buffers, CAP_IPC_LOCK; root has them all. Where the program is shared, CAP_NET_RAW is enough,
-// and Linux 5.19 is needed. Once a Port is open, none is needed to use or to close it, but for program=dispatcher ([NeededToClose]).
+// and Linux 5.19 is needed. Once a Port is open, its packets need none; [NeededWhenOpen] tells what else does.
 package xdp

@@ -72,13 +72,13 @@ func (s *settings) checkSteering() error {
 	return nil
 }
 
-// NeededToClose names the capabilities that closing what a target opened takes, once it is open; the packets' way takes none. A process
-// that drops them leaves to whoever opens the interface next what it should have restored.
-func NeededToClose(t transport.Target) []string {
-	if t.Query.Get("program") == dispatcher { // its neighbours' dispatcher is made anew, without our program
+// NeededWhenOpen names the capabilities that what a target opened still has a use for, until it is closed, if the process has them; the packets'
+// way takes none. A process that drops them leaves to whoever opens the interface next what it should have given back.
+func NeededWhenOpen(t transport.Target) []string {
+	switch q := t.Query; {
+	case q.Get("program") == dispatcher: // its neighbours' dispatcher is made anew, without our program
 		return []string{"cap_bpf", "cap_net_admin", "cap_perfmon", "cap_sys_admin"}
-	}
-	if t.Query.Has("queues") || t.Query.Has("busypoll") { // the card's rules; its interrupts, which are deferred from the first packet on
+	case q.Has("queues"), q.Has("busypoll"), q.Has("program"), q.Has("xskmap"), q.Has("plugin"): // the card's rules for our queues, and their NAPI
 		return []string{"cap_net_admin"}
 	}
 	return nil

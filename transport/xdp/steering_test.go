@@ -288,6 +288,20 @@ func openFile(t *testing.T) int {
 	return int(f.Fd())
 }
 
+// What a process may drop depends on what it changed.
+func TestNeededWhenOpen(t *testing.T) {
+	for query, want := range map[string]string{
+		"": "", "?frames=256&mode=native": "", "?queues=0": "cap_net_admin", "?busypoll=20": "cap_net_admin", "?program=pinned": "cap_net_admin",
+		"?program=dispatcher&queues=0": "cap_bpf cap_net_admin cap_perfmon cap_sys_admin",
+	} {
+		target, err := transport.ParseTarget("xdp://eth0:9000" + query)
+		must(t, err)
+		if got := strings.Join(xdp.NeededWhenOpen(target), " "); got != want {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+	}
+}
+
 // What setup is told to prepare is what the defaults would open.
 func TestNeedsOf(t *testing.T) {
 	for mtu, want := range map[int]xdp.Needs{

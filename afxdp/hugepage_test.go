@@ -15,35 +15,45 @@ import (
 	"github.com/fastrpc/fastrpc/afxdp"
 )
 
-// reserveHugePages sees to it that so many 2 MiB pages are free until the test ends. A lock keeps other tests' processes from counting them as
-// theirs, or from giving them back.
+// reserveHugePages sees to it that so many 2 MiB pages are free until the test ends. A lock on the kernel's file keeps the tests of other packages
+// from counting them as theirs, and from giving them back.
 func reserveHugePages(t *testing.T, pages int) {
 	t.Helper()
 	needRoot(t)
-	const folder = "/sys/kernel/mm/hugepages/hugepages-2048kB/"
-	file, err := os.OpenFile(folder+"nr_hugepages", os.O_RDWR, 0)
+	const name = "/proc/sys/vm/nr_hugepages"
+	file, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
-		t.Skipf("this machine has no huge pages: %v", err)
+		t.Skipf("this kernel has no huge pages: %v", err)
 	}
 	t.Cleanup(func() { file.Close() })
 	must(t, unix.Flock(int(file.Fd()), unix.LOCK_EX))
-	read := func(name string) int {
-		text, err := os.ReadFile(folder + name)
-		must(t, err)
-		n, err := strconv.Atoi(strings.TrimSpace(string(text)))
-		must(t, err)
-		return n
+	if kib := meminfo(t, "Hugepagesize"); kib != 2048 {
+		t.Skipf("the huge pages of this kernel have %d KiB", kib)
 	}
-	before := read("nr_hugepages")
+	before := meminfo(t, "HugePages_Total")
 	write := func(n int) {
 		_, err := file.WriteAt([]byte(strconv.Itoa(n)), 0)
 		must(t, err)
 	}
 	t.Cleanup(func() { write(before) })
 	write(before + pages)
-	if free := read("free_hugepages"); free < pages {
-		t.Skipf("the kernel could set no more than %d of %d huge pages aside: its memory is fragmented", free, pages)
+	if free := meminfo(t, "HugePages_Free"); free < pages {
+		t.Skipf("the kernel has %d free huge pages after it was asked for %d: its memory is fragmented", free, pages)
 	}
+}
+
+// meminfo reads a line of /proc/meminfo.
+func meminfo(t *testing.T, name string) (n int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/meminfo")
+	must(t, err)
+	for line := range strings.Lines(string(text)) {
+		if got, _ := fmt.Sscanf(line, name+": %d", &n); got == 1 {
+			return n
+		}
+	}
+	t.Fatalf("/proc/meminfo has no %s", name)
+	return 0
 }
 
 // pageBytes returns the size of the pages that b stands on, as the kernel tells of this process's memory.

@@ -262,15 +262,26 @@ func (p *pair) deferInterrupts(t *testing.T) {
 	}
 }
 
-// reserveHugePages has the machine keep so many huge pages until the test ends; without /proc, or memory, what needs them is refused.
+// reserveHugePages has the machine keep so many huge pages until the test ends; without /proc, or memory, what needs them is refused. A lock on
+// the kernel's file keeps the tests of other packages from setting another number meanwhile.
 func reserveHugePages(t *testing.T, pages int) {
 	t.Helper()
 	const name = "/proc/sys/vm/nr_hugepages"
-	before, err := os.ReadFile(name)
-	if err != nil || os.WriteFile(name, []byte(strconv.Itoa(pages)), 0) != nil {
+	file, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
 		return
 	}
-	t.Cleanup(func() { must(t, os.WriteFile(name, before, 0)) })
+	t.Cleanup(func() { file.Close() })
+	must(t, unix.Flock(int(file.Fd()), unix.LOCK_EX))
+	before, err := os.ReadFile(name)
+	must(t, err)
+	if _, err := file.WriteAt([]byte(strconv.Itoa(pages)), 0); err != nil {
+		return
+	}
+	t.Cleanup(func() {
+		_, err := file.WriteAt(before, 0)
+		must(t, err)
+	})
 }
 
 // mountSysfs returns a descriptor of a /sys that shows the calling thread's network namespace; no mount point is needed.

@@ -207,17 +207,6 @@ func (e *end) stats() afxdp.Stats {
 	return st
 }
 
-// await waits until a counter of the end has come to want.
-func (e *end) await(name string, want int, counter func() int) {
-	e.t.Helper()
-	for deadline := time.Now().Add(patience); counter() < want; breathe() {
-		e.wake()
-		if time.Now().After(deadline) {
-			e.t.Fatalf("%s is %d, want %d: %+v", name, counter(), want, e.stats())
-		}
-	}
-}
-
 // breathe lets interrupts and their threads run. It is no poll(2), which would itself move packets and so hide a missing wake-up.
 func breathe() { time.Sleep(20 * time.Microsecond) }
 

@@ -232,22 +232,19 @@ func statRxFull(c *trial) {
 	f := c.flow(newStream(ring+more, minPacket, 0, 1))
 	for f.out < ring {
 		f.push(batchPackets)
-		c.tx.kick(0)
-		c.rx.await("Levels.Rx.Used", f.out, func() int { return int(c.rx.sockets[0].Levels().Rx.Used) })
-		c.tx.complete()
+		c.await("Levels.Rx.Used", f.out, func() int { return int(c.rx.sockets[0].Levels().Rx.Used) })
 	}
 	f.push(more)
-	c.tx.kick(0)
 	f.want = f.want[:ring]
 	full := func() int { return int(c.rx.stats().RxRingFull) }
 	if c.mode.socket == afxdp.ZeroCopy { // a driver may stop at the first, and come with the others when there is room
-		c.rx.await("RxRingFull", 1, full)
+		c.await("RxRingFull", 1, full)
 		for f.in < ring {
 			f.receive()
 		}
 		return
 	}
-	c.rx.await("RxRingFull", more, full)
+	c.await("RxRingFull", more, full)
 	run(c.T, f)
 	if got := full(); got != more {
 		c.Fatalf("RxRingFull is %d, want %d", got, more)
@@ -267,13 +264,12 @@ func statFillEmpty(c *trial) {
 	rest := c.flow(newStream(more, minPacket, chunks, 1))
 	rest.want = nil
 	rest.push(more)
-	c.tx.kick(0)
 	empty := func() int { return int(c.rx.stats().FillRingEmpty) }
 	if c.mode.socket == afxdp.ZeroCopy { // a driver looks for chunks when it likes, and the wire may wait for it
-		c.rx.await("FillRingEmpty", 1, empty)
+		c.await("FillRingEmpty", 1, empty)
 		return
 	}
-	c.rx.await("FillRingEmpty", more, empty)
+	c.await("FillRingEmpty", more, empty)
 	run(c.T, rest)
 	if got := c.rx.stats(); got.FillRingEmpty != more || got.RxDropped != more {
 		c.Fatalf("FillRingEmpty is %d and RxDropped %d, want %d", got.FillRingEmpty, got.RxDropped, more)

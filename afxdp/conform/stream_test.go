@@ -17,6 +17,9 @@ const (
 	jumboPacket   = 9000 // MAX_ETH_JUMBO_SIZE
 	headerBytes   = 16   // PKT_HDR_SIZE: Ethernet's 14 and two to align the payload's words
 	batchPackets  = 64   // DEFAULT_BATCH_SIZE
+
+	// oddBatch is how many packets a flow puts into a ring at a time: unlike 64, it does not divide the ring, so bursts lie across its end.
+	oddBatch = batchPackets - 3
 )
 
 // testType is the "local experimental" EtherType: nothing else on the wire has it.

@@ -4,6 +4,7 @@ package conform
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf/link"
 
@@ -121,7 +122,7 @@ func (c *trial) openSecond() {
 
 // flow is a stream from the first end to the second; all of it that is valid must arrive.
 func (c *trial) flow(sent []packet) *flow {
-	return &flow{from: c.tx, to: c.rx, sent: sent, want: arriving(sent, isValid), batch: batchPackets}
+	return &flow{from: c.tx, to: c.rx, sent: sent, want: arriving(sent, isValid), batch: oddBatch}
 }
 
 // exchange opens the ends and runs the stream.
@@ -129,4 +130,17 @@ func (c *trial) exchange(sent []packet) {
 	c.Helper()
 	c.open()
 	run(c.T, c.flow(sent))
+}
+
+// await moves what is in the rings until a counter of the receiver has come to want.
+func (c *trial) await(name string, want int, counter func() int) {
+	c.Helper()
+	for deadline := time.Now().Add(patience); counter() < want; breathe() {
+		c.tx.kick(0)
+		c.tx.complete()
+		c.rx.wake()
+		if time.Now().After(deadline) {
+			c.Fatalf("%s is %d, want %d: %+v", name, counter(), want, c.rx.stats())
+		}
+	}
 }

@@ -38,7 +38,7 @@ var arrows = map[string][]string{
 	"internal/privilege":     {},
 	"internal/nic":           {},
 	"internal/lab":           {"internal/lab/labtest"},
-	"internal/guest":         {".", "internal/nic", "transport", "transport/xdp"},
+	"internal/guest":         {".", "afxdp", "bpf", "internal/nic", "transport", "transport/xdp"},
 	"bench":                  {"*"},
 	"cmd/fastrpc":            {"*"},
 }

@@ -48,7 +48,7 @@
 //   - A socket that only receives has no TX ring, one that only transmits no RX ring.
 //   - A packet can ask the device for its checksum and for the time of sending ([Umem.SetTxRequest]); where the device cannot, [PutChecksum]
 //     computes it. [CheckChecksum] judges received ones, and knows those that kernel sockets leave half done on virtual devices.
-//   - Busy polling: [BusyPoll].
+//   - Busy polling: [BusyPoll], by the socket's own system calls, or with [Epoll], which suspends interrupts as long as there is work.
 //
 // # Concurrency and blocking
 //
@@ -67,5 +67,5 @@
 //
 // System calls: socket, setsockopt, getsockopt, mmap, munmap, bind and close at set-up and end (generic netlink, too, where zero-copy is
 // demanded, or granted with multi-buffer or metadata; and, while a queue stays busy, reading /proc/thread-self/net/protocols); sendto (Kick)
-// and recvfrom (WakeFill) on the way, and ppoll (Kick) in zero-copy mode where busy polling is preferred and reaches receiving alone.
+// and recvfrom (WakeFill) on the way, and ppoll (Kick) in zero-copy mode where busy polling is preferred and reaches receiving alone. Epoll makes those of epoll(7).
 package afxdp

@@ -97,6 +97,15 @@ func TestRules(t *testing.T) {
 				t.Errorf("%v is not among %v", r, f.ofPackage(t))
 			}
 		}
+		// The bytes of one of them: flow type, port and mask in the network's order, queue, location.
+		raw := make([]byte, rxnfcBytes)
+		rules[1].encode(raw, 9)
+		want := map[int]byte{16: 6, 16 + 4 + 34: 0x23, 16 + 4 + 35: 0x28, 16 + 76 + 34: 0xff, 16 + 76 + 35: 0xff, 16 + 152: 3, 16 + 160: 9}
+		for i, b := range raw {
+			if b != want[i] {
+				t.Errorf("byte %d is %#x, want %#x", i, b, want[i])
+			}
+		}
 		if !chooses && (f.rules[6] == nil || f.rules[4] == nil || f.rules[3] == nil) {
 			t.Error("the rules are not at the last free locations")
 		}

@@ -61,6 +61,9 @@ func main() {
 			log.Fatalf("%s: %v", story.name, err)
 		}
 	}
+	if err := r.suspend(ctx); err != nil {
+		log.Fatal(err)
+	}
 }
 
 // rig is the two ends of the cable. The sender has a namespace of its own: packets to an address of the same one would not leave it.
@@ -113,12 +116,18 @@ func (r *rig) run(ctx context.Context, setting string, before, while nic.NAPISet
 	}
 	link := to.Links()[0].(*xdp.Link)
 	defer func() { err = errors.Join(err, to.Close(), link.Close()) }()
+	frames := make([]transport.Frame, link.Caps().Burst)
+	receive := func() (n int, err error) {
+		n, err = link.Recv(frames)
+		link.Free(frames[:n])
+		return n, err
+	}
 	for range 2 {
 		from, err := r.dev.PollCounts(0, id)
 		if err != nil {
 			return p, err
 		}
-		if err := r.send(ctx, link); err != nil {
+		if err := r.send(ctx, receive); err != nil {
 			return p, err
 		}
 		if to, err := r.dev.PollCounts(0, id); err != nil || setting == "0" && to.Interrupts-from.Interrupts < packets/10 {
@@ -161,8 +170,8 @@ func (r *rig) expect(ctx context.Context, id uint32, want nic.NAPISettings) erro
 	}
 }
 
-// send sends packets, each when the one before has arrived. One that is lost is sent again.
-func (r *rig) send(ctx context.Context, to *xdp.Link) error {
+// send sends packets, each when the one before has arrived, as receive tells. One that is lost is sent again.
+func (r *rig) send(ctx context.Context, receive func() (int, error)) error {
 	from := r.from.Links()[0]
 	path, err := from.Resolve(ctx, r.from.Local(), at)
 	if err != nil {
@@ -183,12 +192,11 @@ func (r *rig) send(ctx context.Context, to *xdp.Link) error {
 		}
 		before := received
 		for again := time.Now().Add(100 * time.Millisecond); received == before && time.Now().Before(again); {
-			n, err := to.Recv(frames)
+			n, err := receive()
 			if err != nil {
 				return err
 			}
 			received += n
-			to.Free(frames[:n])
 			from.Free(frames[:from.Completed(frames)])
 		}
 		if err := ctx.Err(); err != nil {

@@ -109,7 +109,7 @@ func report(cmd *cobra.Command, needs xdp.Needs, f *setupFlags, dir string, p bp
 	}
 	for above := filepath.Dir(dir); above != "/"; above = filepath.Dir(above) {
 		if st, err := os.Stat(above); err == nil && who != "root" && st.Mode()&0o001 == 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s lets only its owner pass (%v): run 'chmod o+x %[1]s', or pin elsewhere with --dir\n", above, st.Mode())
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s lets only its owner pass (mode %04o): run 'chmod o+x %[1]s', or pin elsewhere with --dir\n", above, st.Mode().Perm())
 		}
 	}
 	if p.WhyGeneric != nil {
@@ -121,7 +121,7 @@ func report(cmd *cobra.Command, needs xdp.Needs, f *setupFlags, dir string, p bp
 A process that serves or calls over it needs CAP_NET_RAW, and locked memory for its packets: %[7]d KiB a queue, %[8]d KiB for all.
 
   sudo setcap cap_net_raw=ep fastrpc                 # systemd: AmbientCapabilities=CAP_NET_RAW
-  ulimit -l %-[8]d                                   # systemd: LimitMEMLOCK=%[8]dK
+  ulimit -l %-40[8]d # systemd: LimitMEMLOCK=%[8]dK
   fastrpc serve --listen 'xdp://%[1]s:9000?program=%[9]s' --insecure
 
 Several of them share %[1]s with ports and queues of their own: ?program=%[9]s&queues=0, ?program=%[9]s&queues=1.

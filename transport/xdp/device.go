@@ -193,7 +193,7 @@ func (d *device) plan(ifi iface) error {
 			s.chunk = 4096
 		}
 	}
-	s.multiBuffer = ifi.mtu > maxMTU(s.chunk, 1) || s.mode != generic && ifi.mtu > maxNativeMTU
+	s.multiBuffer = ifi.mtu > maxMTU(s.chunk, 1) || s.mode != generic && d.splits(ifi.mtu)
 	for s.span = 1; s.span < maxSpan && ifi.mtu > maxMTU(s.chunk, s.span); s.span *= 2 {
 	}
 	if limit := maxMTU(s.chunk, s.span); ifi.mtu > limit {
@@ -209,9 +209,22 @@ func (d *device) plan(ifi iface) error {
 	return nil
 }
 
-// maxNativeMTU is what drivers with one page for a packet allow at most: a page of 4 KiB without XDP's headroom, the room for the kernel's
-// skb_shared_info, and the link-layer header. Larger packets come in several of their buffers, also where they fit into one of ours.
-const maxNativeMTU = 3498
+const (
+	// maxNativeMTU is what drivers with one page for a packet allow at most: a page of 4 KiB without XDP's headroom, the room for the kernel's
+	// skb_shared_info, and the link-layer header. Larger packets come in several of their buffers, also where they fit into one of ours.
+	maxNativeMTU = 3498
+	// sureNativeMTU is what a buffer of every such driver holds; ice and i40e have 3,072 bytes for a frame.
+	sureNativeMTU = 3046
+)
+
+// splits tells whether the driver may put a packet of the MTU into several of its buffers.
+func (d *device) splits(mtu int) bool {
+	if mtu <= sureNativeMTU || mtu > maxNativeMTU {
+		return mtu > maxNativeMTU
+	}
+	f, err := afxdp.Features(d.key.ifindex) // an error is an old kernel, which knows no packets of several buffers
+	return err == nil && f.XDP&afxdp.XDPReceiveMultiBuf != 0
+}
 
 // maxMTU is what fits into so many chunks behind the headroom that the kernel keeps in each (include/uapi/linux/bpf.h, XDP_PACKET_HEADROOM).
 func maxMTU(chunk, span int) int {

@@ -13,7 +13,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/safchain/ethtool"
+	"github.com/fastrpc/fastrpc/internal/nic"
 )
 
 // Parent and child talk in lines of JSON: an order on the child's standard input, an answer to each on its standard output. The end of the
@@ -153,16 +153,16 @@ func describe(r *Ready, name string) {
 	if ifi, err := net.InterfaceByName(name); err == nil {
 		r.MAC = ifi.HardwareAddr.String()
 	}
-	e, err := ethtool.NewEthtool()
+	d, err := nic.OpenName(name)
 	if err != nil {
 		return
 	}
-	defer e.Close()
-	if driver, err := e.DriverName(name); err == nil {
-		r.Driver = driver
+	defer d.Close()
+	if driver, err := d.Driver(); err == nil {
+		r.Driver = driver.Name
 	}
-	if c, err := e.GetChannels(name); err == nil {
-		r.Queues = int(max(c.RxCount+c.CombinedCount, 1))
+	if now, _, err := d.Channels(); err == nil {
+		r.Queues = max(now.ReceiveQueues(), 1)
 	}
 }
 

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/fastrpc/fastrpc/internal/nic"
@@ -42,6 +44,10 @@ func (c *statsCollector) collect() (*statsLook, error) {
 		}
 		i := look.of(name.Ifindex())
 		i.Processes = append(i.Processes, *p)
+	}
+	slices.SortFunc(look.Interfaces, func(a, b *interfaceStats) int { return cmp.Compare(a.index, b.index) })
+	for _, i := range look.Interfaces {
+		slices.SortFunc(i.Processes, func(a, b processStats) int { return cmp.Compare(a.Pid, b.Pid) })
 	}
 	return look, nil
 }

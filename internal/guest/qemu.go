@@ -23,8 +23,8 @@ const (
 	processors = "2"
 
 	// A panic ends QEMU instead of halting the guest, and an oops is one. The emulated clock needs no watchdog, which a crowded machine upsets;
-	// mitigations would only slow the emulation down.
-	cmdline = "console=ttyS0 quiet panic=-1 oops=panic tsc=reliable mitigations=off"
+	// mitigations would only slow the emulation down. The huge pages, of 2 MiB, are for tests that ask for some.
+	cmdline = "console=ttyS0 loglevel=5 panic=-1 oops=panic tsc=reliable mitigations=off hugepages=64"
 )
 
 // tailBytes is how much of the output and of the console an error shows.

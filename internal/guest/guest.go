@@ -36,7 +36,8 @@ var (
 	// virtnet_xsk_pool_enable), which QEMU offers to modern devices alone.
 	VirtioNet = NIC{Name: "virtio-net-pci", module: "virtio_net", args: ",iommu_platform=on,disable-legacy=on"}
 	// IGB is Intel's 82576; it grants zero-copy from Linux 6.14 on. A program that is attached, and one that is detached, resets the card, and
-	// its carrier is away for seconds.
+	// its carrier is away for seconds. What it receives into is a whole number of KiB, rounded down (drivers/net/ethernet/intel/igb/igb_main.c,
+	// igb_setup_srrctl): of a UMEM chunk of 2 KiB it uses 1 KiB, and drops longer packets.
 	IGB = NIC{Name: "igb", module: "igb", port: true}
 	// VMXNET3 has native XDP and no zero-copy.
 	VMXNET3 = NIC{Name: "vmxnet3", module: "vmxnet3"}

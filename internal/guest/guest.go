@@ -39,8 +39,6 @@ var (
 	// its carrier is away for seconds. What it receives into is a whole number of KiB, rounded down (drivers/net/ethernet/intel/igb/igb_main.c,
 	// igb_setup_srrctl): of a UMEM chunk of 2 KiB it uses 1 KiB, and drops longer packets.
 	IGB = NIC{Name: "igb", module: "igb", port: true}
-	// VMXNET3 has native XDP and no zero-copy.
-	VMXNET3 = NIC{Name: "vmxnet3", module: "vmxnet3"}
 )
 
 // Config says what runs in which guest.

@@ -70,7 +70,7 @@ func TestGuests(t *testing.T) {
 	kit := prepare(t)
 	for _, row := range suite {
 		t.Run(row.name, func(t *testing.T) {
-			t.Parallel() // a guest waits for carriers and timers half of its time
+			t.Parallel() // a guest keeps one processor busy
 			program, err := row.build(interrupted, row.pkg)
 			if err != nil {
 				t.Fatal(err)

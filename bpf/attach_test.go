@@ -11,7 +11,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/gopacket/gopacket"
+	"github.com/google/gopacket"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/gopacket/gopacket"
+	"github.com/google/gopacket"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/gopacket/gopacket/layers"
+	"github.com/google/gopacket/layers"
 )
 
 // The actions of enum xdp_action that the program may return.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 
 	"github.com/fastrpc/fastrpc/internal/tap"
 )

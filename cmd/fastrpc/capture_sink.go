@@ -38,7 +38,8 @@ func (t *textSink) close([]*captured) error {
 	return t.out.Flush()
 }
 
-// pcapngSink writes draft-ietf-opsawg-pcapng: an interface for each queue of each process, and for each packet its direction and queue.
+// pcapngSink writes draft-ietf-opsawg-pcapng: an interface for each queue of each process, and for each packet its direction and queue. The
+// writer is of gopacket's fork, because google's has no place for those two; packets are taken apart by google's everywhere.
 type pcapngSink struct {
 	out   io.Writer
 	about *capturer

@@ -15,8 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	fork "github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/pcapgo"
 	"golang.org/x/sys/unix"
 
@@ -74,7 +75,7 @@ func fastOn(ctx context.Context, h lab.Host, args ...string) (code int, out, err
 
 // savedPacket is a packet of a pcapng file.
 type savedPacket struct {
-	ci    gopacket.CaptureInfo
+	ci    fork.CaptureInfo
 	data  []byte
 	flags pcapgo.NgEpbFlag
 	queue uint32

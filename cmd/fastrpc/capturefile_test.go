@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gopacket/gopacket/layers"
+	"github.com/google/gopacket/layers"
 )
 
 // pcap builds a file as draft-ietf-opsawg-pcap lays it out.

@@ -1,8 +1,8 @@
 package dissect
 
 import (
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 )
 
 // LayerTypeFastRPC is gopacket's type of a Packet. Its number is one of those that gopacket leaves to applications.

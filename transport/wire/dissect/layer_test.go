@@ -5,8 +5,8 @@ import (
 	"net"
 	"testing"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 
 	"github.com/fastrpc/fastrpc/transport/wire"
 	"github.com/fastrpc/fastrpc/transport/wire/dissect"

@@ -151,7 +151,7 @@ func TestCaptureFile(t *testing.T) {
 	seen := uint64(0)
 	for i := range 2 {
 		ifi, err := r.Interface(i)
-		if err != nil || ifi.Name != "veth0" || ifi.Filter != "port 9000 or 9001" || ifi.TimestampResolution.ToTimestampResolution() != gopacket.TimestampResolutionNanosecond ||
+		if err != nil || ifi.Name != "veth0" || ifi.Filter != "port 9000 or 9001" || ifi.TimestampResolution.ToTimestampResolution() != fork.TimestampResolutionNanosecond ||
 			ifi.SnapLength != 90 || !strings.Contains(ifi.Description, fmt.Sprintf("pid %d", os.Getpid())) || !strings.Contains(ifi.Description, "queue ") {
 			t.Errorf("interface %d: %+v, %v", i, ifi, err)
 		}

@@ -94,34 +94,37 @@ func (f *flooded) turn(stop *atomic.Bool) error {
 	}
 	back := 0 // chunks that go back at once
 	for _, d := range f.descs[:n] {
-		if d.Options&unix.XDP_PKT_CONTD != 0 {
-			f.addrs[back] = d.Addr
-			back++
-			continue
-		}
-		header := floodHeader
-		if f.inside {
-			header = 0
-		}
-		more := d.Options&unix.XDP_PKT_CONTD != 0
-		if d.Len == f.question && !f.inside && !more {
+		if f.take(d) {
 			if err := f.answer(d, stop); err != nil {
 				return err
 			}
 			continue
-		}
-		if f.inside = more; !more {
-			f.packets++
-		}
-		if f.message != nil {
-			p := f.umem.Data(d)[header:]
-			copy(f.message.next(len(p)), p)
 		}
 		f.addrs[back] = d.Addr
 		back++
 	}
 	f.sock.Fill(f.addrs[:back])
 	return f.sock.WakeFill()
+}
+
+// take counts a packet with its last part, and copies what each part has of its payload; true: it is a question, which does neither.
+func (f *flooded) take(d unix.XDPDesc) (question bool) {
+	more := d.Options&unix.XDP_PKT_CONTD != 0
+	header := floodHeader
+	if f.inside {
+		header = 0
+	}
+	if d.Len == f.question && !f.inside && !more {
+		return true
+	}
+	if f.inside = more; !more {
+		f.packets++
+	}
+	if f.message != nil {
+		p := f.umem.Data(d)[header:]
+		copy(f.message.next(len(p)), p)
+	}
+	return false
 }
 
 // answer sends a question back from where it lies, and its chunk to the kernel once it has left.

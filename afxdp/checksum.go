@@ -15,7 +15,7 @@ type ChecksumState uint8
 
 // The states.
 const (
-	// ChecksumUnknown: neither UDP nor TCP over IP, a fragment, cut short, or an IPv6 packet with extension headers.
+	// ChecksumUnknown: neither UDP nor TCP over IP, a fragment, cut short, lengths that disagree, or an IPv6 packet with extension headers.
 	ChecksumUnknown ChecksumState = iota
 	// ChecksumNone: UDP over IPv4 without one.
 	ChecksumNone
@@ -32,8 +32,8 @@ func (s ChecksumState) String() string {
 	return [...]string{"unknown", "none", "full", "pseudo-header only", "wrong"}[s]
 }
 
-// CheckChecksum tells what stands in the checksum field of an IP packet; bytes behind the packet's own length are ignored. A full checksum that
-// happens to look like a pseudo-header's sum counts as full.
+// CheckChecksum tells what stands in the checksum field of an IP packet; bytes behind the packet's own length, and behind a UDP datagram's, are
+// ignored. A full checksum that happens to look like a pseudo-header's sum counts as full.
 func CheckChecksum(ip []byte) ChecksumState {
 	s, ok := findSegment(ip)
 	if !ok {
@@ -72,7 +72,7 @@ func PutChecksum(ip []byte) bool {
 }
 
 // PutPseudoChecksum stores the pseudo-header's sum in the checksum field and returns the request that has the device compute the rest, where
-// the IP header stands ipOffset bytes behind the start of the packet. It returns false, and changes nothing, where CheckChecksum says
+// the IP header stands ipOffset bytes behind the start of the packet, which must end with the datagram or segment. It returns false, and changes nothing, where CheckChecksum says
 // ChecksumUnknown.
 func PutPseudoChecksum(ip []byte, ipOffset int) (r TxRequest, ok bool) {
 	s, ok := findSegment(ip)
@@ -130,6 +130,13 @@ func findSegment(ip []byte) (s segment, ok bool) {
 	}
 	if end > len(ip) || end-s.at < headerBytes {
 		return s, false
+	}
+	if s.protocol == protocolUDP { // its own length counts; RFC 9868 has options behind it (net/ipv4/udp.c, __udp4_lib_rcv)
+		length := int(binary.BigEndian.Uint16(ip[s.at+4:]))
+		if length < headerBytes || length > end-s.at {
+			return s, false
+		}
+		end = s.at + length
 	}
 	s.bytes = ip[s.at:end]
 	s.field = s.bytes[s.fieldAt:][:2]

@@ -148,6 +148,9 @@ func TestChecksumStates(t *testing.T) {
 		"IPv6 extension":          {with(udp6, 6, 0), afxdp.ChecksumUnknown},
 		"total length too large":  {with(udp4, 2, 1, 0), afxdp.ChecksumUnknown},
 		"total length too small":  {with(udp4, 2, 0, 27), afxdp.ChecksumUnknown},
+		"UDP options":             {append(with(udp4, 2, 0, 37), 1, 2, 3, 4), afxdp.ChecksumFull}, // RFC 9868: behind the datagram, not in its sum
+		"UDP length too large":    {with(udp4, 24, 0, 14), afxdp.ChecksumUnknown},
+		"UDP length too small":    {with(udp4, 24, 0, 7), afxdp.ChecksumUnknown},
 		"header length too small": {with(udp4, 0, 0x44), afxdp.ChecksumUnknown},
 		"version 5":               {with(udp4, 0, 0x55), afxdp.ChecksumUnknown},
 		"cut":                     {udp4[:30], afxdp.ChecksumUnknown},

@@ -164,14 +164,15 @@ func (p *Program) own(queue uint32) error {
 	return p.setPorts(queue, &p.ports)
 }
 
-// leave takes back what the Program put into maps that are others' too.
+// leave takes back what the Program put into maps that are others' too. The socket, which marks the queue as the Program's, goes last: from then
+// on the queue's ports may be another's.
 func (p *Program) leave() error {
 	var errs []error
 	for _, queue := range p.owned {
+		errs = append(errs, p.setPorts(queue, new([portWords]uint64)))
 		if err := p.objs.Sockets.Delete(queue); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			errs = append(errs, fmt.Errorf("bpf: taking the socket of queue %d away: %w", queue, err))
 		}
-		errs = append(errs, p.setPorts(queue, new([portWords]uint64)))
 	}
 	return errors.Join(errs...)
 }

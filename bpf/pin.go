@@ -107,9 +107,6 @@ func Unpin(dir string) error {
 
 // pin makes everything anew. After an error, the caller removes what is there.
 func pin(ifindex int, dir string, o PinOptions) (Pinned, error) {
-	if o.Dispatcher {
-		return Pinned{}, errors.New("bpf: a program in a dispatcher belongs to one process and cannot be pinned: leave one of the two out")
-	}
 	p, err := Attach(ifindex, o.Options)
 	if err != nil {
 		return Pinned{}, err

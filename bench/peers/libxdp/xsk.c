@@ -40,6 +40,10 @@ enum {
 
 enum { SERVER_PORT = 7007, CLIENT_PORT = 7008 };
 
+#ifndef XDP_MAX_TX_SKB_BUDGET /* Linux 6.17 */
+#define XDP_MAX_TX_SKB_BUDGET 9
+#endif
+
 static const uint64_t CALL_LIMIT = 5000000000ull, ASK_AGAIN = 5000000ull;
 
 static struct {
@@ -143,6 +147,10 @@ static void open_socket(const char *ifname, int flood)
 		usleep(10000);
 	if (err)
 		die("xsk_socket__create", err);
+	/* As the Go package does: one system call sends the whole ring, and the socket buffer holds a ring of packets. An older kernel refuses the first. */
+	int entries = s.chunks, bytes = size;
+	setsockopt(xsk_socket__fd(s.sock), SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &entries, sizeof(entries));
+	setsockopt(xsk_socket__fd(s.sock), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes));
 }
 
 static void prepare(void) /* the headers of the packets that are sent */

@@ -24,9 +24,9 @@ type Stats struct {
 	Malformed   uint64 // dropped: headers that do not fit the packet
 	NotOurs     uint64 // dropped: for an address that no Port listens on
 	Denied      uint64 // dropped: from outside of the allowed prefixes, which the program left to the kernel's socket
-	TooLong     uint64 // dropped: a kernel socket's packet that does not fit into a frame
+	TooLong     uint64 // dropped: a packet of several buffers, or of a kernel socket, that does not fit into a frame
 	SendDropped uint64 // dropped: refused by the kernel's socket
-	NoFrame     uint64 // times that Alloc, or a packet of the kernel's socket, found no frame
+	NoFrame     uint64 // times that Alloc or a kernel socket's packet found no frame, or one of several buffers, which is then dropped, too few
 	TxFull      uint64 // times that Send found the TX ring full
 	KickRetries uint64 // times that Flush had to leave packets in the TX ring for the next one
 	EventsLost  uint64 // events that nobody collected in time

@@ -28,7 +28,7 @@ var suite = []struct {
 	},
 	{
 		name: "RPC over igb", build: guest.BuildProgram, pkg: module + "internal/guest/echo",
-		nics: pair(guest.IGB), args: []string{"-settings", "&chunk=4096"},
+		nics: pair(guest.IGB),
 	},
 	{
 		name: "busy polling of virtio_net", build: guest.BuildProgram, pkg: module + "internal/guest/poll",

@@ -13,6 +13,7 @@ import (
 	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/bpf"
 	"github.com/fastrpc/fastrpc/internal/netpath"
+	"github.com/fastrpc/fastrpc/internal/nic"
 	"github.com/fastrpc/fastrpc/internal/tap"
 	"github.com/fastrpc/fastrpc/transport"
 )
@@ -189,7 +190,7 @@ func (d *device) plan(ifi iface) error {
 	}
 	if s.chunk == 0 {
 		s.chunk = 2048
-		if ifi.mtu > maxMTU(s.chunk, 1) {
+		if ifi.mtu > maxMTU(s.chunk, 1) || s.zeroCopy != off && s.mode != generic && d.roundsDown() {
 			s.chunk = 4096
 		}
 	}
@@ -207,6 +208,18 @@ func (d *device) plan(ifi iface) error {
 	d.setMTU(ifi.mtu)
 	d.mac.Store(packMAC(ifi.mac, 0))
 	return nil
+}
+
+// roundsDown tells whether the driver's zero-copy tells the card the size of a buffer in whole KiB, as igb does (igb_main.c, igb_setup_srrctl):
+// of a chunk of 2 KiB there is one left behind XDP's headroom, and longer packets are lost.
+func (d *device) roundsDown() bool {
+	n, err := nic.Open(d.key.ifindex)
+	if err != nil {
+		return false
+	}
+	defer n.Close()
+	driver, err := n.Driver()
+	return err == nil && driver.Name == "igb"
 }
 
 const (

@@ -39,11 +39,10 @@ func main() {
 	log.SetFlags(0)
 	client := flag.String("client", "eth0", "the interface that calls")
 	answers := flag.String("server", "eth1", "the interface that answers, which moves to a network namespace of its own")
-	settings := flag.String("settings", "", "further settings of xdp:// for both, such as &chunk=4096")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := run(ctx, *client, *answers, demand+*settings); err != nil {
+	if err := run(ctx, *client, *answers, demand); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -40,6 +40,14 @@ bench: build ## the comparisons that are kept in bench/results
 	$(FASTRPC) bench compare --workload rate --outstanding 32 --duration 2s --rounds 5 --json bench/results/rate-64-32.json
 	$(FASTRPC) bench compare --workload rate --outstanding 256 --duration 2s --rounds 5 --json bench/results/rate-64-256.json
 	$(FASTRPC) bench compare --workload bulk --size 8388608 --duration 2s --rounds 5 --json bench/results/bulk-8m.json
+	$(FASTRPC) bench compare --workload bulk --size 8388608 --mtu 9000 --duration 2s --rounds 5 --json bench/results/bulk-8m-mtu-9000.json
+
+.PHONY: bench-rings
+bench-rings: peers ## the comparisons of bare AF_XDP sockets that are kept in bench/results
+	$(FASTRPC) bench compare --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --requests 20000 --rounds 9 --json bench/results/rings-64.json
+	$(FASTRPC) bench compare --workload flood --size 64 --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --rounds 5 --json bench/results/flood-64.json
+	$(FASTRPC) bench compare --workload flood --size 1500 --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --rounds 5 --json bench/results/flood-1500.json
+	$(FASTRPC) bench compare --workload flood --size 9000 --systems ring --rounds 5 --json bench/results/flood-9000.json
 
 .PHONY: generate
 generate: ## compile the BPF programs (needs clang, llvm and libbpf-dev)

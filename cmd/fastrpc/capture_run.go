@@ -163,8 +163,14 @@ func (c *capturer) join(name tap.Name) (*captured, error) {
 func (c *capturer) drain(until int64) (n int, err error) {
 	var ended []*captured
 	for _, s := range c.all {
-		if !s.done && !c.stopped && s.Ended() { // asked before its packets are read: all are there
+		if s.done {
+			continue
+		}
+		if !c.stopped && s.Ended() { // asked before its packets are looked for: all are there
 			ended = append(ended, s)
+		}
+		if err := s.Look(); err != nil {
+			c.finish(s, err.Error())
 		}
 	}
 	for !c.full() {
@@ -178,6 +184,9 @@ func (c *capturer) drain(until int64) (n int, err error) {
 		n++
 	}
 	for _, s := range ended {
+		if s.done {
+			continue
+		}
 		if _, more, _ := s.Stamp(); !more {
 			c.finish(s, "it has closed the interface, or ended")
 		}

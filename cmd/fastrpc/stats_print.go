@@ -11,6 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+
+	"github.com/fastrpc/fastrpc/internal/tap"
 )
 
 // statsPrinter prints looks as tables, with rates since the look before.
@@ -51,7 +53,7 @@ func (p *statsPrinter) process(b *bytes.Buffer, name string, s *processStats) {
 	for _, port := range s.Ports {
 		ports = append(ports, strconv.Itoa(int(port)))
 	}
-	fmt.Fprintf(b, "\n%s  %s (pid %d, user %d)  %s  udp %s\n", name, s.Program, s.Pid, s.Uid, s.Mode, strings.Join(ports, ", "))
+	fmt.Fprintf(b, "\n%s  %s (pid %d, user %d)  %s  udp %s\n", name, s.Program, s.Pid, s.Uid, tap.Printable(s.Mode), strings.Join(ports, ", "))
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "queue\treceived\t/s\tMbit/s\tsent\t/s\tMbit/s\tfill\trx\ttx\tcompletion\tfree\treceive\tborrowed\tin flight\t")
 	for i := range s.Queues {

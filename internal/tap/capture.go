@@ -74,6 +74,17 @@ func (c *Capture) Close() error { return errors.Join(c.memory.unmap(), c.process
 // ErrCorrupt is what Next returns when a ring holds what no Server writes.
 var ErrCorrupt = errors.New("tap: the memory of the capture is corrupt; restart the process that is captured")
 
+// Look takes notice of what was written until now, which is what Next and Stamp then tell of: there is an end to that, however fast the process
+// writes.
+func (c *Capture) Look() error {
+	for i := range c.readers {
+		if err := c.readers[i].update(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Next reads the packet with the earliest stamp, if that is before until; false when there is none. A burst that is being written is not
 // seen, so an until somewhat before now keeps the order over the queues. The packets of a queue come in its own order, always.
 func (c *Capture) Next(p *Packet, until int64) (bool, error) {
@@ -120,7 +131,7 @@ type reader struct {
 	control  *control
 	position *position
 
-	head, tail uint64 // head: the writer's position when it was last looked at
+	head, tail uint64 // head: the writer's position at the last update
 	ready      bool   // next is there
 	next       record
 	partial    [2]partial // by direction: packets of several frames, of which more is to come
@@ -134,22 +145,22 @@ type partial struct {
 	data   []byte
 }
 
+// update asks for the writer's position, which only grows.
+func (r *reader) update() error {
+	head := r.control.head.Load()
+	if head-r.tail > uint64(len(r.data)) || head-r.tail < r.head-r.tail || head%recordBytes != 0 {
+		return ErrCorrupt
+	}
+	r.head = head
+	return nil
+}
+
 // look finds the next record. It is copied before it is checked, because the writer's memory can change at any time.
 func (r *reader) look() error {
-	if r.ready {
+	if r.ready || r.head == r.tail {
 		return nil
 	}
-	size := uint64(len(r.data))
-	if r.head == r.tail {
-		head := r.control.head.Load()
-		if head-r.tail > size || head%recordBytes != 0 {
-			return ErrCorrupt
-		}
-		if r.head = head; head == r.tail {
-			return nil
-		}
-	}
-	r.next = *(*record)(unsafe.Pointer(&r.data[r.tail&(size-1)]))
+	r.next = *(*record)(unsafe.Pointer(&r.data[r.tail&(uint64(len(r.data))-1)]))
 	if r.next.bytes() > r.head-r.tail || r.next.flags&^flagsUsed != 0 || uint32(r.next.kept) > r.next.length || r.next.length > maxFrame {
 		return ErrCorrupt
 	}

@@ -103,12 +103,14 @@ func (p *Process) String() string {
 	return fmt.Sprintf("%s (pid %d, user %d)", cmp.Or(p.Program, "process"), p.Pid, p.Uid)
 }
 
-// printable keeps what others say of themselves from playing tricks on a terminal.
-func printable(r rune) rune {
-	if unicode.IsPrint(r) {
-		return r
-	}
-	return '?'
+// Printable keeps what others say from playing tricks on a terminal.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
 }
 
 // Stats asks for statistics; the parts are those of Config.Stats.
@@ -137,17 +139,17 @@ func (p *Process) Stats() ([]json.RawMessage, error) {
 
 // ask sends a request and receives the answer.
 func (p *Process) ask(q request) (r reply, fds []int, err error) {
-	if err = p.conn.send(q); err == nil {
+	if err = p.conn.send(q); err == nil || err == unix.EPIPE { // it may have refused before it was asked
 		fds, err = p.conn.receive(&r)
 	}
 	if r.Program != "" {
-		p.Program = strings.Map(printable, r.Program)
+		p.Program = Printable(r.Program)
 	}
 	switch {
 	case err == io.EOF:
 		err = errors.New("it ended, or serves too many already")
 	case err == nil && r.Error != "":
-		err = errors.New(r.Error)
+		err = errors.New(Printable(r.Error))
 	case err == nil && r.Version != version:
 		err = fmt.Errorf("it speaks version %d of the protocol, not %d; use its own release of 'fastrpc'", r.Version, version)
 	}

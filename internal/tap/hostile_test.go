@@ -25,6 +25,14 @@ func newRing(t testing.TB) (*ring, *reader) {
 		&reader{data: m.data(0), control: m.control(0), position: m.position(0)}
 }
 
+// see finds the next record of what is there now.
+func (r *reader) see() error {
+	if err := r.update(); err != nil {
+		return err
+	}
+	return r.look()
+}
+
 func (r *ring) pass(d Direction, now int64, p []byte) {
 	r.write(d, now, p, []unix.XDPDesc{{Len: uint32(len(p))}})
 }
@@ -53,7 +61,7 @@ func TestRingAgainstList(t *testing.T) {
 			}
 			continue
 		}
-		must(t, r.look())
+		must(t, r.see())
 		if r.ready != (len(list) > 0) {
 			t.Fatalf("a packet: %v, with %d in the list", r.ready, len(list))
 		}
@@ -119,14 +127,14 @@ func TestHostileRing(t *testing.T) {
 		_, r := newRing(t)
 		*(*record)(unsafe.Pointer(&r.data[0])) = c.rec
 		r.control.head.Store(c.head)
-		if err := r.look(); err != ErrCorrupt || r.ready {
+		if err := r.see(); err != ErrCorrupt || r.ready {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	_, r := newRing(t)
 	*(*record)(unsafe.Pointer(&r.data[0])) = good
 	r.control.head.Store(128)
-	if err := r.look(); err != nil || !r.ready {
+	if err := r.see(); err != nil || !r.ready {
 		t.Errorf("a good one: %v", err)
 	}
 }
@@ -145,7 +153,7 @@ func FuzzReader(f *testing.F) {
 		*r = reader{data: r.data, control: r.control, position: r.position, head: tail, tail: tail}
 		r.control.head.Store(head)
 		for {
-			if r.look() != nil || !r.ready {
+			if r.see() != nil || !r.ready {
 				return
 			}
 			var p Packet

@@ -68,10 +68,15 @@ func (c conn) receive(message any) (fds []int, err error) {
 	b := make([]byte, maxMessage)
 	oob := make([]byte, unix.CmsgSpace(2*4))
 	var n, oobn, flags int
-	err = retry(func() error {
-		n, oobn, flags, _, err = unix.Recvmsg(c.fd, b, oob, unix.MSG_CMSG_CLOEXEC)
-		return err
-	})
+	for range 2 { // one that closes without having read all is an error first (net/unix/af_unix.c, unix_release_sock), and what it sent comes next
+		err = retry(func() error {
+			n, oobn, flags, _, err = unix.Recvmsg(c.fd, b, oob, unix.MSG_CMSG_CLOEXEC)
+			return err
+		})
+		if err != unix.ECONNRESET {
+			break
+		}
+	}
 	if err == nil && n == 0 || err == unix.ECONNRESET {
 		err = io.EOF
 	}

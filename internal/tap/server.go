@@ -115,6 +115,8 @@ func (s *Server) accept() {
 			case <-time.After(100 * time.Millisecond):
 			}
 			continue
+		case !s.mayLook(c): // at once, so that it takes nobody's place
+			_ = unix.Close(fd)
 		case len(s.conns) == maxConns:
 			_ = unix.Close(fd)
 		default:
@@ -123,6 +125,16 @@ func (s *Server) accept() {
 		}
 		s.mu.Unlock()
 	}
+}
+
+// mayLook tells whether somebody may look at the process, and him if he may not.
+func (s *Server) mayLook(c conn) bool {
+	who, err := c.peer()
+	if err == nil && who.Uid != 0 && int(who.Uid) != os.Geteuid() {
+		s.refuse(c, fmt.Errorf("only root and user %d, whose process this is, may look at its packets", os.Geteuid()))
+		return false
+	}
+	return err == nil
 }
 
 // serve answers one who looks, until it hangs up.
@@ -136,10 +148,6 @@ func (s *Server) serve(c conn) {
 	if c.limit(sendTimeout, unix.SO_SNDTIMEO) != nil {
 		return
 	}
-	who, err := c.peer()
-	if err != nil {
-		return
-	}
 	for {
 		var q request
 		fds, err := c.receive(&q)
@@ -151,8 +159,6 @@ func (s *Server) serve(c conn) {
 			return
 		}
 		switch {
-		case who.Uid != 0 && int(who.Uid) != os.Geteuid():
-			err = fmt.Errorf("only root and user %d, whose process this is, may look at its packets", os.Geteuid())
 		case q.Version != version:
 			err = fmt.Errorf("this process speaks version %d of the protocol, not %d; use its own release of 'fastrpc'", version, q.Version)
 		case q.Op == opCapture:

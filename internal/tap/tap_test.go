@@ -96,6 +96,7 @@ func capture(t testing.TB, s *Server, o Options) *Capture {
 // next reads a packet that is there.
 func next(t testing.TB, c *Capture) Packet {
 	t.Helper()
+	must(t, c.Look())
 	var p Packet
 	ok, err := c.Next(&p, math.MaxInt64)
 	must(t, err)
@@ -107,6 +108,7 @@ func next(t testing.TB, c *Capture) Packet {
 
 func nothing(t testing.TB, c *Capture) {
 	t.Helper()
+	must(t, c.Look())
 	var p Packet
 	if ok, err := c.Next(&p, math.MaxInt64); ok || err != nil {
 		t.Fatalf("%+v, %v; want nothing", p, err)
@@ -149,6 +151,10 @@ func TestCapture(t *testing.T) {
 
 	// A packet from after the limit is left for later.
 	links[0].pass(In, []byte("late"))
+	if stamp, ok, err := c.Stamp(); ok || err != nil {
+		t.Errorf("%d, %v before another Look", stamp, err)
+	}
+	must(t, c.Look())
 	stamp, ok, err := c.Stamp()
 	must(t, err)
 	var p Packet
@@ -350,7 +356,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Another user may connect, for anybody may, but gets nothing.
+// Another user may connect, for anybody may, but gets nothing, and takes nobody's place.
 func TestOtherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become somebody else: run the tests as root to include this one")
@@ -358,24 +364,36 @@ func TestOtherUser(t *testing.T) {
 	s, links := serve(t, 1)
 	names, err := Find(s.config.Ifindex)
 	must(t, err)
-	done := make(chan error)
+	done, over := make(chan error), make(chan struct{})
+	defer close(over)
 	go func() {
 		runtime.LockOSThread() // and never unlocked, so that the thread ends
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); errno != 0 {
 			done <- nil
 			return
 		}
-		p, err := Dial(names[0])
-		if err == nil {
-			_, err = p.Capture(Options{})
-			p.Close()
+		for range 2 * maxConns {
+			p, err := Dial(names[0])
+			if err == nil {
+				defer p.Close() // all at once, at the end
+				_, err = p.Capture(Options{})
+			}
+			if err == nil || !strings.Contains(err.Error(), "only root and user 0") {
+				done <- fmt.Errorf("another user: %w", err)
+				return
+			}
 		}
-		done <- err
+		for range 2 * maxConns {
+			if p, err := Dial(names[0]); err == nil { // and never asks
+				defer p.Close()
+			}
+		}
+		done <- nil
+		<-over
 	}()
-	if err := <-done; err == nil || !strings.Contains(err.Error(), "only root and user 0") {
-		t.Errorf("another user: %v", err)
-	}
+	must(t, <-done)
 	if links[0].Watched() != nil {
 		t.Error("watched by another user")
 	}
+	must(t, capture(t, s, Options{}).Close())
 }

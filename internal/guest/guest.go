@@ -57,11 +57,15 @@ type Result struct {
 	Exit    int    // its exit status; 128 and a signal's number if that ended it; never above boot.MaxExit
 	Output  string // what it printed, on either of its outputs
 	Console string // what the kernel printed
+	Again   error  // why it was started a second time; nil: it was not
+
+	fruitless bool // it ended by itself before Program began
 }
 
 // Run boots a guest, runs the program in it as root with a file system in memory, and waits for its end. Every file system that a program of
 // tests may need is mounted. A Result with an Exit other than 0 is no error; it is one if there is no exit status, for want of time or
-// because the kernel panicked, and its message ends with the last that was seen. Run may be called by several goroutines at once. A guest ends
+// because the kernel panicked, and its message ends with the last that was seen. A guest that came to nothing before the program began says
+// nothing about that: it is started again, once. Run may be called by several goroutines at once. A guest ends
 // with Run, with ctx, and with the process that started it, however that ends; it leaves nothing behind.
 func (k *Kit) Run(ctx context.Context, c Config) (Result, error) {
 	if c.Timeout == 0 {
@@ -73,6 +77,11 @@ func (k *Kit) Run(ctx context.Context, c Config) (Result, error) {
 	}
 	defer initramfs.Close()
 	res, err := k.boot(ctx, c, initramfs)
+	if err != nil && res.fruitless {
+		again := fmt.Errorf("guest: before the program began, %w", err)
+		res, err = k.boot(ctx, c, initramfs)
+		res.Again = again
+	}
 	if err != nil {
 		return res, fmt.Errorf("guest: %w", err)
 	}

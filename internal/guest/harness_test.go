@@ -113,15 +113,27 @@ func TestNoVerdict(t *testing.T) {
 			c.Timeout = 8 * time.Second // to boot in, or not: it ends in either case
 		}
 		t.Setenv("TMPDIR", t.TempDir())
-		_, err := kit.Run(interrupted, c)
-		if err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: error is %v; want one that says %q", part, err, says)
+		res, err := kit.Run(interrupted, c)
+		if err == nil || !strings.Contains(err.Error(), says) || part == "crash" && res.Again != nil {
+			t.Errorf("%s: error is %v, started again because of %v; want one that says %q", part, err, res.Again, says)
 		}
 		if kids := children(t, os.Getpid()); len(kids) != 0 {
 			t.Errorf("%s: processes %v are left", part, kids)
 		}
 		if left, _ := os.ReadDir(os.Getenv("TMPDIR")); len(left) != 0 {
 			t.Errorf("%s: %v is left", part, left)
+		}
+	}
+}
+
+// A guest that comes to nothing before the program begins is started a second time, and no third.
+func TestStartedAgain(t *testing.T) {
+	c := playing(t, "exit", "0")
+	c.Files = map[string][]byte{"/init": []byte("no program")}
+	res, err := prepare(t).Run(interrupted, c)
+	for _, err := range []error{err, res.Again} {
+		if err == nil || !strings.Contains(err.Error(), "Kernel panic") {
+			t.Errorf("error is %v", err)
 		}
 	}
 }

@@ -74,6 +74,7 @@ func (k *Kit) boot(ctx context.Context, c Config, initramfs *os.File) (Result, e
 		res.Exit = exit
 		return res, nil
 	}
+	res.fruitless = bounded.Err() == nil && !strings.Contains(res.Console, boot.Started)
 	why := "the guest ended without a verdict"
 	switch {
 	case ctx.Err() != nil:

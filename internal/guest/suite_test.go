@@ -81,6 +81,9 @@ func TestGuests(t *testing.T) {
 			}
 			start := time.Now()
 			res, err := kit.Run(interrupted, c)
+			if res.Again != nil {
+				t.Logf("started again: %v", res.Again)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -20,6 +20,9 @@ const (
 	Output  = "/dev/ttyS1" // what Program prints, and nothing else
 )
 
+// Started is what /init writes to Console when all is there and Program comes next.
+const Started = "init: the program starts"
+
 // VerdictPort is the I/O port that /init writes the verdict to, a byte, which QEMU's isa-debug-exit device turns into its own exit status. It
 // is the device's default.
 const VerdictPort = 0x501

@@ -44,6 +44,7 @@ func run() (exit int, err error) {
 	if err := linksUp(plan.NICs); err != nil {
 		return 0, err
 	}
+	fmt.Fprintln(os.Stderr, boot.Started)
 	return execute(plan.Args)
 }
 

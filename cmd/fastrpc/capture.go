@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/fastrpc/fastrpc/internal/tap"
 )
 
 func captureCommand() *cobra.Command {
@@ -45,8 +47,11 @@ FILTER is in tcpdump's language:
 			if c.filter, err = parseFilter(c.expression); err != nil {
 				return usageError{err}
 			}
-			if c.options.Snap < 0 || c.count < 0 || c.duration < 0 || buffer < 1 {
-				return usageError{errors.New("--snaplen, --count and --duration take 0, for no limit, or more; --buffer takes 1 or more")}
+			if c.options.Snap < 0 || c.count < 0 || c.duration < 0 {
+				return usageError{errors.New("--snaplen, --count and --duration take 0, for no limit, or more")}
+			}
+			if buffer < 1 || buffer > tap.MaxBytes>>10 {
+				return usageError{fmt.Errorf("--buffer takes 1 to %d", tap.MaxBytes>>10)}
 			}
 			c.options.Bytes, c.log = buffer<<10, cmd.ErrOrStderr()
 			ifi, err := net.InterfaceByName(c.name)

@@ -74,6 +74,7 @@ func TestUsageErrors(t *testing.T) {
 		{"capture lo tcp", "not understood"},
 		{"capture lo --count -1", "--count"},
 		{"capture lo --buffer 0", "--buffer"},
+		{"capture lo --buffer 9007199254740992", "--buffer"}, // in bytes more than an int holds
 		{"stats a b", "at most 1"},
 		{"stats lo --interval 0s", "--interval"},
 	} {

@@ -31,6 +31,12 @@ func (c *statsCollector) collect() (*statsLook, error) {
 	if c.open == nil {
 		c.open, c.refused = map[tap.Name]*tap.Process{}, map[tap.Name]bool{}
 	}
+	for name, p := range c.open {
+		if !slices.Contains(names, name) {
+			delete(c.open, name)
+			_ = p.Close() // there is nothing to do about an error
+		}
+	}
 	look := &statsLook{Time: time.Now(), Interfaces: []*interfaceStats{}}
 	for _, name := range names {
 		if c.refused[name] {

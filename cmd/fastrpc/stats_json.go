@@ -3,12 +3,12 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
-// jsonNames makes of structs what encoding/json names as this program names things in JSON: with a small first letter. Unexported fields
+// jsonNames makes of structs what encoding/json names as this program names things in JSON: with a small first letter, or, of an abbreviation, small
+// letters. Unexported fields
 // and errors are left out, embedded structs belong to the one around them, and what has a String method is text.
 func jsonNames(v reflect.Value) any {
 	if t, ok := v.Interface().(time.Time); ok {
@@ -41,8 +41,14 @@ func addFields(object map[string]any, v reflect.Value) {
 		case f.Anonymous:
 			addFields(object, v.Field(i))
 		case f.IsExported() && f.Type.Kind() != reflect.Interface:
-			first, size := utf8.DecodeRuneInString(f.Name)
-			object[string(unicode.ToLower(first))+f.Name[size:]] = jsonNames(v.Field(i))
+			object[jsonName(f.Name)] = jsonNames(v.Field(i))
 		}
 	}
+}
+
+func jsonName(name string) string {
+	if strings.ToUpper(name) == name {
+		return strings.ToLower(name)
+	}
+	return strings.ToLower(name[:1]) + name[1:]
 }

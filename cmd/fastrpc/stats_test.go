@@ -54,6 +54,22 @@ func TestStatsTable(t *testing.T) {
 	}
 }
 
+// What is open to a process is closed when that is gone.
+func TestStatsOfGone(t *testing.T) {
+	h := labtest.New(t, lab.Config{Queues: 1}).Server()
+	p := newTapped(t, h, 0, func(<-chan struct{}) []any { return []any{xdp.InterfaceStats{}} })
+	c := statsCollector{log: t.Output()}
+	defer c.close()
+	for _, processes := range []int{1, 0} {
+		if err := h.Do(func() error { _, err := c.collect(); return err }); err != nil || len(c.open) != processes {
+			t.Errorf("%d processes are open, want %d; %v", len(c.open), processes, err)
+		}
+		if err := p.server.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Without a process there is nothing to show, and what to do is said.
 func TestStatsOfNobody(t *testing.T) {
 	h := labtest.New(t, lab.Config{Queues: 1}).Server()
@@ -102,6 +118,9 @@ func TestStatsOfServer(t *testing.T) {
 	}
 	var ls []look
 	code, out, errOut := fastOn(context.Background(), l.Server(), "stats", "--json", "--count", "2", "--interval", "1ms")
+	if !strings.Contains(out, `"napi":`) || !strings.Contains(out, `"receivedBytes":`) {
+		t.Error(out)
+	}
 	for line := range strings.Lines(out) {
 		var l look
 		if err := json.Unmarshal([]byte(line), &l); err != nil {

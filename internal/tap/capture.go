@@ -12,8 +12,11 @@ import (
 // Options say what to capture.
 type Options struct {
 	Snap  int // bytes of a packet to keep; 0: all
-	Bytes int // of the buffer of a queue; rounded up to a power of two, at least 64 KiB, at most 64 MiB
+	Bytes int // of the buffer of a queue; rounded up to a power of two, at least 64 KiB, at most MaxBytes
 }
+
+// MaxBytes is the size of the largest buffer of a queue.
+const MaxBytes = 64 << 20
 
 // Packet is one packet as it was on a queue's ring.
 type Packet struct {

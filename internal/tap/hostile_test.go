@@ -81,6 +81,17 @@ func TestRingAgainstList(t *testing.T) {
 	}
 }
 
+// A frame of any length fits into the smallest ring, cut at the longest that a record can say.
+func TestLongestRecord(t *testing.T) {
+	w, r := newRing(t)
+	w.pass(Out, 1, make([]byte, 1<<17))
+	must(t, r.see())
+	var p Packet
+	if whole, err := r.read(&p); !whole || err != nil || p.Length != 1<<17 || len(p.Data) != maxSnap || r.control.dropped.Load() != 0 {
+		t.Errorf("%v, %v, %d of %d bytes, %d dropped", whole, err, len(p.Data), p.Length, r.control.dropped.Load())
+	}
+}
+
 // Whatever the reader's position is made to say, the writer neither panics nor writes beside the ring nor over what is not read.
 func TestHostilePosition(t *testing.T) {
 	w, _ := newRing(t)

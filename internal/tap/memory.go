@@ -16,8 +16,7 @@ const (
 	controlBytes  = 4096 // of a queue's control, before its data: a page, so that the data begin at one
 	positionBytes = int(unsafe.Sizeof(position{}))
 
-	minRing  = 64 << 10 // bytes; one of the largest records fits
-	maxRing  = 64 << 20
+	minRing  = 64 << 10  // bytes
 	maxRings = 256 << 20 // bytes of all queues of a capture
 )
 
@@ -87,7 +86,7 @@ func mapMemory(queues, size int, fds []int) (m memory, err error) {
 			err = errors.Join(err, m.unmap())
 		}
 	}()
-	if queues < 1 || size < minRing || size > maxRing || size&(size-1) != 0 || queues > maxRings/minRing || len(fds) != 2 {
+	if queues < 1 || size < minRing || size > MaxBytes || size&(size-1) != 0 || queues > maxRings/minRing || len(fds) != 2 {
 		return m, fmt.Errorf("tap: %d queues with rings of %d bytes in %d files make no capture", queues, size, len(fds))
 	}
 	if m.rings, err = mapSealed(fds[0], m.ringsBytes(), unix.PROT_READ); err != nil {

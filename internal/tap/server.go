@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	maxConns    = 16              // at once, so many threads may wait for requests
-	maxSnap     = 1<<16 - 1       // what a record can say
-	sendTimeout = 2 * time.Second // one who does not read its answers is given up
+	maxConns    = 16                    // at once, so many threads may wait for requests
+	maxSnap     = minRing - recordBytes // what a record can say, and any ring can hold
+	sendTimeout = 2 * time.Second       // one who does not read its answers is given up
 )
 
 // Config says what a Server shows.
@@ -193,7 +193,7 @@ func (s *Server) sendStats(c conn) error {
 func (s *Server) capture(c conn, q *request) {
 	size := minRing
 	if q.Bytes > minRing {
-		size = 1 << bits.Len(uint(min(q.Bytes, maxRing)-1))
+		size = 1 << bits.Len(uint(min(q.Bytes, MaxBytes)-1))
 	}
 	queues := s.config.Queues
 	if total := size * len(queues); total > maxRings {

@@ -52,7 +52,7 @@ func Examine(name string, o Options) Report {
 		return r
 	}
 	m.device = ask(link)
-	r.add(Kernel, checkMemlock(status, memlockLimit(), m.device.queues, m.device.mtu), m.checkBPF(), m.checkVirtual(), m.checkClock(), m.checkMitigations())
+	r.add(Kernel, checkMemlock(status, memlockLimit(), m.device.queues, m.device.mtu, m.setUp()), m.checkBPF(), m.checkVirtual(), m.checkClock(), m.checkMitigations())
 	r.add(Interface, m.checkDriver(), m.checkPCI(), m.checkMTU(os.Getpagesize(), release()), m.checkVLANs(), m.checkOffloads(), m.checkChecksums(),
 		m.checkQueues(), m.checkRSS(), m.checkHash(), m.checkSteering(), m.checkRings(), m.checkCoalescing())
 	m.examineXDP(&r, o.NoProbe)

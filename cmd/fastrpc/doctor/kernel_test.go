@@ -50,12 +50,13 @@ func TestCapabilities(t *testing.T) {
 }
 
 func TestMemlock(t *testing.T) {
-	want(t, checkMemlock(status(fourCaps), 8<<20, 1, 1500), OK, "8 MiB for 1 queue")
-	want(t, checkMemlock(status(fourCaps), 8<<20, 2, 1500), Wrong, "16 MiB", "8192 KiB", "ulimit -l 16384", "cap_ipc_lock")
-	want(t, checkMemlock(statusRoot, 0, 4, 1500), OK, "32 MiB", "CAP_IPC_LOCK")
-	want(t, checkMemlock(status(fourCaps), 16<<20, 1, 3498), OK, "16 MiB") // chunks of 4 KiB
-	want(t, checkMemlock(status(fourCaps), 24<<20, 1, 4000), OK, "24 MiB") // two of them for each packet to send
-	want(t, checkMemlock(status(fourCaps), 16<<20, 1, 9000), Wrong, "40 MiB")
+	want(t, checkMemlock(status(fourCaps), 8<<20, 1, 1500, false), OK, "8 MiB for 1 queue")
+	want(t, checkMemlock(status(fourCaps), 8<<20, 2, 1500, false), Wrong, "16 MiB", "8192 KiB", "ulimit -l 16384", "cap_ipc_lock")
+	want(t, checkMemlock(status(fourCaps), 8<<20, 2, 1500, true), Wrong, "setcap cap_net_raw,cap_ipc_lock=ep")
+	want(t, checkMemlock(statusRoot, 0, 4, 1500, false), OK, "32 MiB", "CAP_IPC_LOCK")
+	want(t, checkMemlock(status(fourCaps), 16<<20, 1, 3498, false), OK, "16 MiB") // chunks of 4 KiB
+	want(t, checkMemlock(status(fourCaps), 24<<20, 1, 4000, false), OK, "24 MiB") // two of them for each packet to send
+	want(t, checkMemlock(status(fourCaps), 16<<20, 1, 9000, false), Wrong, "40 MiB")
 }
 
 func TestBPF(t *testing.T) {

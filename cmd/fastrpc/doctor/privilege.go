@@ -52,11 +52,11 @@ func checkCapabilities(status, uidMap, name string, setUp bool) Finding {
 		return ok("capabilities", "CAP_NET_RAW, which is enough with program=pinned in the address")
 	}
 	return wrong("capabilities", "missing %s; run it as root, give them to the program, or have root run 'fastrpc setup %s' once, after which CAP_NET_RAW "+
-		"is enough", strings.Join(missing, ", "), name).mend(setcap())
+		"is enough", strings.Join(missing, ", "), name).mend(setcap(false))
 }
 
-// checkMemlock compares the locked memory that xdp:// takes by default with what may be locked.
-func checkMemlock(status string, limit uint64, queues, mtu int) Finding {
+// checkMemlock compares the locked memory that xdp:// takes by default with what may be locked. setUp says that root has run 'fastrpc setup'.
+func checkMemlock(status string, limit uint64, queues, mtu int, setUp bool) Finding {
 	need := uint64(queues) * queueBytes(mtu)
 	caps, known := effective(status)
 	switch {
@@ -67,7 +67,7 @@ func checkMemlock(status string, limit uint64, queues, mtu int) Finding {
 	}
 	return wrong("memlock", "%s want %d MiB of locked memory and RLIMIT_MEMLOCK allows %d KiB; raise it, grant CAP_IPC_LOCK, or take fewer queues= or "+
 		"frames= in the address", plural(queues, "queue"), need>>20, limit>>10).
-		mend(fmt.Sprintf("ulimit -l %d", need>>10), setcap())
+		mend(fmt.Sprintf("ulimit -l %d", need>>10), setcap(setUp))
 }
 
 // queueBytes is the packet memory that xdp:// takes for a queue by default (package transport/xdp, device.plan and settings.memory): 2,048
@@ -84,12 +84,17 @@ func queueBytes(mtu int) uint64 {
 	return uint64(chunk * (frames + span*frames))
 }
 
-func setcap() string {
+// setcap is the command that gives this program what xdp:// needs, which is less on an interface that is set up.
+func setcap(setUp bool) string {
 	program, err := os.Executable()
 	if err != nil {
 		program = "PROGRAM"
 	}
-	return fmt.Sprintf("sudo setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock=ep %q", program)
+	attach := ",cap_net_admin,cap_bpf,cap_perfmon"
+	if setUp {
+		attach = ""
+	}
+	return fmt.Sprintf("sudo setcap cap_net_raw%s,cap_ipc_lock=ep %q", attach, program)
 }
 
 // effective finds the effective capabilities in /proc/PID/status.

@@ -101,6 +101,9 @@ func (m *machine) judgeAttached(a bpf.Attachment) (f Finding, inUse bool) {
 	switch {
 	case a.Program == steerProgram && m.setUp():
 		return ok("program", "set up by 'fastrpc setup' (program id %d, %v); take part in it with program=pinned in the address", a.ProgramID, a.Mode), true
+	case a.Program == "" && m.setUp():
+		return ok("program", "the one of 'fastrpc setup', most likely (program id %d, %v; its name takes CAP_SYS_ADMIN to see); take part in it with "+
+			"program=pinned in the address", a.ProgramID, a.Mode), true
 	case a.Program == steerProgram:
 		return judgeInUse(a, linkHolder(m.root, a.LinkID)), true
 	case a.Program == dispatcherProgram:

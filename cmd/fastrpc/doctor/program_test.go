@@ -55,6 +55,7 @@ func TestAttached(t *testing.T) {
 		{onMachine(holder...), ours, Note, true, []string{"eth7 is in use", "pid 88"}},
 		{onMachine(), ours, Note, true, []string{"a fastrpc process holds it"}},
 		{onMachine(setUp, ""), ours, OK, true, []string{"fastrpc setup", "program=pinned"}},
+		{onMachine(setUp, ""), bpf.Attachment{Interface: "eth7", ProgramID: 5, Mode: bpf.Native}, OK, true, []string{"fastrpc setup", "program=pinned"}},
 		{onMachine(), bpf.Attachment{Interface: "eth7", Program: dispatcherProgram, ProgramID: 5}, Note, true, []string{"xdp://eth7:9000?program=dispatcher"}},
 	} {
 		f, inUse := c.m.judgeAttached(c.a)

@@ -36,6 +36,9 @@ type Umem struct {
 	closed  bool
 }
 
+// MaxUmemBytes is how large a Umem can be.
+const MaxUmemBytes = 1 << 31
+
 const (
 	hugePageBytes = 2 << 20
 	cacheLine     = 64
@@ -49,8 +52,8 @@ func NewUmem(c UmemConfig) (*Umem, error) {
 	if c.ChunkBytes < 2048 || c.ChunkBytes > page || !powerOf2 && !c.Unaligned { // net/xdp/xdp_umem.c, xdp_umem_reg
 		return nil, fmt.Errorf("afxdp: chunks of %d bytes; the kernel takes 2048 to %d, and without Unaligned a power of two", c.ChunkBytes, page)
 	}
-	if c.Chunks < 1 || c.Chunks > 1<<31/c.ChunkBytes {
-		return nil, fmt.Errorf("afxdp: UMEM of %d chunks; 1 to %d of this size are possible", c.Chunks, 1<<31/c.ChunkBytes)
+	if c.Chunks < 1 || c.Chunks > MaxUmemBytes/c.ChunkBytes {
+		return nil, fmt.Errorf("afxdp: UMEM of %d chunks; 1 to %d of this size are possible", c.Chunks, MaxUmemBytes/c.ChunkBytes)
 	}
 	if c.HeadroomBytes < 0 || c.HeadroomBytes >= c.ChunkBytes-unix.XDP_PACKET_HEADROOM {
 		return nil, fmt.Errorf("afxdp: headroom of %d bytes leaves nothing of a chunk of %d", c.HeadroomBytes, c.ChunkBytes)

@@ -205,6 +205,9 @@ func (d *device) plan(ifi iface) error {
 		return fmt.Errorf("xdp: %s: %w: packets of %d bytes do not fit into %d buffers of %d, which hold %d; %s",
 			d.name, ErrMTU, ifi.mtu, s.span, s.chunk, limit, hint)
 	}
+	if err := s.fitMemory(); err != nil {
+		return fmt.Errorf("xdp: %s: %w", d.name, err)
+	}
 	d.setMTU(ifi.mtu)
 	d.mac.Store(packMAC(ifi.mac, 0))
 	return nil

@@ -19,7 +19,8 @@
 //	mode=auto|native|generic   where the program runs: in the driver, or after it on every interface; auto (default) tries native first
 //	zerocopy=auto|on|off       whether the driver works in our memory directly; auto (default) asks for it and takes copying
 //	queues=0 | 0,2 | 0-3       the receive queues to serve; default: all
-//	frames=4096                packet buffers for each queue, half of them to receive; a power of two, 64 to 65536
+//	frames=4096                packet buffers for each queue, half of them to receive; a power of two, 64 to 65536; default: 4096, or as
+//	                           many as have room in 2 GiB where there are very many queues and large packets
 //	chunk=2048|4096            bytes of a packet buffer; default: 2048, or 4096 where the interface's MTU needs it
 //	prefixes=10.0.0.0/8,...    sources that are accepted, this host's own addresses not excepted; default: any
 //	busypoll=µs|thread         who polls the driver, with its interrupts off: our system calls, each for so long (SO_BUSY_POLL), or a thread of

@@ -10,13 +10,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/bpf"
 )
 
 const (
 	defaultFrames = 4096  // a queue: 8 MiB with 2 KiB chunks; 2048 received packets may wait for the poller
 	minFrames     = 64    // below it a burst would not find its frames
-	maxFrames     = 65536 // bounds a queue's memory to 256 MiB
+	maxFrames     = 65536 // bounds a queue's memory to 256 MiB, or 640 where packets have several chunks
 	maxBusyPoll   = 10000 // µs; SO_BUSY_POLL beyond that would stall every system call
 	maxQueues     = 256   // as many as an engine's number in a session ID can tell apart
 )
@@ -99,6 +100,18 @@ var settingNames = map[string]func(*settings, string) (string, error){
 
 // memory is how many bytes a queue's frames take: a chunk for each to receive, span chunks for each to send.
 func (s *settings) memory() int { return s.chunk * (s.frames/2 + s.span*(s.frames-s.frames/2)) }
+
+// fitMemory halves the frames of a queue, unless their number is given, until those of all queues fit into one UMEM.
+func (s *settings) fitMemory() error {
+	for len(s.queues)*s.memory() > afxdp.MaxUmemBytes {
+		if _, given := s.given["frames"]; given {
+			return fmt.Errorf("%w: frames=%d on %d queues take %d MiB at this MTU, %d are possible; name fewer frames or fewer queues",
+				ErrSettings, s.frames, len(s.queues), len(s.queues)*s.memory()>>20, afxdp.MaxUmemBytes>>20)
+		}
+		s.frames /= 2
+	}
+	return nil
+}
 
 func parseSettings(query url.Values) (settings, error) {
 	s := settings{mode: auto, zeroCopy: auto, frames: defaultFrames, program: own, given: map[string]string{}}

@@ -66,3 +66,37 @@ func TestMostPrefixes(t *testing.T) {
 		t.Error("one more is taken")
 	}
 }
+
+// The packet buffers of all queues are one memory. With many queues and large packets there are fewer by default; a number that is given stays,
+// or is refused.
+func TestFramesFitMemory(t *testing.T) {
+	for _, c := range []struct {
+		queues, mtu int
+		query       string
+		frames      int // 0: refused
+	}{
+		{256, 1500, "", 4096},
+		{48, 9000, "", 4096},
+		{64, 9000, "", 2048},
+		{256, 9000, "", 512},
+		{64, 9000, "frames=2048", 2048},
+		{64, 9000, "frames=4096", 0},
+	} {
+		values, _ := url.ParseQuery(c.query)
+		s, err := parseSettings(values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &device{name: "eth0", settings: s}
+		err = d.plan(iface{index: -1, rxQueues: c.queues, mtu: c.mtu})
+		if c.frames == 0 {
+			if !errors.Is(err, ErrSettings) || !strings.Contains(err.Error(), "name fewer frames or fewer queues") {
+				t.Errorf("%d queues, MTU %d, %q: %v", c.queues, c.mtu, c.query, err)
+			}
+			continue
+		}
+		if err != nil || d.settings.frames != c.frames {
+			t.Errorf("%d queues, MTU %d, %q: %d frames, %v; want %d", c.queues, c.mtu, c.query, d.settings.frames, err, c.frames)
+		}
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/fastrpc/fastrpc/afxdp"
 	"github.com/fastrpc/fastrpc/bpf"
 )
 
@@ -96,21 +95,6 @@ var settingNames = map[string]func(*settings, string) (string, error){
 	},
 	"xskmap": func(s *settings, v string) (string, error) { s.xskmap = v; return v, absolute(v) },
 	"plugin": func(s *settings, v string) (string, error) { s.plugin = v; return v, absolute(v) },
-}
-
-// memory is how many bytes a queue's frames take: a chunk for each to receive, span chunks for each to send.
-func (s *settings) memory() int { return s.chunk * (s.frames/2 + s.span*(s.frames-s.frames/2)) }
-
-// fitMemory halves the frames of a queue, unless their number is given, until those of all queues fit into one UMEM.
-func (s *settings) fitMemory() error {
-	for len(s.queues)*s.memory() > afxdp.MaxUmemBytes {
-		if _, given := s.given["frames"]; given {
-			return fmt.Errorf("%w: frames=%d on %d queues take %d MiB at this MTU, %d are possible; name fewer frames or fewer queues",
-				ErrSettings, s.frames, len(s.queues), len(s.queues)*s.memory()>>20, afxdp.MaxUmemBytes>>20)
-		}
-		s.frames /= 2
-	}
-	return nil
 }
 
 func parseSettings(query url.Values) (settings, error) {

@@ -25,11 +25,11 @@ func (d *device) plan(ifi iface) error {
 	}
 	if s.chunk == 0 {
 		s.chunk = 2048
-		if ifi.mtu > maxMTU(s.chunk, 1) || s.zeroCopy != off && s.mode != generic && d.roundsDown() {
+		if ifi.mtu > maxMTU(s.chunk, 1) || s.zeroCopy != off && s.mode != generic && ifi.roundsDown() {
 			s.chunk = 4096
 		}
 	}
-	s.multiBuffer = ifi.mtu > maxMTU(s.chunk, 1) || s.mode != generic && d.splits(ifi.mtu)
+	s.multiBuffer = ifi.mtu > maxMTU(s.chunk, 1) || s.mode != generic && ifi.splits()
 	for s.span = 1; s.span < maxSpan && ifi.mtu > maxMTU(s.chunk, s.span); s.span *= 2 {
 	}
 	if limit := maxMTU(s.chunk, s.span); ifi.mtu > limit {
@@ -50,8 +50,8 @@ func (d *device) plan(ifi iface) error {
 
 // roundsDown tells whether the driver's zero-copy tells the card the size of a buffer in whole KiB, as igb does (igb_main.c, igb_setup_srrctl):
 // of a chunk of 2 KiB there is one left behind XDP's headroom, and longer packets are lost.
-func (d *device) roundsDown() bool {
-	n, err := nic.Open(d.key.ifindex)
+func (i *iface) roundsDown() bool {
+	n, err := nic.Open(i.index)
 	if err != nil {
 		return false
 	}
@@ -69,11 +69,11 @@ const (
 )
 
 // splits tells whether the driver may put a packet of the MTU into several of its buffers.
-func (d *device) splits(mtu int) bool {
-	if mtu <= sureNativeMTU || mtu > maxNativeMTU {
-		return mtu > maxNativeMTU
+func (i *iface) splits() bool {
+	if i.mtu <= sureNativeMTU || i.mtu > maxNativeMTU {
+		return i.mtu > maxNativeMTU
 	}
-	f, err := afxdp.Features(d.key.ifindex) // an error is an old kernel, which knows no packets of several buffers
+	f, err := afxdp.Features(i.index) // an error is an old kernel, which knows no packets of several buffers
 	return err == nil && f.XDP&afxdp.XDPReceiveMultiBuf != 0
 }
 

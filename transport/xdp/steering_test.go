@@ -307,6 +307,7 @@ func TestNeedsOf(t *testing.T) {
 	for mtu, want := range map[int]xdp.Needs{
 		1500: {Name: "veth0", Queues: 2, QueueBytes: 8 << 20},
 		3000: {Name: "veth0", Queues: 2, QueueBytes: 16 << 20},
+		3200: {Name: "veth0", Queues: 2, QueueBytes: 16 << 20, MultiBuffer: true}, // which some drivers split, and veth says that it may
 		9000: {Name: "veth0", Queues: 2, QueueBytes: 40 << 20, MultiBuffer: true},
 	} {
 		h := labtest.New(t, lab.Config{Queues: 2, MTU: mtu}).Server()

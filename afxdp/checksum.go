@@ -72,8 +72,8 @@ func PutChecksum(ip []byte) bool {
 }
 
 // PutPseudoChecksum stores the pseudo-header's sum in the checksum field and returns the request that has the device compute the rest, where
-// the IP header stands ipOffset bytes behind the start of the packet, which must end with the datagram or segment. It returns false, and changes nothing, where CheckChecksum says
-// ChecksumUnknown.
+// the IP header stands ipOffset bytes behind the start of the packet, which must end with the datagram or segment. It returns false, and
+// changes nothing, where CheckChecksum says ChecksumUnknown.
 func PutPseudoChecksum(ip []byte, ipOffset int) (r TxRequest, ok bool) {
 	s, ok := findSegment(ip)
 	if !ok {

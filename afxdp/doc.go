@@ -67,5 +67,6 @@
 //
 // System calls: socket, setsockopt, getsockopt, mmap, munmap, bind and close at set-up and end (generic netlink, too, where zero-copy is
 // demanded, or granted with multi-buffer or metadata; and, while a queue stays busy, reading /proc/thread-self/net/protocols); sendto (Kick)
-// and recvfrom (WakeFill) on the way, and ppoll (Kick) in zero-copy mode where busy polling is preferred and reaches receiving alone. Epoll makes those of epoll(7).
+// and recvfrom (WakeFill) on the way, and ppoll (Kick) in zero-copy mode where busy polling is preferred and reaches receiving alone. Epoll
+// makes those of epoll(7).
 package afxdp

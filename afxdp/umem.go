@@ -114,8 +114,8 @@ const (
 	unalignedMask  = 1<<unalignedShift - 1
 )
 
-// At returns the address of the byte at an offset from the start of a chunk, in the form that completions return as one that names the
-// chunk: the sum in an aligned UMEM; in an unaligned one the offset goes into the upper 16 bits, as in received descriptors.
+// At returns the address of the byte at an offset from the start of a chunk: the sum in an aligned UMEM; in an unaligned one the offset goes
+// into the upper 16 bits, as in received descriptors, so that a completed address still names its chunk.
 func (u *Umem) At(chunk uint64, offset int) uint64 {
 	if u.cfg.Unaligned {
 		return chunk + uint64(offset)<<unalignedShift

@@ -120,7 +120,7 @@ func HeaderOf(e *Endpoint, own net.HardwareAddr) (netpath.Header, error) {
 	return netpath.MakeHeader(f)
 }
 
-// singlePage is the largest MTU for which a chunk of 2 KiB does.
+// singlePage is the MTU up to which a packet stands in one chunk, of 2 KiB.
 const singlePage = 1500
 
 // prepare writes the headers of packets into the chunks that send, and returns the first of each packet. Over IPv4 there is no UDP checksum: the

@@ -29,8 +29,8 @@ func (r *Round) SetBits(bytes int64) {
 	}
 }
 
-// Recorder collects the latencies of one round, for one goroutine. Recording allocates nothing. Three significant figures: below 2,048 ns to the nanosecond,
-// above to 0.1 %.
+// Recorder collects the latencies of one round, for one goroutine. Recording allocates nothing. Three significant figures: below 2,048 ns to
+// the nanosecond, above to 0.1 %.
 type Recorder struct {
 	hist *hdrhistogram.Histogram
 	max  int64

@@ -90,8 +90,8 @@ func (s *ringSocket) echo(stop *atomic.Bool) error {
 	return s.sock.WakeFill()
 }
 
-// TurnAround sends a packet back: it swaps MAC addresses, IPv4 addresses and UDP ports; no checksum changes by that. What is not an IPv4 packet without options is
-// none of ours and goes back as it is.
+// TurnAround sends a UDP packet over IPv4 without options back: it swaps MAC addresses, IP addresses and ports; no checksum changes by that.
+// What is too short for one is left as it is.
 func TurnAround(p []byte) {
 	if len(p) < netpath.EthernetBytes+netpath.IPv4Bytes+netpath.UDPBytes {
 		return

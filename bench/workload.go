@@ -17,7 +17,8 @@ const (
 // Workloads lists the workloads.
 func Workloads() []string { return []string{Latency, Rate, Bulk, Flood} }
 
-// A Loader is a System that says which workloads it has; another one has latency alone. It heeds Endpoint.Workload, and Connect returns a [Pipeline] for the others.
+// A Loader is a System that says which workloads it has; another one has latency alone. It heeds Endpoint.Workload, and Connect returns a
+// [Pipeline] or a [Measurer] for the others.
 type Loader interface {
 	System
 

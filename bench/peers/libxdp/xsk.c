@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The bare AF_XDP ring of the benchmarks on libxdp: the same packets, ring sizes, bursts, system calls and steering program (OBJECT) as system
- * "ring" in Go.
+ * The bare AF_XDP ring of the benchmarks on libxdp: the same packets, ring sizes, bursts, socket options, system calls and steering
+ * program (OBJECT) as system "ring" in Go.
  *
  *	xsk serve OBJECT IFACE latency|flood PAYLOAD
  *	xsk call  OBJECT IFACE latency|flood PAYLOAD HEADER QUESTION_HEADER

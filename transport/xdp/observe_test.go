@@ -42,6 +42,7 @@ func capture(t testing.TB, h lab.Host) *tap.Capture {
 // captured reads all packets that are there.
 func captured(t testing.TB, c *tap.Capture) (all []tap.Packet) {
 	t.Helper()
+	must(t, c.Look())
 	for {
 		var p tap.Packet
 		ok, err := c.Next(&p, math.MaxInt64)

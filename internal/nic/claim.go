@@ -145,7 +145,7 @@ func (c *Claim) strike(i int) error {
 	return c.rec.write(&entry{Undone: e.Number})
 }
 
-// undo takes one change back, unless one of those who live wants it too. What is gone, with its device or its NAPI instance, is no error.
+// undo takes one change back, as far as none of those who live wants it too. What is gone, with its device or its NAPI instance, is no error.
 func (d *Device) undo(e entry, others []entry) (err error) {
 	switch {
 	case e.Rule != nil:
@@ -153,12 +153,15 @@ func (d *Device) undo(e entry, others []entry) (err error) {
 	case e.Context != 0:
 		err = d.DeleteContext(e.Context)
 	case e.Old != nil && e.New != nil:
-		if slices.ContainsFunc(others, func(o entry) bool { return o.New != nil && o.NAPI == e.NAPI }) {
-			return nil
+		before := e.Old
+		for _, o := range others {
+			if o.New != nil && o.NAPI == e.NAPI {
+				before = o.New
+			}
 		}
 		var have NAPISettings
 		if have, err = d.settings(e.NAPI); err == nil {
-			err = d.setSettings(e.NAPI, have.back(e.New, e.Old))
+			err = d.setSettings(e.NAPI, have.back(e.New, before))
 		}
 	}
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {

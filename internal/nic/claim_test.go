@@ -261,6 +261,33 @@ func TestSetNAPITogether(t *testing.T) {
 	noRecords(t)
 }
 
+// What only the one who goes had wanted ends with him, whoever came first.
+func TestSetNAPIApart(t *testing.T) {
+	recordsIn(t, t.TempDir())
+	d := polled(t)
+	n := firstNAPI(t, d)
+	threaded := wanted
+	threaded.Threaded = NAPIThread
+	for _, firstGoesFirst := range []bool{false, true} {
+		first, second := NewClaim(d), NewClaim(d)
+		must(t, first.SetNAPI(n.ID, wanted))
+		must(t, second.SetNAPI(n.ID, threaded))
+		goes, stays, left := second, first, wanted
+		if firstGoesFirst {
+			goes, stays, left = first, second, threaded
+		}
+		must(t, goes.Close())
+		if got := firstNAPI(t, d); got.NAPISettings != left {
+			t.Errorf("with one left, the first gone: %v: %+v, want %+v", firstGoesFirst, got.NAPISettings, left)
+		}
+		must(t, stays.Close())
+		if got := firstNAPI(t, d); got != n {
+			t.Errorf("with none left: %+v, before %+v", got, n)
+		}
+	}
+	noRecords(t)
+}
+
 // The settings of a whole device, by sysfs as its own namespace shows it.
 func TestNAPIDefaults(t *testing.T) {
 	recordsIn(t, t.TempDir())

@@ -35,13 +35,8 @@ FILTER is in tcpdump's language:
 		Example: `  fastrpc capture eth0
   fastrpc capture eth0 udp port 9000 and host 192.0.2.7 -w calls.pcapng
   fastrpc capture eth0 -w - | wireshark -k -i -`,
-		Args: usageArgs(cobra.MinimumNArgs(1)),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return interfaceNames(), cobra.ShellCompDirectiveNoFileComp
-		},
+		Args:              usageArgs(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: completeInterface,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			c.name, c.expression = args[0], strings.Join(args[1:], " ")
 			if c.filter, err = parseFilter(c.expression); err != nil {

@@ -26,13 +26,8 @@ docs/hardware.md describes the JSON.`,
 		Example: `  fastrpc doctor eth0
   fastrpc doctor eth0 --cpus 2-5
   fastrpc doctor eth0 --no-probe --json | jq '.findings[] | select(.level != "ok")'`,
-		Args: usageArgs(cobra.ExactArgs(1)),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return interfaceNames(), cobra.ShellCompDirectiveNoFileComp
-		},
+		Args:              usageArgs(cobra.ExactArgs(1)),
+		ValidArgsFunction: completeInterface,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if cmd.Flags().Changed("cpus") {
 				if o.CPUs, err = doctor.ParseCPUs(cpus); err != nil {
@@ -57,6 +52,14 @@ docs/hardware.md describes the JSON.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&cpus, "cpus", "", "CPUs that are to poll, as in 2-5,8 (default: any that this process may run on)")
 	return cmd
+}
+
+// completeInterface completes the name of an interface as the only argument, or the first.
+func completeInterface(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return interfaceNames(), cobra.ShellCompDirectiveNoFileComp
 }
 
 func interfaceNames() []string {

@@ -191,11 +191,3 @@ func number(given string, lookup func(name string) (string, error)) (int, error)
 	}
 	return n, nil
 }
-
-// completeInterface completes one interface's name.
-func completeInterface(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return interfaceNames(), cobra.ShellCompDirectiveNoFileComp
-}

@@ -36,13 +36,8 @@ it up: what stands there is older.`,
 		Example: `  fastrpc stats eth0
   fastrpc stats --count 1
   fastrpc stats eth0 --json --interval 10s | jq '.interfaces[].driver'`,
-		Args: usageArgs(cobra.MaximumNArgs(1)),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return interfaceNames(), cobra.ShellCompDirectiveNoFileComp
-		},
+		Args:              usageArgs(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: completeInterface,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if interval <= 0 || count < 0 {
 				return usageError{errors.New("--interval takes a time, --count 0, for no limit, or more")}

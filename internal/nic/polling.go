@@ -38,8 +38,8 @@ func (d *Device) PollCounts(queue int, napi uint32) (c PollCounts, err error) {
 	return c, nil
 }
 
-// EnoughPackets is how many it takes to tell whether a queue is polled. One interrupt or softirq for so many packets is none to speak of: interrupts come for one packet, or
-// for 64, a NAPI budget, under load.
+// EnoughPackets is how many it takes to tell whether a queue is polled. One interrupt or softirq for so many packets is none to speak of:
+// interrupts come for one packet, or for 64, a NAPI budget, under load.
 const EnoughPackets = 100
 
 // BusyPolled says whether packets that came in between two readings were polled for by system calls, and why not. napi is what the socket's

@@ -44,9 +44,9 @@ func (c *Conn) findPath() {
 	if !c.moving.CompareAndSwap(false, true) {
 		return
 	}
-	go func() {
+	c.e.searches.Go(func() {
 		defer c.moving.Store(false)
-		ctx, cancel := context.WithTimeout(context.Background(), findPathFor)
+		ctx, cancel := context.WithTimeout(c.e.searching, findPathFor)
 		defer cancel()
 		anywhere := netip.AddrPortFrom(netip.IPv6Unspecified(), c.local.Port())
 		if c.remote.Addr().Unmap().Is4() {
@@ -57,7 +57,7 @@ func (c *Conn) findPath() {
 			return // heartbeats decide
 		}
 		_ = c.e.do(func(now transport.Time) { c.s.Move(now, path) })
-	}()
+	})
 }
 
 // findPathFor bounds the search for a path: beyond it the session has been given up.

@@ -108,10 +108,13 @@ type Engine struct {
 	poller atomic.Int64 // holder, for others to see; 0: not asked, so it has run no inline handler
 
 	listening atomic.Int32
-	stopped   atomic.Bool   // set first: nothing is taken on any more
-	dead      chan struct{} // closed last: nothing that was submitted is looked at any more
-	closing   sync.Mutex    // once dead: guards closed, and core in the token's place
-	closed    bool          // the link is
+	stopped   atomic.Bool    // set first: nothing is taken on any more
+	dead      chan struct{}  // closed last: nothing that was submitted is looked at any more
+	searches  sync.WaitGroup // goroutines that look for paths, until dead
+	searching context.Context
+	endSearch context.CancelFunc
+	closing   sync.Mutex // once dead: guards closed, and core in the token's place
+	closed    bool       // the link is
 	stats     Stats
 }
 
@@ -300,6 +303,7 @@ func newEngine(link transport.Link, id uint8, cfg Config) *Engine {
 		tidyAt:   max(min(tidyPackets, caps.Frames/16), 1),
 		dead:     make(chan struct{}),
 	}
+	e.searching, e.endSearch = context.WithCancel(context.Background())
 	e.returns = ringbuf.NewQueue[*session.Call](powerOfTwo(e.core.CallLimit()))
 	e.keeper.init()
 	return e
@@ -329,6 +333,8 @@ func (e *Engine) stop() {
 	e.drainFlight()
 	e.core.FreeFrames()
 	close(e.dead)
+	e.endSearch()
+	e.searches.Wait()
 }
 
 // drainFlight waits, for a bounded time, until the device has taken the last packets, so that the peers hear of the end.

@@ -88,6 +88,57 @@ func TestClientFindsAnotherPath(t *testing.T) {
 	}
 }
 
+// slowHost is a Link that finds no path before it is told to give up.
+type slowHost struct {
+	transport.Link
+	asked    chan struct{} // nil: it answers
+	searches atomic.Int32  // that go on
+}
+
+func (l *slowHost) Resolve(ctx context.Context, local, remote netip.AddrPort) (transport.Path, error) {
+	if l.asked == nil {
+		return l.Link.Resolve(ctx, local, remote)
+	}
+	l.searches.Add(1)
+	defer l.searches.Add(-1)
+	close(l.asked)
+	<-ctx.Done()
+	return transport.Path{}, ctx.Err()
+}
+
+// TestNoSearchOutlivesTheEngine: an engine that is closed ends the search for a path, and nothing of it touches the link any more.
+func TestNoSearchOutlivesTheEngine(t *testing.T) {
+	a, b := sim.Pipe(sim.LinkOptions{})
+	host := &slowHost{Link: a}
+	server, err := Acquire(b, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	client, err := Acquire(host, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Listen(9000, mirror{}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Dial(t.Context(), netip.AddrPortFrom(a.Addr().Addr(), 8000), netip.AddrPortFrom(b.Addr().Addr(), 9000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	host.asked = make(chan struct{})
+	if err := client.do(func(transport.Time) { c.findPath() }); err != nil {
+		t.Fatal(err)
+	}
+	<-host.asked
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := host.searches.Load(); n != 0 {
+		t.Errorf("%d searches go on", n)
+	}
+}
+
 // scaled is one queue of a device whose receive-side scaling puts everything that comes to it on another queue.
 type scaled struct {
 	transport.Link

@@ -35,32 +35,33 @@ type Link struct {
 	events eventQueue
 	park   parking
 
-	// The owner's.
-	socket  *afxdp.Socket
-	fd      int    // the socket's
-	memory  []byte // the UMEM
-	frames  frames // by value: the little of two Links must not share a cache line
-	headers headerCache
-	descs   [burst * maxSpan]unix.XDPDesc
-	addrs   [burst]uint64
-	parsed  netpath.Parsed
-	joint   joint
-	depth   int      // receiving frames that the kernel shall have, see startDepth
-	filled  int      // that it has
-	local   []uint32 // frames that went out through a kernel socket and wait for Completed
-	napi    uint32   // the NAPI instance of a queue that shall be polled, 0 while it is not known
-	askNAPI bool     // when a packet has come
-	kick    bool     // something was sent since the last Flush that succeeded
-	tap     tap.Point
-	stats   Stats
+	// The owner's. What each packet needs stands together, and the arrays behind it: the kernel's work for a packet leaves little of the
+	// first-level cache to us.
+	socket     *afxdp.Socket
+	memory     []byte // the UMEM
+	tap        tap.Point
+	depth      int    // receiving frames that the kernel shall have, see startDepth
+	filled     int    // that it has
+	frames     frames // by value: the little of two Links must not share a cache line
+	joint      joint
+	kick       bool           // something was sent since the last Flush that succeeded
+	askNAPI    bool           // when a packet has come
+	kernelDue  bool           // it is time for the kernel's sockets
+	kernelTime transport.Time // when they were looked at, by the first Link
+	parsed     netpath.Parsed
+	stats      Stats
+	headers    headerCache
+	descs      [burst * maxSpan]unix.XDPDesc
+	addrs      [burst]uint64
+	local      []uint32 // frames that went out through a kernel socket and wait for Completed
+	fd         int      // the socket's
+	napi       uint32   // the NAPI instance of a queue that shall be polled, 0 while it is not known
 
 	told QueueStats // last to somebody who looked; belongs to dev.observers
 
 	// The owner's of the first Link: when to look at the kernel's sockets.
 	kernelReady atomic.Bool // Wait saw something
-	kernelDue   bool
-	kernelHot   int // turns left
-	kernelTime  transport.Time
+	kernelHot   int         // turns left
 	turns       uint32
 	kernel      received
 }

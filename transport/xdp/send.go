@@ -37,7 +37,7 @@ func (l *Link) Send(fs []transport.Frame) (n int, err error) {
 	}
 	l.headers.follow(l.dev)
 	fs = fs[:min(len(fs), burst)]
-	queued, parts := 0, 0
+	queued, parts, bytes := 0, 0, uint64(0)
 	for i := range fs {
 		f := &fs[i]
 		if f.Path.Opaque[opaqueFlags]&viaKernel != 0 {
@@ -46,17 +46,22 @@ func (l *Link) Send(fs []transport.Frame) (n int, err error) {
 		if l.descs[parts], err = l.pack(f); err != nil {
 			break
 		}
-		parts += l.split(parts, f.ID)
+		bytes += uint64(l.descs[parts].Len)
+		if l.frames.parts == nil {
+			parts++
+		} else {
+			parts += l.split(parts, f.ID)
+		}
 		queued++
 	}
 	sent := l.socket.Transmit(l.descs[:parts])
 	if w := l.tap.Watched(); w != nil {
 		w.Packets(tap.Out, l.memory, l.descs[:sent])
 	}
-	for i := range l.descs[:sent] {
-		l.stats.SentBytes += uint64(l.descs[i].Len)
+	if n = queued; sent < parts {
+		n, bytes = l.whole(sent)
 	}
-	n = l.whole(sent, parts, queued)
+	l.stats.SentBytes += bytes
 	for i := range fs[:n] {
 		l.frames.move(fs[i].ID, ownedCaller, ownedInFlight)
 	}
@@ -93,9 +98,6 @@ func (l *Link) pack(f *transport.Frame) (unix.XDPDesc, error) {
 
 // split cuts the packet in l.descs[at] at the ends of its chunks, beyond which no descriptor may go, and returns into how many parts.
 func (l *Link) split(at int, id uint32) (parts int) {
-	if l.frames.parts == nil {
-		return 1
-	}
 	d := l.descs[at]
 	for {
 		part := &l.descs[at+parts]
@@ -111,17 +113,15 @@ func (l *Link) split(at int, id uint32) (parts int) {
 	}
 }
 
-// whole is how many packets the first sent of l.descs are: of those that were queued, with all their parts, or fewer.
-func (l *Link) whole(sent, parts, queued int) (n int) {
-	if sent == parts {
-		return queued
-	}
+// whole is how many packets the first sent of l.descs are, and of how many bytes.
+func (l *Link) whole(sent int) (n int, bytes uint64) {
 	for i := range l.descs[:sent] {
+		bytes += uint64(l.descs[i].Len)
 		if l.descs[i].Options&unix.XDP_PKT_CONTD == 0 {
 			n++
 		}
 	}
-	return n
+	return n, bytes
 }
 
 // Flush makes the kernel look at what was sent.

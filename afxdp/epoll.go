@@ -5,6 +5,7 @@ package afxdp
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"time"
 	"unsafe"
@@ -25,6 +26,10 @@ type Epoll struct {
 // NewEpoll watches descriptors to read: sockets' FD, and whatever else shall end a Wait. b says how the device is polled; Prefer is what suspends
 // interrupts, and needs CAP_NET_ADMIN if Budget is above 64. Linux 6.9.
 func NewEpoll(b BusyPoll, fds ...int) (*Epoll, error) {
+	if b.Micros < 0 || b.Micros > math.MaxInt32 || b.Budget < 0 || b.Budget > math.MaxUint16 { // as for a socket (net/core/sock.c, sk_setsockopt)
+		return nil, fmt.Errorf("afxdp: busy polling for %d µs with a budget of %d: 0 to %d and 0 to %d are possible", b.Micros, b.Budget, math.MaxInt32,
+			math.MaxUint16)
+	}
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("afxdp: %w", os.NewSyscallError("epoll_create1", err))

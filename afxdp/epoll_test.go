@@ -50,4 +50,9 @@ func TestEpollRefuses(t *testing.T) {
 	if _, err := afxdp.NewEpoll(afxdp.BusyPoll{}, -1); !errors.Is(err, unix.EBADF) {
 		t.Errorf("no descriptor: %v", err)
 	}
+	for _, b := range []afxdp.BusyPoll{{Micros: -1}, {Micros: 1 << 32}, {Budget: -1}, {Budget: 1<<16 + 64}} { // the kernel would see other numbers
+		if _, err := afxdp.NewEpoll(b); err == nil {
+			t.Errorf("%+v is taken", b)
+		}
+	}
 }

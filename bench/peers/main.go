@@ -10,14 +10,23 @@ import (
 	"github.com/fastrpc/fastrpc/bench"
 )
 
+// sockets are bare AF_XDP.
+var sockets = []bench.System{
+	asavie{},
+	libxdp{name: "libxdp", sends: true, receives: true},
+	libxdp{name: "libxdp-tx", sends: true},
+	libxdp{name: "libxdp-rx", receives: true},
+}
+
+// rpcs are RPC over the kernel's TCP.
+var rpcs = []bench.System{
+	grpcGo{rpc{"grpc"}},
+	connectGo{rpc{"connect"}},
+	netRPC{rpc{"net-rpc"}},
+}
+
 func main() {
-	err := bench.PeerMain(os.Args[1:], os.Stdin, os.Stdout,
-		asavie{},
-		libxdp{name: "libxdp", sends: true, receives: true},
-		libxdp{name: "libxdp-tx", sends: true},
-		libxdp{name: "libxdp-rx", receives: true},
-	)
-	if err != nil {
+	if err := bench.PeerMain(os.Args[1:], os.Stdin, os.Stdout, append(sockets, rpcs...)...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

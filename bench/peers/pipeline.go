@@ -1,0 +1,111 @@
+package main
+
+import (
+	"sync"
+
+	"github.com/fastrpc/fastrpc/bench"
+)
+
+// ended is a call that has ended.
+type ended struct {
+	slot int
+	err  error
+}
+
+// endings are where calls end, whose number bench bounds: there is always room.
+type endings chan ended
+
+func newEndings(e *bench.Endpoint) endings { return make(endings, e.Outstanding) }
+
+// Wait waits for one and takes what else has ended.
+func (c endings) Wait(slots []int) (n int, err error) {
+	for e := <-c; ; e = <-c {
+		if e.err != nil {
+			return n, e.err
+		}
+		slots[n] = e.slot
+		if n++; n == len(slots) || len(c) == 0 {
+			return n, nil
+		}
+	}
+}
+
+// goroutines makes a Pipeline of a client that can only block: as many calls at once are as many goroutines, as its users would have them.
+func goroutines(c *client) bench.Caller {
+	if c.endpoint.Workload == bench.Latency {
+		return c
+	}
+	g := &blocking{client: c, endings: newEndings(&c.endpoint), begun: make(chan begun, c.endpoint.Outstanding)}
+	for range c.endpoint.Outstanding {
+		g.workers.Go(func() {
+			for b := range g.begun {
+				g.endings <- ended{b.slot, g.Call(b.payload)}
+			}
+		})
+	}
+	return g
+}
+
+type blocking struct {
+	*client
+	endings
+	begun   chan begun
+	workers sync.WaitGroup
+}
+
+type begun struct {
+	slot    int
+	payload []byte
+}
+
+func (g *blocking) Begin(slot int, payload []byte) error {
+	g.begun <- begun{slot, payload}
+	return nil
+}
+
+func (g *blocking) Close() error {
+	err := g.client.Close()
+	close(g.begun)
+	g.workers.Wait()
+	return err
+}
+
+// futures makes a Pipeline of a client whose calls, of type C, are sent to a channel when they have ended. begin begins one; end tells what
+// was sent in it and what came back.
+func futures[C comparable](c *client, begin func(payload []byte, done chan C) C, end func(C) (payload, got []byte, err error)) bench.Caller {
+	if c.endpoint.Workload == bench.Latency {
+		return c
+	}
+	n := c.endpoint.Outstanding
+	return &future[C]{client: c, begin: begin, end: end, done: make(chan C, n), slots: make(map[C]int, n)}
+}
+
+type future[C comparable] struct {
+	*client
+	begin func([]byte, chan C) C
+	end   func(C) (payload, got []byte, err error)
+	done  chan C
+	slots map[C]int // of the calls that are outstanding
+}
+
+func (f *future[C]) Begin(slot int, payload []byte) error {
+	f.slots[f.begin(payload, f.done)] = slot
+	return nil
+}
+
+func (f *future[C]) Wait(slots []int) (n int, err error) {
+	for call := <-f.done; ; call = <-f.done {
+		payload, got, err := f.end(call)
+		if err == nil {
+			err = check(&f.endpoint, got, payload)
+		}
+		if err != nil {
+			return n, err
+		}
+		slots[n] = f.slots[call]
+		delete(f.slots, call)
+		if n++; n == len(slots) || len(f.done) == 0 {
+			return n, nil
+		}
+	}
+}

@@ -65,15 +65,15 @@ func dial(ctx context.Context, e *bench.Endpoint) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", e.Remote.String())
 }
 
-// newClient makes a Caller of call, which sends a payload and gives what came back; that is read at once and not kept. It may be called from
+// newCaller makes a Caller of call, which sends a payload and gives what came back; that is read at once and not kept. It may be called from
 // several goroutines. close ends the calls that are outstanding.
-func newClient(e *bench.Endpoint, call func(context.Context, []byte) ([]byte, error), close func() error) *client {
-	c := &client{endpoint: *e, call: call, close: close}
+func newCaller(e *bench.Endpoint, call func(context.Context, []byte) ([]byte, error), close func() error) *caller {
+	c := &caller{endpoint: *e, call: call, close: close}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
 
-type client struct {
+type caller struct {
 	endpoint bench.Endpoint
 	call     func(ctx context.Context, payload []byte) ([]byte, error)
 	close    func() error
@@ -82,7 +82,7 @@ type client struct {
 	cancel context.CancelFunc
 }
 
-func (c *client) Call(payload []byte) error {
+func (c *caller) Call(payload []byte) error {
 	got, err := c.call(c.ctx, payload)
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (c *client) Call(payload []byte) error {
 	return check(&c.endpoint, got, payload)
 }
 
-func (c *client) Close() error {
+func (c *caller) Close() error {
 	c.cancel()
 	return c.close()
 }

@@ -36,7 +36,7 @@ func (connectGo) Connect(_ context.Context, e bench.Endpoint) (bench.Caller, err
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, &e) },
 	}
 	stub := echopbconnect.NewEchoClient(&http.Client{Transport: t}, "http://"+e.Remote.String(), connect.WithAcceptCompression("gzip", nil, nil))
-	return goroutines(newClient(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
+	return goroutines(newCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
 		m, err := stub.Call(ctx, &echopb.Message{Payload: payload})
 		return m.GetPayload(), err
 	}, func() error {

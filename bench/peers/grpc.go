@@ -40,7 +40,7 @@ func (grpcGo) Connect(_ context.Context, e bench.Endpoint) (bench.Caller, error)
 		return nil, err
 	}
 	stub := echopb.NewEchoClient(conn)
-	return goroutines(newClient(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
+	return goroutines(newCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
 		m, err := stub.Call(ctx, &echopb.Message{Payload: payload})
 		return m.GetPayload(), err
 	}, conn.Close)), nil

@@ -22,6 +22,10 @@ var sockets = []bench.System{
 var rpcs = []bench.System{
 	grpcGo{rpc{"grpc"}},
 	connectGo{rpc{"connect"}},
+	drpcStorj{rpc{"drpc"}},
+	kitexGo{rpc{"kitex"}},
+	rpcxGo{rpc{"rpcx"}},
+	arpcGo{rpc{"arpc"}},
 	netRPC{rpc{"net-rpc"}},
 }
 

@@ -42,7 +42,7 @@ func (netRPC) Connect(ctx context.Context, e bench.Endpoint) (bench.Caller, erro
 		return nil, err
 	}
 	c := netrpc.NewClient(conn)
-	return futures(newClient(&e, func(_ context.Context, payload []byte) (got []byte, err error) {
+	return futures(newCaller(&e, func(_ context.Context, payload []byte) (got []byte, err error) {
 		err = c.Call("Echo.Call", payload, &got)
 		return got, err
 	}, c.Close), func(payload []byte, done chan *netrpc.Call) *netrpc.Call {

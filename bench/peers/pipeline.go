@@ -31,11 +31,11 @@ func (c endings) Wait(slots []int) (n int, err error) {
 }
 
 // goroutines makes a Pipeline of a client that can only block: as many calls at once are as many goroutines, as its users would have them.
-func goroutines(c *client) bench.Caller {
+func goroutines(c *caller) bench.Caller {
 	if c.endpoint.Workload == bench.Latency {
 		return c
 	}
-	g := &blocking{client: c, endings: newEndings(&c.endpoint), begun: make(chan begun, c.endpoint.Outstanding)}
+	g := &blocking{caller: c, endings: newEndings(&c.endpoint), begun: make(chan begun, c.endpoint.Outstanding)}
 	for range c.endpoint.Outstanding {
 		g.workers.Go(func() {
 			for b := range g.begun {
@@ -47,7 +47,7 @@ func goroutines(c *client) bench.Caller {
 }
 
 type blocking struct {
-	*client
+	*caller
 	endings
 	begun   chan begun
 	workers sync.WaitGroup
@@ -64,7 +64,7 @@ func (g *blocking) Begin(slot int, payload []byte) error {
 }
 
 func (g *blocking) Close() error {
-	err := g.client.Close()
+	err := g.caller.Close()
 	close(g.begun)
 	g.workers.Wait()
 	return err
@@ -72,16 +72,16 @@ func (g *blocking) Close() error {
 
 // futures makes a Pipeline of a client whose calls, of type C, are sent to a channel when they have ended. begin begins one; end tells what
 // was sent in it and what came back.
-func futures[C comparable](c *client, begin func(payload []byte, done chan C) C, end func(C) (payload, got []byte, err error)) bench.Caller {
+func futures[C comparable](c *caller, begin func(payload []byte, done chan C) C, end func(C) (payload, got []byte, err error)) bench.Caller {
 	if c.endpoint.Workload == bench.Latency {
 		return c
 	}
 	n := c.endpoint.Outstanding
-	return &future[C]{client: c, begin: begin, end: end, done: make(chan C, n), slots: make(map[C]int, n)}
+	return &future[C]{caller: c, begin: begin, end: end, done: make(chan C, n), slots: make(map[C]int, n)}
 }
 
 type future[C comparable] struct {
-	*client
+	*caller
 	begin func([]byte, chan C) C
 	end   func(C) (payload, got []byte, err error)
 	done  chan C

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"net"
+
+	"storj.io/drpc"
+	"storj.io/drpc/drpcconn"
+	"storj.io/drpc/drpcmanager"
+	"storj.io/drpc/drpcmux"
+	"storj.io/drpc/drpcpool"
+	"storj.io/drpc/drpcserver"
+	"storj.io/drpc/drpcwire"
+
+	"github.com/fastrpc/fastrpc/bench"
+	"github.com/fastrpc/fastrpc/bench/peers/echopb"
+)
+
+// drpcStorj is storj.io/drpc. A connection of it carries one call at a time; many at once are as many connections of its pool.
+type drpcStorj struct{ rpc }
+
+// drpcOptions raises the limit on messages, 4 MiB.
+func drpcOptions() drpcmanager.Options {
+	return drpcmanager.Options{Reader: drpcwire.ReaderOptions{MaximumBufferSize: messageLimit}}
+}
+
+func (drpcStorj) Serve(ctx context.Context, e bench.Endpoint, ready func(bench.Ready)) error {
+	mux := drpcmux.New()
+	if err := echopb.DRPCRegisterEcho(mux, echoServer{endpoint: &e}); err != nil {
+		return err
+	}
+	s := drpcserver.NewWithOptions(mux, drpcserver.Options{Manager: drpcOptions()})
+	return serve(ctx, &e, ready, func(l net.Listener) error { return s.Serve(ctx, l) }, func() {})
+}
+
+func (drpcStorj) Connect(ctx context.Context, e bench.Endpoint) (bench.Caller, error) {
+	open := func(ctx context.Context) (*drpcconn.Conn, error) {
+		conn, err := dial(ctx, &e)
+		if err != nil {
+			return nil, err
+		}
+		return drpcconn.NewWithOptions(conn, drpcconn.Options{Manager: drpcOptions()}), nil
+	}
+	var conn drpc.Conn
+	closeAll := func() error { return conn.Close() }
+	if e.Outstanding == 1 {
+		c, err := open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		conn = c
+	} else {
+		pool := drpcpool.New[struct{}, *drpcconn.Conn](drpcpool.Options{})
+		conn = pool.Get(ctx, struct{}{}, func(ctx context.Context, _ struct{}) (*drpcconn.Conn, error) { return open(ctx) })
+		closeAll = pool.Close
+	}
+	stub := echopb.NewDRPCEchoClient(conn)
+	return goroutines(newCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
+		m, err := stub.Call(ctx, &echopb.Message{Payload: payload})
+		return m.GetPayload(), err
+	}, closeAll)), nil
+}

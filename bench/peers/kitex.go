@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"time"
+
+	"github.com/cloudwego/kitex/client"
+	"github.com/cloudwego/kitex/pkg/connpool"
+	"github.com/cloudwego/kitex/pkg/klog"
+	"github.com/cloudwego/kitex/server"
+
+	"github.com/fastrpc/fastrpc/bench"
+	"github.com/fastrpc/fastrpc/bench/peers/kitex_gen/kitexpb"
+	"github.com/fastrpc/fastrpc/bench/peers/kitex_gen/kitexpb/echo"
+)
+
+// kitexGo is cloudwego/kitex over netpoll, with what its generator makes of echo.proto: a long connection for a lone call, as by default each
+// call opens one of its own, and one connection for many at once, as its documentation of connection types advises.
+type kitexGo struct{ rpc }
+
+func init() { klog.SetOutput(io.Discard) } // what matters comes as an error
+
+type kitexEcho struct{ endpoint *bench.Endpoint }
+
+func (s kitexEcho) Call(_ context.Context, m *kitexpb.Message) (*kitexpb.Message, error) {
+	return &kitexpb.Message{Payload: reply(s.endpoint, m.Payload)}, nil
+}
+
+func (kitexGo) Serve(ctx context.Context, e bench.Endpoint, ready func(bench.Ready)) error {
+	exit := make(chan error, 1)
+	return serve(ctx, &e, ready, func(l net.Listener) error {
+		options := []server.Option{
+			server.WithListener(l),
+			server.WithExitSignal(func() <-chan error { return exit }),
+			server.WithExitWaitTime(time.Millisecond),
+		}
+		if e.Workload == bench.Rate {
+			options = append(options, server.WithMuxTransport())
+		}
+		return echo.NewServer(&kitexEcho{&e}, options...).Run()
+	}, func() { exit <- nil })
+}
+
+func (kitexGo) Connect(_ context.Context, e bench.Endpoint) (bench.Caller, error) {
+	connection := client.WithLongConnection(connpool.IdleConfig{MaxIdlePerAddress: e.Outstanding, MaxIdleGlobal: e.Outstanding})
+	if e.Workload == bench.Rate {
+		connection = client.WithMuxConnection(1)
+	}
+	stub, err := echo.NewClient("echo", client.WithHostPorts(e.Remote.String()), connection)
+	if err != nil {
+		return nil, err
+	}
+	return goroutines(newCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
+		m, err := stub.Call(ctx, &kitexpb.Message{Payload: payload})
+		return m.GetPayload(), err
+	}, func() error { return nil })), nil
+}

@@ -66,7 +66,7 @@ func dial(ctx context.Context, e *bench.Endpoint) (net.Conn, error) {
 }
 
 // newCaller makes a Caller of call, which sends a payload and gives what came back; that is read at once and not kept. It may be called from
-// several goroutines. close ends the calls that are outstanding.
+// several goroutines.
 func newCaller(e *bench.Endpoint, call func(context.Context, []byte) ([]byte, error), close func() error) *caller {
 	c := &caller{endpoint: *e, call: call, close: close}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

@@ -16,8 +16,11 @@ import (
 	"github.com/fastrpc/fastrpc/bench/peers/kitex_gen/kitexpb/echo"
 )
 
-// kitexGo is cloudwego/kitex over netpoll, with what its generator makes of echo.proto: a long connection for a lone call, as by default each
-// call opens one of its own, and one connection for many at once, as its documentation of connection types advises.
+//go:generate go tool kitex -type protobuf -module github.com/fastrpc/fastrpc/bench/peers kitex_gen/echo.proto
+
+// kitexGo is cloudwego/kitex over netpoll, with what its generator makes of echo.proto, and its pool of long connections, each of which carries
+// one call at a time, made as large as there are calls: how its documentation of connection types reckons. Its multiplexed connections are
+// deprecated.
 type kitexGo struct{ rpc }
 
 func init() { klog.SetOutput(io.Discard) } // what matters comes as an error
@@ -31,24 +34,18 @@ func (s kitexEcho) Call(_ context.Context, m *kitexpb.Message) (*kitexpb.Message
 func (kitexGo) Serve(ctx context.Context, e bench.Endpoint, ready func(bench.Ready)) error {
 	exit := make(chan error, 1)
 	return serve(ctx, &e, ready, func(l net.Listener) error {
-		options := []server.Option{
+		return echo.NewServer(&kitexEcho{&e},
 			server.WithListener(l),
 			server.WithExitSignal(func() <-chan error { return exit }),
-			server.WithExitWaitTime(time.Millisecond),
-		}
-		if e.Workload == bench.Rate {
-			options = append(options, server.WithMuxTransport())
-		}
-		return echo.NewServer(&kitexEcho{&e}, options...).Run()
+			server.WithExitWaitTime(time.Millisecond), // the client is done
+		).Run()
 	}, func() { exit <- nil })
 }
 
 func (kitexGo) Connect(_ context.Context, e bench.Endpoint) (bench.Caller, error) {
-	connection := client.WithLongConnection(connpool.IdleConfig{MaxIdlePerAddress: e.Outstanding, MaxIdleGlobal: e.Outstanding})
-	if e.Workload == bench.Rate {
-		connection = client.WithMuxConnection(1)
-	}
-	stub, err := echo.NewClient("echo", client.WithHostPorts(e.Remote.String()), connection)
+	stub, err := echo.NewClient("echo",
+		client.WithHostPorts(e.Remote.String()),
+		client.WithLongConnection(connpool.IdleConfig{MaxIdlePerAddress: e.Outstanding}))
 	if err != nil {
 		return nil, err
 	}

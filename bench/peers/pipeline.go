@@ -1,10 +1,6 @@
 package main
 
-import (
-	"sync"
-
-	"github.com/fastrpc/fastrpc/bench"
-)
+import "github.com/fastrpc/fastrpc/bench"
 
 // ended is a call that has ended.
 type ended struct {
@@ -37,11 +33,11 @@ func goroutines(c *caller) bench.Caller {
 	}
 	g := &blocking{caller: c, endings: newEndings(&c.endpoint), begun: make(chan begun, c.endpoint.Outstanding)}
 	for range c.endpoint.Outstanding {
-		g.workers.Go(func() {
+		go func() {
 			for b := range g.begun {
 				g.endings <- ended{b.slot, g.Call(b.payload)}
 			}
-		})
+		}()
 	}
 	return g
 }
@@ -49,8 +45,7 @@ func goroutines(c *caller) bench.Caller {
 type blocking struct {
 	*caller
 	endings
-	begun   chan begun
-	workers sync.WaitGroup
+	begun chan begun
 }
 
 type begun struct {
@@ -63,11 +58,10 @@ func (g *blocking) Begin(slot int, payload []byte) error {
 	return nil
 }
 
+// Close does not wait for calls that are outstanding: not every library ends them.
 func (g *blocking) Close() error {
-	err := g.caller.Close()
 	close(g.begun)
-	g.workers.Wait()
-	return err
+	return g.caller.Close()
 }
 
 // futures makes a Pipeline of a client whose calls, of type C, are sent to a channel when they have ended. begin begins one; end tells what

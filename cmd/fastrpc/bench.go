@@ -53,7 +53,14 @@ These are the systems:
   net-tcp     Go's net.Conn over TCP, as programs write it
   spin-tcp    TCP at its best: raw non-blocking sockets, spinning; latency only
 
-With 'make peers' there are bare AF_XDP sockets of others too, for workloads latency and flood:
+With 'make peers' there is the RPC of others over TCP too, for every workload but flood:
+
+  grpc        google.golang.org/grpc            kitex       github.com/cloudwego/kitex, over netpoll
+  connect     connectrpc.com/connect, over h2c  rpcx        github.com/smallnest/rpcx
+  drpc        storj.io/drpc                     arpc        github.com/lesismal/arpc
+  net-rpc     the standard library's net/rpc
+
+and bare AF_XDP sockets of others, for workloads latency and flood:
 
   libxdp      a C program on libxdp; libxdp-tx: it sends a flood and the ring receives, libxdp-rx: the reverse
   asavie      Go's github.com/asavie/xdp
@@ -64,6 +71,7 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
   fastrpc bench compare --systems ring,xdp,net-tcp --size 256 --duration 2s --rounds 3 --json result.json
   fastrpc bench compare --workload rate --outstanding 32 --duration 2s
   fastrpc bench compare --workload bulk --size 8388608
+  fastrpc bench compare --systems xdp,net-tcp,grpc,connect,drpc,kitex,rpcx,arpc,net-rpc
   fastrpc lab up && fastrpc bench compare --lab fastrpc`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -180,7 +188,7 @@ func createJSON(cmd *cobra.Command, name string) (write func(*bench.Report) erro
 }
 
 // peers are the systems of other people, in a program of their own beside this one.
-var peers = []string{"libxdp", "libxdp-tx", "libxdp-rx", "asavie"}
+var peers = []string{"libxdp", "libxdp-tx", "libxdp-rx", "asavie", "grpc", "connect", "drpc", "kitex", "rpcx", "arpc", "net-rpc"}
 
 const peersProgram = "fastrpc-peers"
 

@@ -132,7 +132,7 @@ func checkLoad(t *testing.T, res *Result, packet int) {
 	case res.Workload != Rate:
 		gbit = 8 * round.PerSec * float64(res.Size) / 1e9
 	}
-	if round.Ops == 0 || round.PerSec <= 0 || round.Seconds < 0.1 || round.Gbit < gbit*0.99 || round.Gbit > gbit*1.01+1e-3 {
+	if round.Ops == 0 || round.PerSec <= 0 || round.Seconds < 0.1 || round.Gbit < gbit*0.99-1e-3 || round.Gbit > gbit*1.01+1e-3 {
 		t.Errorf("%s: implausible %+v, want %v Gbit/s", res.System, *round, gbit)
 	}
 	if (round.P50 > 0) == flood || round.P50 > round.P99 || round.P99 > round.Max {

@@ -86,7 +86,7 @@ func mapMemory(queues, size int, fds []int) (m memory, err error) {
 			err = errors.Join(err, m.unmap())
 		}
 	}()
-	if queues < 1 || size < minRing || size > MaxBytes || size&(size-1) != 0 || queues > maxRings/minRing || len(fds) != 2 {
+	if queues < 1 || size < minRing || size > MaxBytes || size&(size-1) != 0 || queues > maxRings/size || len(fds) != 2 {
 		return m, fmt.Errorf("tap: %d queues with rings of %d bytes in %d files make no capture", queues, size, len(fds))
 	}
 	if m.rings, err = mapSealed(fds[0], m.ringsBytes(), unix.PROT_READ); err != nil {

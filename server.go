@@ -262,7 +262,7 @@ func (s *Server) Transports() (names []string) {
 	for _, p := range s.ports {
 		name := p.engines[0].Link().Caps().Name
 		if n := len(p.engines); n > 1 {
-			name += fmt.Sprintf(" and %d more queues", n-1)
+			name += fmt.Sprintf(" and %d more", n-1)
 		}
 		if p.why != "" {
 			name += " (" + p.why + ")"

@@ -127,7 +127,7 @@ func TestXDPManyKernelClientsOverTwoQueues(t *testing.T) {
 	w.scheme = "udp"
 	s := echoServer()
 	port := w.serve(t, s)
-	if names := s.Transports(); len(names) != 1 || !strings.Contains(names[0], "and 1 more queues") {
+	if names := s.Transports(); len(names) != 1 || !strings.Contains(names[0], "and 1 more") {
 		t.Errorf("the server's transports are %q", names)
 	}
 	for i := range 16 {

@@ -138,7 +138,7 @@ func (c *capturer) find() error {
 			continue
 		}
 		c.all = append(c.all, s)
-		fmt.Fprintf(c.log, "capturing %s of %v, %d queues\n", c.name, s.process, len(s.Queues))
+		fmt.Fprintf(c.log, "capturing %s of %v, queues: %d\n", c.name, s.process, len(s.Queues))
 		if err := c.sink.join(s); err != nil {
 			return err
 		}

@@ -334,7 +334,7 @@ func TestCaptureOfCalls(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = c.Process.Kill() })
 		lines := bufio.NewScanner(errOut)
-		if !lines.Scan() || !strings.Contains(lines.Text(), "2 queues") {
+		if !lines.Scan() || !strings.Contains(lines.Text(), "queues: 2") {
 			t.Fatalf("capture said %q", lines.Text())
 		}
 		return c, lines

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -88,6 +89,14 @@ func (c *caller) Call(payload []byte) error {
 		return err
 	}
 	return check(&c.endpoint, got, payload)
+}
+
+// unlessShut is what closing a connection answered, but for the error of one that was shut already: by the call that was cancelled, or the server.
+func unlessShut(err, shut error) error {
+	if errors.Is(err, shut) {
+		return nil
+	}
+	return err
 }
 
 func (c *caller) Close() error {

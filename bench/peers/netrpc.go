@@ -45,7 +45,7 @@ func (netRPC) Connect(ctx context.Context, e bench.Endpoint) (bench.Caller, erro
 	return futures(newCaller(&e, func(_ context.Context, payload []byte) (got []byte, err error) {
 		err = c.Call("Echo.Call", payload, &got)
 		return got, err
-	}, c.Close), func(payload []byte, done chan *netrpc.Call) *netrpc.Call {
+	}, func() error { return unlessShut(c.Close(), netrpc.ErrShutdown) }), func(payload []byte, done chan *netrpc.Call) *netrpc.Call {
 		return c.Go("Echo.Call", payload, new([]byte), done)
 	}, func(call *netrpc.Call) (payload, got []byte, err error) {
 		return call.Args.([]byte), *call.Reply.(*[]byte), call.Error

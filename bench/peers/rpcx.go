@@ -48,7 +48,7 @@ func (rpcxGo) Connect(ctx context.Context, e bench.Endpoint) (bench.Caller, erro
 	own := newCaller(&e, func(ctx context.Context, payload []byte) (got []byte, err error) {
 		err = c.Call(ctx, "Echo", "Call", payload, &got)
 		return got, err
-	}, c.Close)
+	}, func() error { return unlessShut(c.Close(), client.ErrShutdown) })
 	return futures(own, func(payload []byte, done chan *client.Call) *client.Call {
 		return c.Go(own.ctx, "Echo", "Call", payload, new([]byte), done)
 	}, func(call *client.Call) (payload, got []byte, err error) {

@@ -60,22 +60,10 @@ const (
 // QueueNAPIs asks which NAPI instance serves which receive queue. Queues that are down, or whose driver does not tell, are missing.
 func (d *Device) QueueNAPIs() (map[int]uint32, error) {
 	byQueue := map[int]uint32{}
-	err := d.generic("netdev", "queues", netdevQueueGet, netlink.Dump, d.thisDevice(queueIfindex), func(a *netlink.AttributeDecoder) error {
-		queue, kind, napi := -1, uint32(0), uint32(0)
-		for a.Next() {
-			switch a.Type() {
-			case queueID:
-				queue = int(a.Uint32())
-			case queueType:
-				kind = a.Uint32()
-			case queueNAPI:
-				napi = a.Uint32()
-			}
-		}
-		if kind == queueReceive && queue >= 0 && napi != 0 {
+	err := d.receiveQueues(func(queue int, napi uint32, _ bool) {
+		if napi != 0 {
 			byQueue[queue] = napi
 		}
-		return nil
 	})
 	return byQueue, err
 }

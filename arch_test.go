@@ -54,6 +54,7 @@ var subrooms = map[string]string{
 	"internal/guest/hosts": "internal/guest",
 	"internal/guest/poll":  "internal/guest",
 	"cmd/fastrpc/doctor":   "cmd/fastrpc",
+	"bench/result":         "bench",
 }
 
 func TestArrows(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/fastrpc/fastrpc/bench/result"
 	"github.com/fastrpc/fastrpc/internal/nic"
 )
 
@@ -30,11 +31,11 @@ type order struct {
 }
 
 type answer struct {
-	Error     string `json:"error,omitempty"`
-	Ready     *Ready `json:"ready,omitempty"`
-	Round     *Round `json:"round,omitempty"`
-	Use       *use   `json:"use,omitempty"`
-	Uncounted int64  `json:"uncounted,omitempty"` // calls since the server's start that are not the round's
+	Error     string        `json:"error,omitempty"`
+	Ready     *Ready        `json:"ready,omitempty"`
+	Round     *result.Round `json:"round,omitempty"`
+	Use       *result.Use   `json:"use,omitempty"`
+	Uncounted int64         `json:"uncounted,omitempty"` // calls since the server's start that are not the round's
 }
 
 // The two orders around the measured loop are compared and answered as bytes, so that the server's own control channel allocates nothing
@@ -216,11 +217,12 @@ func (c *child) run(o *order) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	r.Latency = rec.Latency()
 	return answer{Round: &r, Use: &u, Uncounted: max(int64(c.calls-before)-r.Ops, 0)}, nil
 }
 
 // measure makes calls as the workload has it: o.Requests of them, which only workload latency heeds, or for o.Duration.
-func (c *child) measure(o *order, rec *Recorder) (r Round, err error) {
+func (c *child) measure(o *order, rec *Recorder) (r result.Round, err error) {
 	var elapsed time.Duration
 	p, pipelines := c.caller.(Pipeline)
 	m, measures := c.caller.(Measurer)

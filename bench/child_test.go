@@ -136,8 +136,8 @@ func TestMeterCountsAllocations(t *testing.T) {
 	for range 1000 {
 		sink = new([32]byte)
 	}
-	if u := m.stop(); u.Mallocs < 1000 || u.Mallocs > 1200 {
-		t.Errorf("%d allocations counted, want 1000 and a few", u.Mallocs)
+	if u := m.stop(); u.Allocs < 1000 || u.Allocs > 1200 {
+		t.Errorf("%d allocations counted, want 1000 and a few", u.Allocs)
 	}
 }
 

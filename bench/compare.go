@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 // Compare runs the comparison and reports it. It ends early, with an error and everything cleaned up, when ctx does.
 //
 // A system that cannot run here, or that fails, stands in the report with the reason; its place in the other rounds stays empty. Without
 // the privileges for a lab the systems that need none run over loopback instead, and Report.Notes says what is missing and how to grant it.
-func Compare(ctx context.Context, c Config) (report *Report, err error) {
+func Compare(ctx context.Context, c Config) (report *result.Report, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -22,11 +24,11 @@ func Compare(ctx context.Context, c Config) (report *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	r := newReport(&c, p, notes)
-	return r, r.fill(ctx, &c, p)
+	return r, fill(ctx, &c, p, r)
 }
 
 // fill runs the rounds.
-func (r *Report) fill(ctx context.Context, c *Config, p *place) error {
+func fill(ctx context.Context, c *Config, p *place, r *result.Report) error {
 	before := parseCPUTime(readFile("/proc/stat"))
 	for round := range c.Rounds {
 		for i := range r.Results {
@@ -45,7 +47,8 @@ func (r *Report) fill(ctx context.Context, c *Config, p *place) error {
 				res.Error = err.Error()
 				continue
 			}
-			r.add(res, out)
+			out.round.Number, out.round.Place = round+1, i+1
+			add(r, res, out)
 		}
 	}
 	r.Machine.StealPercent = math.Round(100*parseCPUTime(readFile("/proc/stat")).stealSince(before)) / 100
@@ -88,10 +91,8 @@ func (c *Config) addKernelSystems() {
 
 // outcome is what one run of one system gave.
 type outcome struct {
-	round          Round
-	ready          Ready
-	server, client use
-	uncounted      int64
+	round result.Round // complete but for its number and place
+	ready Ready
 }
 
 // How long the parent waits for answers: set-up, and what a run may take over what it should.
@@ -150,7 +151,9 @@ func measure(ctx context.Context, c *Config, server, client *process, out *outco
 	if a.Round == nil || a.Use == nil || b.Use == nil {
 		return errors.New("an answer without figures")
 	}
-	out.round, out.client, out.server, out.uncounted = *a.Round, *a.Use, *b.Use, a.Uncounted
+	r := &out.round
+	*r, r.Client, r.Server = *a.Round, *a.Use, *b.Use
+	r.Client.Calls, r.Server.Calls = a.Round.Ops, a.Round.Ops+a.Uncounted
 	return nil
 }
 

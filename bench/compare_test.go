@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 func TestConfig(t *testing.T) {
@@ -98,22 +100,22 @@ func TestCompare(t *testing.T) {
 		}
 		checkResult(t, &res, c.Rounds, c.Requests)
 	}
-	if privileged && (r.Machine.Driver != "veth" || r.Machine.XDPMode != "native" || r.Machine.ZeroCopy != "no") {
+	if privileged && (r.Machine.NIC.Driver != "veth" || r.Machine.NIC.XDPMode != "native" || r.Machine.NIC.ZeroCopy != "no") {
 		t.Errorf("machine %+v: want what the kernel granted on veth", r.Machine)
 	}
 }
 
-func checkResult(t *testing.T, res *Result, rounds, ops int) {
+func checkResult(t *testing.T, res *result.Result, rounds, ops int) {
 	t.Helper()
-	if res.Error != "" || len(res.Rounds) != rounds || res.AllocsPerOp == nil {
-		t.Fatalf("%s: %d rounds, allocations %s, error %q", res.System, len(res.Rounds), number3(res.AllocsPerOp), res.Error)
+	if res.Error != "" || len(res.Rounds) != rounds {
+		t.Fatalf("%s: %d rounds, error %q", res.System, len(res.Rounds), res.Error)
 	}
 	// A process has a handful of allocations of its own; one in a call would be 1.
-	if *res.AllocsPerOp > 0.2 && !raceDetector {
-		t.Errorf("%s: %v allocations a call", res.System, *res.AllocsPerOp)
+	if allocs := res.Median(result.Allocs); !(allocs < 0.2) && !raceDetector {
+		t.Errorf("%s: %v allocations a call", res.System, allocs)
 	}
 	for _, round := range res.Rounds {
-		if round.Ops != int64(ops) || round.P50 <= 0 || round.P50 > round.P99 || round.P99 > round.P999 || round.P999 > round.Max || round.PerSec <= 0 {
+		if l := round.Latency; l == nil || round.Ops != int64(ops) || l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max || round.PerSec <= 0 {
 			t.Errorf("%s: implausible %+v", res.System, round)
 		}
 	}
@@ -132,14 +134,14 @@ func noLab(t *testing.T) {
 }
 
 // compareOnLoopback runs c as Compare does where there are no privileges.
-func compareOnLoopback(t *testing.T, c Config) *Report {
+func compareOnLoopback(t *testing.T, c Config) *result.Report {
 	t.Helper()
 	if err := c.check(); err != nil {
 		t.Fatal(err)
 	}
 	p := onLoopback()
 	r := newReport(&c, p, nil)
-	if err := r.fill(t.Context(), &c, p); err != nil {
+	if err := fill(t.Context(), &c, p, r); err != nil {
 		t.Fatal(err)
 	}
 	return r

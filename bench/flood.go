@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/afxdp"
+	"github.com/fastrpc/fastrpc/bench/result"
 	"github.com/fastrpc/fastrpc/internal/netpath"
 )
 
@@ -179,7 +180,7 @@ func connectFlood(e Endpoint) (*floodCaller, error) {
 func (c *floodCaller) Call([]byte) error { return errors.New("a flood makes no calls") }
 
 // Measure sends for d. What counts is what the server received, by the server's clock.
-func (c *floodCaller) Measure(_ int, d time.Duration, _ *Recorder) (r Round, err error) {
+func (c *floodCaller) Measure(_ int, d time.Duration, _ *Recorder) (r result.Round, err error) {
 	packets, at, err := c.count()
 	if err != nil {
 		return r, err

@@ -10,47 +10,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc/bench/result"
 )
-
-// Machine is what is needed to judge the figures beside it. What could not be found out is "unknown".
-type Machine struct {
-	Date         string  `json:"date"` // RFC 3339
-	Revision     string  `json:"revision"`
-	Go           string  `json:"go"`
-	Kernel       string  `json:"kernel"`
-	CPU          string  `json:"cpu"`
-	Cores        int     `json:"cores"`
-	Hypervisor   string  `json:"hypervisor"` // "none" on bare metal
-	Governor     string  `json:"governor"`
-	Network      string  `json:"network"` // between client and server
-	Driver       string  `json:"driver"`
-	Queues       int     `json:"queues"`
-	XDPMode      string  `json:"xdp_mode"`
-	ZeroCopy     string  `json:"zero_copy"` // granted: "yes" or "no"
-	BusyPoll     string  `json:"busy_poll"`
-	Pinning      string  `json:"pinning"`
-	StealPercent float64 `json:"steal_percent"` // of all CPU time over the comparison: taken by the hypervisor for other guests
-	GC           GC      `json:"gc"`
-}
-
-// GC is what Go's garbage collector did in the children's measured loops, all systems and rounds together.
-type GC struct {
-	Cycles     uint32  `json:"cycles"`
-	PauseUs    float64 `json:"pause_us"`
-	MaxPauseUs float64 `json:"max_pause_us"`
-}
-
-func (g *GC) add(u *use) {
-	g.Cycles += u.GCs
-	g.PauseUs += float64(u.Pause) / 1e3
-	g.MaxPauseUs = max(g.MaxPauseUs, float64(u.MaxPause)/1e3)
-}
 
 const unknown = "unknown"
 
-func thisMachine() Machine {
+func thisMachine() result.Machine {
 	cpuinfo := readFile("/proc/cpuinfo")
-	return Machine{
+	return result.Machine{
 		Date:       time.Now().UTC().Format(time.RFC3339),
 		Revision:   revision(),
 		Go:         runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
@@ -59,9 +27,7 @@ func thisMachine() Machine {
 		Cores:      runtime.NumCPU(),
 		Hypervisor: hypervisor(cpuinfo, readFile("/sys/class/dmi/id/sys_vendor"), readFile("/sys/class/dmi/id/product_name")),
 		Governor:   governor("/sys/devices/system/cpu"),
-		XDPMode:    unknown,
-		ZeroCopy:   unknown,
-		BusyPoll:   unknown,
+		NIC:        result.NIC{XDPMode: unknown, ZeroCopy: unknown, BusyPoll: unknown},
 	}
 }
 

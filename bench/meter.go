@@ -2,16 +2,9 @@ package bench
 
 import (
 	"runtime"
-	"time"
-)
 
-// use is what the Go runtime did over the measured loop.
-type use struct {
-	Mallocs  uint64        `json:"mallocs"`
-	GCs      uint32        `json:"gcs"`
-	Pause    time.Duration `json:"pause_ns"`     // of all collections
-	MaxPause time.Duration `json:"max_pause_ns"` // of one
-}
+	"github.com/fastrpc/fastrpc/bench/result"
+)
 
 // meter counts allocations and collections between start and stop.
 type meter struct {
@@ -20,16 +13,18 @@ type meter struct {
 
 func (m *meter) start() { runtime.ReadMemStats(&m.before) }
 
-func (m *meter) stop() use {
+// stop gives what was used since start; the caller knows how many calls that was for.
+func (m *meter) stop() result.Use {
 	runtime.ReadMemStats(&m.after)
-	u := use{
-		Mallocs: m.after.Mallocs - m.before.Mallocs,
-		GCs:     m.after.NumGC - m.before.NumGC,
-		Pause:   time.Duration(m.after.PauseTotalNs - m.before.PauseTotalNs),
+	u := result.Use{
+		Allocs:     m.after.Mallocs - m.before.Mallocs,
+		AllocBytes: m.after.TotalAlloc - m.before.TotalAlloc,
+		GCs:        m.after.NumGC - m.before.NumGC,
+		GCPauseUs:  float64(m.after.PauseTotalNs-m.before.PauseTotalNs) / 1e3,
 	}
 	for i := range min(u.GCs, uint32(len(m.after.PauseNs))) {
-		p := time.Duration(m.after.PauseNs[(m.after.NumGC-1-i)%uint32(len(m.after.PauseNs))])
-		u.MaxPause = max(u.MaxPause, p)
+		p := m.after.PauseNs[(m.after.NumGC-1-i)%uint32(len(m.after.PauseNs))]
+		u.GCMaxPauseUs = max(u.GCMaxPauseUs, float64(p)/1e3)
 	}
 	return u
 }

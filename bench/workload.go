@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"time"
+
+	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 // The workloads. A System has the first; it has the others if it is a [Loader].
@@ -52,8 +54,9 @@ type Pipeline interface {
 type Measurer interface {
 	Caller
 
-	// Measure makes requests calls, or measures for d; the other is 0. It records latencies, if it has any, in rec.
-	Measure(requests int, d time.Duration, rec *Recorder) (Round, error)
+	// Measure makes requests calls, or measures for d; the other is 0. It records latencies, if it has any, in rec, and leaves
+	// them out of the Round.
+	Measure(requests int, d time.Duration, rec *Recorder) (result.Round, error)
 }
 
 // slack is how many times the outstanding calls of workload rate there are slots. A call that so many others have overtaken holds the next

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fastrpc/fastrpc/bench/result"
 	"github.com/fastrpc/fastrpc/internal/lab"
 	"github.com/fastrpc/fastrpc/internal/lab/labtest"
 )
@@ -109,7 +110,7 @@ func TestLoads(t *testing.T) {
 		r := compareOnLoopback(t, Config{Systems: []string{"udp", "net-tcp", "spin-tcp"}, Workload: workload, Outstanding: 3, Size: size,
 			Duration: 100 * time.Millisecond, Rounds: 1, Child: childCommand(t)})
 		for _, res := range r.Results[:2] {
-			checkLoad(t, &res, 0)
+			checkLoad(t, workload, &res, 0)
 		}
 		if r.Results[2].Error == "" || len(r.Results[2].Rounds) != 0 {
 			t.Errorf("spin-tcp ran workload %s, which it has not: %+v", workload, r.Results[2])
@@ -118,7 +119,7 @@ func TestLoads(t *testing.T) {
 }
 
 // checkLoad checks what a round says against itself; of a bulk flood, packet is what its packets carry.
-func checkLoad(t *testing.T, res *Result, packet int) {
+func checkLoad(t *testing.T, workload string, res *result.Result, packet int) {
 	t.Helper()
 	if res.Error != "" || len(res.Rounds) != 1 {
 		t.Fatalf("%s: %d rounds, error %q", res.System, len(res.Rounds), res.Error)
@@ -127,15 +128,15 @@ func checkLoad(t *testing.T, res *Result, packet int) {
 	flood := strings.HasPrefix(res.System, "ring")
 	gbit := 0.0
 	switch {
-	case res.Workload == Bulk && flood:
+	case workload == Bulk && flood:
 		gbit = 8 * round.PerSec * float64(packet) / 1e9
-	case res.Workload != Rate:
-		gbit = 8 * round.PerSec * float64(res.Size) / 1e9
+	case workload != Rate:
+		gbit = 8 * round.PerSec * float64(res.Point.Size) / 1e9
 	}
 	if round.Ops == 0 || round.PerSec <= 0 || round.Seconds < 0.1 || round.Gbit < gbit*0.99-1e-3 || round.Gbit > gbit*1.01+1e-3 {
 		t.Errorf("%s: implausible %+v, want %v Gbit/s", res.System, *round, gbit)
 	}
-	if (round.P50 > 0) == flood || round.P50 > round.P99 || round.P99 > round.Max {
+	if l := round.Latency; (l == nil) != flood || l != nil && (l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max) {
 		t.Errorf("%s: implausible %+v", res.System, *round)
 	}
 }
@@ -156,7 +157,7 @@ func TestFlood(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, res := range r.Results {
-			checkLoad(t, &res, max(c.MTU, 1500)-28)
+			checkLoad(t, c.Workload, &res, max(c.MTU, 1500)-28)
 		}
 	}
 	noLab(t)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/bench"
+	"github.com/fastrpc/fastrpc/bench/result"
 	"github.com/fastrpc/fastrpc/internal/netpath"
 )
 
@@ -209,7 +210,7 @@ func (c *asavieCaller) Call(payload []byte) error {
 // asavieFlood measures a flood instead of calls.
 type asavieFlood struct{ *asavieCaller }
 
-func (c asavieFlood) Measure(_ int, d time.Duration, _ *bench.Recorder) (r bench.Round, err error) {
+func (c asavieFlood) Measure(_ int, d time.Duration, _ *bench.Recorder) (r result.Round, err error) {
 	packets, at, err := c.count()
 	if err != nil {
 		return r, err

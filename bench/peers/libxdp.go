@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/fastrpc/fastrpc/bench"
+	"github.com/fastrpc/fastrpc/bench/result"
 	"github.com/fastrpc/fastrpc/internal/netpath"
 )
 
@@ -125,7 +126,7 @@ func startProgram(e *bench.Endpoint, role string, args ...string) (*program, err
 func (p *program) Call([]byte) error { return errors.New("libxdp makes its calls itself") }
 
 // Measure has the program make the calls, or the flood.
-func (p *program) Measure(requests int, d time.Duration, rec *bench.Recorder) (r bench.Round, err error) {
+func (p *program) Measure(requests int, d time.Duration, rec *bench.Recorder) (r result.Round, err error) {
 	if p.workload == bench.Flood {
 		numbers, err := p.ask(fmt.Sprintf("flood %d", d), 2)
 		if err != nil {

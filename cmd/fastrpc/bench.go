@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/bench"
+	"github.com/fastrpc/fastrpc/bench/result"
+	"github.com/fastrpc/fastrpc/bench/result/text"
 )
 
 func benchCommand() *cobra.Command {
@@ -109,7 +111,7 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 			if jsonFile == "-" {
 				table = cmd.ErrOrStderr()
 			}
-			return errors.Join(report.Table(table), write(report))
+			return errors.Join(text.Screen(table, report), write(report))
 		},
 	}
 	f := cmd.Flags()
@@ -162,13 +164,13 @@ func completeConfig(cmd *cobra.Command, c *bench.Config) {
 }
 
 // createJSON makes sure, before minutes of measuring, that the report can be written; it stands under its name once it is whole.
-func createJSON(cmd *cobra.Command, name string) (write func(*bench.Report) error, discard func(), err error) {
+func createJSON(cmd *cobra.Command, name string) (write func(*result.Report) error, discard func(), err error) {
 	nothing := func() {}
 	switch name {
 	case "":
-		return func(*bench.Report) error { return nil }, nothing, nil
+		return func(*result.Report) error { return nil }, nothing, nil
 	case "-":
-		return func(r *bench.Report) error { return r.JSON(cmd.OutOrStdout()) }, nothing, nil
+		return func(r *result.Report) error { return r.Write(cmd.OutOrStdout()) }, nothing, nil
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".fastrpc-bench-*")
 	if err != nil {
@@ -178,8 +180,8 @@ func createJSON(cmd *cobra.Command, name string) (write func(*bench.Report) erro
 		f.Close()
 		os.Remove(f.Name())
 	}
-	write = func(r *bench.Report) error {
-		if err := errors.Join(r.JSON(f), f.Chmod(0o644), f.Close()); err != nil {
+	write = func(r *result.Report) error {
+		if err := errors.Join(r.Write(f), f.Chmod(0o644), f.Close()); err != nil {
 			return fmt.Errorf("--json %s: %w", name, err)
 		}
 		return os.Rename(f.Name(), name)

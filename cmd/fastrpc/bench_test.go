@@ -11,15 +11,26 @@ import (
 
 // The shape that other tools read.
 type comparison struct {
+	Schema  int            `json:"schema"`
 	Machine map[string]any `json:"machine"`
+	Run     struct {
+		Workload string `json:"workload"`
+	} `json:"run"`
 	Results []struct {
-		System      string               `json:"system"`
-		Workload    string               `json:"workload"`
-		Outstanding int                  `json:"outstanding"`
-		Size        int                  `json:"size"`
-		Allocs      *float64             `json:"allocs_per_op"`
-		Rounds      []map[string]float64 `json:"rounds"`
+		System string             `json:"system"`
+		Point  map[string]float64 `json:"point"`
+		Rounds []map[string]any   `json:"rounds"`
 	} `json:"results"`
+}
+
+// numberOf finds a number of a round: of its own, else of its latency; 0 if there is none.
+func numberOf(round map[string]any, key string) float64 {
+	if x, ok := round[key].(float64); ok {
+		return x
+	}
+	latency, _ := round["latency"].(map[string]any)
+	x, _ := latency[key].(float64)
+	return x
 }
 
 func TestBenchCompare(t *testing.T) {
@@ -41,17 +52,17 @@ func TestBenchCompare(t *testing.T) {
 	if err := json.Unmarshal(b, &c); err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Results) != 2 || c.Results[0].System != "spin-tcp" || c.Machine["kernel"] == "" {
+	if len(c.Results) != 2 || c.Results[0].System != "spin-tcp" || c.Machine["kernel"] == "" || c.Schema != 1 {
 		t.Fatalf("%s", b)
 	}
 	for _, r := range c.Results {
-		if r.Workload != "latency" || r.Size != 100 || r.Allocs == nil || len(r.Rounds) != 2 {
+		if c.Run.Workload != "latency" || r.Point["size"] != 100 || len(r.Rounds) != 2 {
 			t.Errorf("%+v", r)
 		}
 		for _, round := range r.Rounds {
 			for _, key := range []string{"p50_us", "p90_us", "p99_us", "p999_us", "max_us", "ops", "seconds", "ops_per_s"} {
-				if round[key] <= 0 {
-					t.Errorf("%s: %s is %v", r.System, key, round[key])
+				if numberOf(round, key) <= 0 {
+					t.Errorf("%s: %s is %v", r.System, key, numberOf(round, key))
 				}
 			}
 		}
@@ -78,7 +89,7 @@ func TestBenchCompareWorkloads(t *testing.T) {
 		}
 		r := c.Results[0]
 		for _, key := range test.keys {
-			if r.Workload != test.args[1] || r.Outstanding == 0 || r.Rounds[0][key] <= 0 {
+			if c.Run.Workload != test.args[1] || r.Point["outstanding"] == 0 || numberOf(r.Rounds[0], key) <= 0 {
 				t.Errorf("%s of %+v is not there", key, r)
 			}
 		}

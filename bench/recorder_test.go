@@ -21,13 +21,13 @@ func TestPercentilesOfUniform(t *testing.T) {
 	for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(10000) {
 		r.Record(time.Duration(i+1) * time.Microsecond)
 	}
-	got := r.Round(5 * time.Second)
-	within(t, "p50", got.P50, 5000, 0.001)
-	within(t, "p90", got.P90, 9000, 0.001)
-	within(t, "p99", got.P99, 9900, 0.001)
-	within(t, "p99.9", got.P999, 9990, 0.001)
-	if got.Max != 10000 || got.Ops != 10000 || got.Seconds != 5 || got.PerSec != 2000 {
-		t.Errorf("max %v, ops %d, seconds %v, rate %v; want 10000, 10000, 5, 2000", got.Max, got.Ops, got.Seconds, got.PerSec)
+	got, l := r.Round(5*time.Second), r.Latency()
+	within(t, "p50", l.P50, 5000, 0.001)
+	within(t, "p90", l.P90, 9000, 0.001)
+	within(t, "p99", l.P99, 9900, 0.001)
+	within(t, "p99.9", l.P999, 9990, 0.001)
+	if l.Max != 10000 || got.Ops != 10000 || got.Seconds != 5 || got.PerSec != 2000 {
+		t.Errorf("max %v, ops %d, seconds %v, rate %v; want 10000, 10000, 5, 2000", l.Max, got.Ops, got.Seconds, got.PerSec)
 	}
 }
 
@@ -40,17 +40,17 @@ func TestPercentilesOfExponential(t *testing.T) {
 		r.Record(samples[i])
 	}
 	slices.Sort(samples)
-	got := r.Round(time.Second)
+	l := r.Latency()
 	for _, c := range []struct {
 		name   string
 		q, got float64
-	}{{"p50", 0.5, got.P50}, {"p90", 0.9, got.P90}, {"p99", 0.99, got.P99}, {"p99.9", 0.999, got.P999}} {
+	}{{"p50", 0.5, l.P50}, {"p90", 0.9, l.P90}, {"p99", 0.99, l.P99}, {"p99.9", 0.999, l.P999}} {
 		within(t, c.name+" against theory", c.got, -5*math.Log(1-c.q), 0.05)
 		exact := samples[int(math.Ceil(c.q*n))-1]
 		within(t, c.name+" against the samples", c.got, float64(exact)/1e3, 0.001)
 	}
-	if want := float64(samples[n-1]) / 1e3; got.Max != want {
-		t.Errorf("max %v, want exactly %v", got.Max, want)
+	if want := float64(samples[n-1]) / 1e3; l.Max != want {
+		t.Errorf("max %v, want exactly %v", l.Max, want)
 	}
 }
 
@@ -64,28 +64,28 @@ func TestPercentilesOfTail(t *testing.T) {
 		}
 		r.Record(d)
 	}
-	got := r.Round(time.Second)
-	if got.P50 != 3 && math.Abs(got.P50-3) > 0.003 {
-		t.Errorf("p50 %v, want 3", got.P50)
+	l := r.Latency()
+	if l.P50 != 3 && math.Abs(l.P50-3) > 0.003 {
+		t.Errorf("p50 %v, want 3", l.P50)
 	}
-	within(t, "p99", got.P99, 3, 0.001)
-	within(t, "p99.9", got.P999, 800, 0.001)
+	within(t, "p99", l.P99, 3, 0.001)
+	within(t, "p99.9", l.P999, 800, 0.001)
 }
 
 func TestRecorderBounds(t *testing.T) {
 	r := NewRecorder()
 	r.Record(-time.Second)
 	r.Record(time.Hour)
-	got := r.Round(time.Second)
+	got, l := r.Round(time.Second), r.Latency()
 	if got.Ops != 2 {
 		t.Errorf("%d calls recorded, want 2: none may be dropped", got.Ops)
 	}
-	if got.Max != 3600e6 {
-		t.Errorf("max %v µs, want an hour", got.Max)
+	if l.Max != 3600e6 {
+		t.Errorf("max %v µs, want an hour", l.Max)
 	}
-	empty := NewRecorder().Round(0)
-	if empty != (Round{}) {
-		t.Errorf("an empty round gives %+v", empty)
+	empty, none := NewRecorder().Round(0), NewRecorder().Latency()
+	if empty.Ops != 0 || empty.PerSec != 0 || none != nil {
+		t.Errorf("an empty round gives %+v, %+v", empty, none)
 	}
 }
 
@@ -93,35 +93,5 @@ func TestRecordDoesNotAllocate(t *testing.T) {
 	r, d := NewRecorder(), time.Duration(0)
 	if n := testing.AllocsPerRun(1000, func() { d += 977; r.Record(d) }); n != 0 {
 		t.Errorf("%v allocations a call, want 0", n)
-	}
-}
-
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		xs   []float64
-		want float64
-	}{
-		{[]float64{7}, 7},
-		{[]float64{9, 1}, 5},
-		{[]float64{9, 1, 2}, 2},
-		{[]float64{4, 100, 1, 2}, 3},
-	} {
-		if got := median(slices.Clone(c.xs)); got != c.want {
-			t.Errorf("median of %v is %v, want %v", c.xs, got, c.want)
-		}
-	}
-	if !math.IsNaN(median(nil)) {
-		t.Error("the median of nothing is not NaN")
-	}
-}
-
-func TestMediansAreByFigure(t *testing.T) {
-	got := medians([]Round{
-		{P50: 3, P99: 10, Max: 50, Ops: 100, PerSec: 9},
-		{P50: 1, P99: 30, Max: 70, Ops: 100, PerSec: 7},
-		{P50: 2, P99: 20, Max: 60, Ops: 100, PerSec: 8},
-	})
-	if want := (Round{P50: 2, P99: 20, Max: 60, Ops: 100, PerSec: 8}); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

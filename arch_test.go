@@ -55,6 +55,7 @@ var subrooms = map[string]string{
 	"internal/guest/poll":  "internal/guest",
 	"cmd/fastrpc/doctor":   "cmd/fastrpc",
 	"bench/result":         "bench",
+	"bench/result/text":    "bench",
 }
 
 func TestArrows(t *testing.T) {

@@ -38,6 +38,7 @@ var arrows = map[string][]string{
 	"internal/privilege":     {},
 	"internal/nic":           {},
 	"internal/lab":           {"internal/lab/labtest"},
+	"internal/doctor":        {"afxdp", "bpf", "internal/nic"},
 	"internal/guest":         {".", "afxdp", "bpf", "internal/nic", "transport", "transport/xdp"},
 	"bench":                  {"*"},
 	"cmd/fastrpc":            {"*"},
@@ -53,7 +54,6 @@ var subrooms = map[string]string{
 	"internal/guest/echo":  "internal/guest",
 	"internal/guest/hosts": "internal/guest",
 	"internal/guest/poll":  "internal/guest",
-	"cmd/fastrpc/doctor":   "cmd/fastrpc",
 	"bench/result":         "bench",
 	"bench/result/text":    "bench",
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/fastrpc/fastrpc/cmd/fastrpc/doctor"
+	"github.com/fastrpc/fastrpc/internal/doctor"
 )
 
 func doctorCommand() *cobra.Command {

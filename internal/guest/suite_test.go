@@ -43,7 +43,7 @@ var suite = []struct {
 		nics: pair(guest.IGB), args: zeroCopy,
 	},
 	{
-		name: "doctor", build: guest.BuildTest, pkg: module + "cmd/fastrpc/doctor",
+		name: "doctor", build: guest.BuildTest, pkg: module + "internal/doctor",
 		modules: []string{"veth", "xsk_diag"}, args: []string{"-test.v"},
 	},
 	{

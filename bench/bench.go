@@ -96,6 +96,9 @@ func (c *Config) problem() error {
 		return fmt.Errorf("no systems; choose from %s", strings.Join(Names(), ", "))
 	}
 	for i, name := range c.Systems {
+		if _, is := absent(name); is {
+			continue
+		}
 		if _, err := Lookup(name); err != nil {
 			return err
 		}

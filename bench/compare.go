@@ -78,7 +78,7 @@ func choosePlace(c *Config) (*place, []string, error) {
 // addKernelSystems adds them if all that was asked for needs AF_XDP.
 func (c *Config) addKernelSystems() {
 	for _, name := range c.Systems {
-		if s, _ := Lookup(name); !s.Bypass() {
+		if s, err := Lookup(name); err == nil && !s.Bypass() {
 			return
 		}
 	}

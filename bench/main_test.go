@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	_ "github.com/fastrpc/fastrpc/transport/udp"
 	_ "github.com/fastrpc/fastrpc/transport/xdp"
@@ -14,6 +15,9 @@ import (
 
 // The test binary is its own child process.
 const childArg = "bench-child"
+
+// With this argument and a file it holds that lock, and ends only when it is killed.
+const lockArg = "hold-lock"
 
 func TestMain(m *testing.M) {
 	for _, s := range []System{
@@ -38,6 +42,16 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if len(os.Args) == 3 && os.Args[1] == lockArg {
+		if _, err := Lock(context.Background(), os.Args[2], nil); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println("held")
+		for {
+			time.Sleep(time.Hour)
+		}
 	}
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child waits a second for reports when it exits
 	os.Exit(m.Run())

@@ -11,7 +11,10 @@ func newReport(c *Config, p *place, notes []string) *result.Report {
 		if c.Workload != Flood {
 			res.Point.Outstanding = c.Outstanding
 		}
-		switch s, _ := Lookup(name); {
+		s, err := Lookup(name)
+		switch {
+		case err != nil:
+			res.Error, _ = absent(name)
 		case !has(s, c.Workload):
 			res.Error = "has no workload " + c.Workload
 		case s.Bypass() && !p.bypass:

@@ -86,6 +86,7 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 			if err := addPeers(exe, c.Systems); err != nil {
 				return err
 			}
+			c.Systems = bench.Expand(c.Systems, c.Workload)
 			clearLine := func() {}
 			if terminal(cmd.ErrOrStderr()) {
 				clearLine = func() { fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K") }
@@ -194,15 +195,17 @@ var peers = []string{"libxdp", "libxdp-tx", "libxdp-rx", "asavie", "grpc", "conn
 
 const peersProgram = "fastrpc-peers"
 
-// addPeers makes them available if one of them is asked for.
-func addPeers(exe string, systems []string) error {
-	i := slices.IndexFunc(systems, func(s string) bool { return slices.Contains(peers, s) })
-	if i < 0 {
+// addPeers makes them available if one of them is asked for. What is not there is missing in the report, which the others need not mind.
+func addPeers(exe string, names []string) error {
+	if !slices.ContainsFunc(names, func(s string) bool { return s == bench.All || slices.Contains(peers, s) }) {
 		return nil
 	}
 	program := filepath.Join(filepath.Dir(exe), peersProgram)
 	if _, err := os.Stat(program); err != nil {
-		return usageError{fmt.Errorf("system %s is one of %s, which is not there; build it with 'make peers': %w", systems[i], program, err)}
+		for _, p := range peers {
+			bench.AddMissing(p, program+" is not there; build it with 'make peers'")
+		}
+		return nil
 	}
 	return bench.AddPeers(program)
 }

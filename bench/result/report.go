@@ -85,7 +85,8 @@ type Round struct {
 	// Parts are other times of the workload, by name: "first" (call after a pause), "dial", "close", "bulk".
 	Parts map[string]*Latency `json:"parts,omitempty"`
 
-	Stages  []Stage `json:"stages,omitempty"` // of a round trip, in order; workload anatomy
+	Stages  []Stage `json:"stages,omitempty"`        // of a round trip, in order; workload anatomy
+	Unclear int64   `json:"unclear_calls,omitempty"` // calls whose stamps could not be told apart, left out of Stages
 	Client  Use     `json:"client"`
 	Server  Use     `json:"server"`
 	Network Network `json:"network"`
@@ -109,13 +110,43 @@ type Latency struct {
 	Histogram string `json:"histogram,omitempty"`
 }
 
-// Stage is a part of a round trip, between two stamps.
+// Stage is a part of a round trip. The stages of each call follow each other in time without gap or overlap, from its begin to its end, so that
+// they add up to it exactly; their medians add up to the median of the round trip only about.
+//
+// In order: the way to the server ([StageSession], [StageTX] on the client, [StageWire], [StageRX], [StageSession] on the server),
+// [StageHandler], the same stages back, [StageApplication] on the client. A system without a session has no such stages, and what a system's
+// stamps cannot tell apart is one stage.
 type Stage struct {
 	Name string  `json:"name"`
-	Side string  `json:"side"` // "client", "server" or "wire"
+	Side string  `json:"side"` // SideClient, SideServer or SideWire
 	P50  float64 `json:"p50_us"`
+	P99  float64 `json:"p99_us"`
 	Mean float64 `json:"mean_us"`
+
+	// KernelP50 is how much of the stage the kernel's code takes, at the median; the rest is the process's own. Nil: the stamps do not tell.
+	KernelP50 *float64 `json:"kernel_p50_us,omitempty"`
 }
+
+// The names of stages.
+const (
+	StageApplication = "application"       // client: the reply is compared and released
+	StageSession     = "session"           // from the call, or the handler's end, to Link.Send; from Link.Recv to the handler, or the call's return
+	StageTX          = "TX to wire"        // from Link.Send, or the socket's write, until the driver has the packet
+	StageWire        = "wire"              // from driver to driver
+	StageRX          = "RX to application" // from the driver to what Link.Recv, or the socket's read, returns
+	StageHandler     = "handler"           // server
+)
+
+// The sides of stages.
+const (
+	SideClient = "client"
+	SideServer = "server"
+	SideWire   = "wire"
+)
+
+// PartUnstamped is the name in Round.Parts of the calls of workload anatomy that were made without stamps, in the same processes: what
+// stamps cost is the difference.
+const PartUnstamped = "unstamped"
 
 // Use is what one side's process used in the measured loop. Calls outside of it that the process could not tell apart are in Calls, too.
 type Use struct {

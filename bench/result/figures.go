@@ -2,6 +2,88 @@ package result
 
 import "math"
 
+// A Figure is a number of a round: what tables, bars and comparisons over time are made of.
+type Figure struct {
+	Name string // as the tables have it
+	Unit string
+	More bool // more is better, not less
+
+	// Of gives it, NaN where the round has it not.
+	Of func(*Round) float64
+}
+
+// Figures of the calls' latency; of an open loop from the moment that a call was due.
+var (
+	P50    = latencyFigure("p50", func(l *Latency) float64 { return l.P50 })
+	P90    = latencyFigure("p90", func(l *Latency) float64 { return l.P90 })
+	P99    = latencyFigure("p99", func(l *Latency) float64 { return l.P99 })
+	P999   = latencyFigure("p99.9", func(l *Latency) float64 { return l.P999 })
+	P9999  = latencyFigure("p99.99", func(l *Latency) float64 { return l.P9999 })
+	P99999 = latencyFigure("p99.999", func(l *Latency) float64 { return l.P99999 })
+	Max    = latencyFigure("max", func(l *Latency) float64 { return l.Max })
+	Mean   = latencyFigure("mean", func(l *Latency) float64 { return l.Mean })
+	StdDev = latencyFigure("stddev", func(l *Latency) float64 { return l.StdDev })
+)
+
+// Figures of what was moved, and at what cost. The cost of a call is that of both processes, each by the calls that it saw.
+var (
+	PerSec = Figure{Name: "calls/s", Unit: "1/s", More: true, Of: func(r *Round) float64 { return r.PerSec }}
+	Gbit   = Figure{Name: "Gbit/s", Unit: "Gbit/s", More: true, Of: func(r *Round) float64 { return orNaN(r.Gbit) }}
+
+	CPU       = Figure{Name: "CPU/call", Unit: "µs", Of: func(r *Round) float64 { return perCall(&r.Client, cpuTime) + perCall(&r.Server, cpuTime) }}
+	ClientCPU = Figure{Name: "client CPU", Unit: "µs", Of: func(r *Round) float64 { return perCall(&r.Client, cpuTime) }}
+	ServerCPU = Figure{Name: "server CPU", Unit: "µs", Of: func(r *Round) float64 { return perCall(&r.Server, cpuTime) }}
+
+	Allocs     = Figure{Name: "allocs/op", Of: func(r *Round) float64 { return perCall(&r.Client, allocs) + perCall(&r.Server, allocs) }}
+	AllocBytes = Figure{Name: "B/op", Unit: "bytes", Of: func(r *Round) float64 { return perCall(&r.Client, allocBytes) + perCall(&r.Server, allocBytes) }}
+
+	// ClientBusy and ServerBusy are the share of one CPU that the process took, in percent: what it costs to wait.
+	ClientBusy = Figure{Name: "client busy", Unit: "%", Of: func(r *Round) float64 { return busy(r, &r.Client) }}
+	ServerBusy = Figure{Name: "server busy", Unit: "%", Of: func(r *Round) float64 { return busy(r, &r.Server) }}
+)
+
+// Uncorrected is a figure of Round.Uncorrected instead of Round.Latency.
+func Uncorrected(f Figure) Figure {
+	return f.from("sent-", func(r *Round) *Latency { return r.Uncorrected })
+}
+
+// Part is a figure of Round.Parts[name] instead of Round.Latency.
+func Part(name string, f Figure) Figure {
+	return f.from(name+" ", func(r *Round) *Latency { return r.Parts[name] })
+}
+
+// from gives the figure of another latency of the round.
+func (f Figure) from(prefix string, get func(*Round) *Latency) Figure {
+	of := f.Of
+	f.Name = prefix + f.Name
+	f.Of = func(r *Round) float64 { return of(&Round{Latency: get(r)}) }
+	return f
+}
+
+func latencyFigure(name string, get func(*Latency) float64) Figure {
+	return Figure{Name: name, Unit: "µs", Of: func(r *Round) float64 {
+		if r.Latency == nil {
+			return math.NaN()
+		}
+		return get(r.Latency)
+	}}
+}
+
+func cpuTime(u *Use) float64    { return float64(u.UserNs+u.SystemNs) / 1e3 }
+func allocs(u *Use) float64     { return float64(u.Allocs) }
+func allocBytes(u *Use) float64 { return float64(u.AllocBytes) }
+
+func perCall(u *Use, get func(*Use) float64) float64 { return get(u) / orNaN(float64(u.Calls)) }
+
+func busy(r *Round, u *Use) float64 { return cpuTime(u) / orNaN(r.Seconds*1e6) * 100 }
+
+func orNaN(x float64) float64 {
+	if x == 0 {
+		return math.NaN()
+	}
+	return x
+}
+
 // SetBits works out Gbit from the bytes of the round.
 func (r *Round) SetBits(bytes int64) {
 	if r.Seconds > 0 {
@@ -9,71 +91,18 @@ func (r *Round) SetBits(bytes int64) {
 	}
 }
 
-// A Figure is a number of a round; NaN where the round has it not.
-type Figure func(*Round) float64
-
-// The figures that tables, bars and comparisons are made of.
-var (
-	P50    = ofLatency(func(l *Latency) float64 { return l.P50 })
-	P90    = ofLatency(func(l *Latency) float64 { return l.P90 })
-	P99    = ofLatency(func(l *Latency) float64 { return l.P99 })
-	P999   = ofLatency(func(l *Latency) float64 { return l.P999 })
-	P9999  = ofLatency(func(l *Latency) float64 { return l.P9999 })
-	P99999 = ofLatency(func(l *Latency) float64 { return l.P99999 })
-	Max    = ofLatency(func(l *Latency) float64 { return l.Max })
-	Mean   = ofLatency(func(l *Latency) float64 { return l.Mean })
-	StdDev = ofLatency(func(l *Latency) float64 { return l.StdDev })
-
-	PerSec Figure = func(r *Round) float64 { return r.PerSec }
-	Gbit   Figure = func(r *Round) float64 { return r.Gbit }
-
-	// Allocs are the heap allocations of both processes for a call.
-	Allocs Figure = func(r *Round) float64 { return both(r, func(u *Use) float64 { return float64(u.Allocs) }) }
-
-	// AllocBytes are the bytes of Allocs.
-	AllocBytes Figure = func(r *Round) float64 { return both(r, func(u *Use) float64 { return float64(u.AllocBytes) }) }
-
-	// ClientCPU and ServerCPU are the time of a process, user and system, for a call, in microseconds; CPU is both.
-	ClientCPU Figure = func(r *Round) float64 { return perCall(&r.Client, cpuTime) / 1e3 }
-	ServerCPU Figure = func(r *Round) float64 { return perCall(&r.Server, cpuTime) / 1e3 }
-	CPU       Figure = func(r *Round) float64 { return both(r, cpuTime) / 1e3 }
-)
-
-func ofLatency(get func(*Latency) float64) Figure {
-	return func(r *Round) float64 {
-		if r.Latency == nil {
-			return math.NaN()
-		}
-		return get(r.Latency)
-	}
-}
-
-func cpuTime(u *Use) float64 { return float64(u.UserNs + u.SystemNs) }
-
-// perCall divides by the calls of the process that used it.
-func perCall(u *Use, get func(*Use) float64) float64 {
-	if u.Calls == 0 {
-		return math.NaN()
-	}
-	return get(u) / float64(u.Calls)
-}
-
-func both(r *Round, get func(*Use) float64) float64 {
-	return perCall(&r.Client, get) + perCall(&r.Server, get)
-}
-
 // Values are the figure of each round of the result that has it.
 func (r *Result) Values(f Figure) []float64 {
 	var xs []float64
 	for i := range r.Rounds {
-		if x := f(&r.Rounds[i]); !math.IsNaN(x) {
+		if x := f.Of(&r.Rounds[i]); !math.IsNaN(x) {
 			xs = append(xs, x)
 		}
 	}
 	return xs
 }
 
-// Median of the figure over the rounds; NaN where none has it.
+// Median of the figure over the rounds; NaN where none has it. Each figure has a median of its own: they need not be of one round.
 func (r *Result) Median(f Figure) float64 { return Median(r.Values(f)) }
 
 // Find gives the result of a system at a point, nil if there is none.

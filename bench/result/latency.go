@@ -2,6 +2,7 @@ package result
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -41,11 +42,48 @@ func NewLatency(h *hdrhistogram.Histogram, longest time.Duration) *Latency {
 	return l
 }
 
+// maxEncoded bounds a histogram's text; one with the cells of [NewHistogram], all of them in use, has some 100 kB.
+const maxEncoded = 1 << 20
+
 // Decode gives the histogram that the figures are from, in nanoseconds. An error says that the report does not hold it, or not intact.
 func (l *Latency) Decode() (*hdrhistogram.Histogram, error) {
+	if len(l.Histogram) > maxEncoded {
+		return nil, fmt.Errorf("result: a histogram of %d bytes, more than %d", len(l.Histogram), maxEncoded)
+	}
 	h, err := hdrhistogram.Decode([]byte(l.Histogram))
 	if err != nil {
 		return nil, fmt.Errorf("result: histogram: %w", err)
 	}
 	return h, nil
+}
+
+// The latencies of a round, for Merge.
+var (
+	OfCalls       = func(r *Round) *Latency { return r.Latency }
+	OfUncorrected = func(r *Round) *Latency { return r.Uncorrected }
+	OfPart        = func(name string) func(*Round) *Latency { return func(r *Round) *Latency { return r.Parts[name] } }
+)
+
+// Merge gives the distribution of all rounds of the result together, and its figures, whose percentiles are those of all calls, not medians over the
+// rounds. Rounds without it are passed over; the histogram is nil where none has it.
+func (r *Result) Merge(of func(*Round) *Latency) (*hdrhistogram.Histogram, *Latency, error) {
+	all, longest := NewHistogram(), 0.0
+	for i := range r.Rounds {
+		l := of(&r.Rounds[i])
+		if l == nil {
+			continue
+		}
+		h, err := l.Decode()
+		if err != nil {
+			return nil, nil, fmt.Errorf("round %d of %s: %w", r.Rounds[i].Number, r.System, err)
+		}
+		if dropped := all.Merge(h); dropped > 0 {
+			return nil, nil, fmt.Errorf("round %d of %s: result: %d latencies beyond %v", r.Rounds[i].Number, r.System, dropped, LongestLatency)
+		}
+		longest = max(longest, l.Max)
+	}
+	if all.TotalCount() == 0 {
+		return nil, nil, nil
+	}
+	return all, NewLatency(all, time.Duration(math.Round(longest*1e3))), nil
 }

@@ -12,11 +12,20 @@ help: ## list the targets
 build: ## build bin/fastrpc
 	$(GO) build -trimpath -o $(FASTRPC) ./cmd/fastrpc
 
+PEERS_DIR := bin/peers
+PEERS := grpc connect drpc kitex rpcx arpc net-rpc asavie libxdp
+
 .PHONY: peers
-peers: build ## build the systems of others to compare with (needs gcc, libxdp-dev and libbpf-dev)
-	cd bench/peers && $(GO) build -trimpath -o ../../bin/fastrpc-peers .
-	$(CC) -O2 -g -Wall -Wextra -Werror -o bin/xsk-libxdp bench/peers/libxdp/xsk.c -lxdp -lbpf
-	cp bpf/steer_bpfel.o bin/steer.o
+peers: build $(PEERS:%=peer-%) ## build the systems of others to compare with (libxdp needs gcc, libxdp-dev and libbpf-dev)
+
+# A program each, so that one that cannot be built takes none along: the compiler's words are left in its place, and reports name it.
+.PHONY: $(PEERS:%=peer-%)
+$(PEERS:%=peer-%): peer-%:
+	@mkdir -p $(PEERS_DIR) && rm -f $(PEERS_DIR)/$* $(PEERS_DIR)/$*.missing
+	@{ $(C_PART) $(GO) build -C bench/peers -trimpath -ldflags='-s -w' -o $(abspath $(PEERS_DIR))/ ./$*; } >$(PEERS_DIR)/$*.missing 2>&1 && rm $(PEERS_DIR)/$*.missing || \
+		{ sed -i '/^go: downloading/d' $(PEERS_DIR)/$*.missing; echo "$* cannot be built here:"; head -5 $(PEERS_DIR)/$*.missing; }
+
+peer-libxdp: C_PART = $(CC) -O2 -g -Wall -Wextra -Werror -o $(PEERS_DIR)/xsk-libxdp bench/peers/libxdp/xsk/xsk.c -lxdp -lbpf && cp bpf/steer_bpfel.o $(PEERS_DIR)/steer.o &&
 
 .PHONY: demo
 demo: build ## measure fastrpc against the kernel's TCP path on this machine

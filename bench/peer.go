@@ -8,9 +8,50 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
+
+// known are the systems of other people, each with the program that carries it.
+var known = []struct{ name, program string }{
+	{"grpc", "grpc"},
+	{"connect", "connect"},
+	{"drpc", "drpc"},
+	{"kitex", "kitex"},
+	{"rpcx", "rpcx"},
+	{"arpc", "arpc"},
+	{"net-rpc", "net-rpc"},
+	{"asavie", "asavie"},
+	{"libxdp", "libxdp"},
+	{"libxdp-tx", "libxdp"},
+	{"libxdp-rx", "libxdp"},
+}
+
+// Peers lists the systems of other people by name, whether they are on this machine or not: see [AddPeers].
+func Peers() []string {
+	names := make([]string, len(known))
+	for i, k := range known {
+		names[i] = k.name
+	}
+	return names
+}
+
+// AddPeers registers those of names that are systems of other people, of [All] every one. Their programs, of which 'make peers' builds as many
+// as it can, are in dir. A system whose program is not there, or does not run, is missing, see [AddMissing], and takes no other along.
+func AddPeers(dir string, names []string) {
+	for _, k := range known {
+		if _, added := systems[k.name]; added || !slices.Contains(names, k.name) && !slices.Contains(names, All) {
+			continue
+		}
+		if p, err := askPeer(filepath.Join(dir, k.program), k.name); err == nil {
+			Register(p)
+		} else {
+			AddMissing(k.name, err.Error())
+		}
+	}
+}
 
 // A peer is a System of another program, so that what other people's systems depend on is no dependency of this one. Its processes are that
 // program's; only its description is here.
@@ -57,31 +98,49 @@ func PeerMain(args []string, in io.Reader, out io.Writer, systems ...System) err
 	case len(args) == 1 && args[0] == peerChild:
 		return Child(in, out)
 	}
-	return fmt.Errorf("this program is run by 'fastrpc bench compare'; its argument is %q or %q", listPeers, peerChild)
+	return fmt.Errorf("this program is run by 'fastrpc bench'; its argument is %q or %q", listPeers, peerChild)
 }
 
-// listLimit is how long a program of peers may take to list them.
-const listLimit = 10 * time.Second
+// How long a program may take to list its systems, and how much is told of why it was not built.
+const (
+	listLimit  = 10 * time.Second
+	whyMissing = 500 // bytes
+)
 
-// AddPeers registers the systems of a program of peers, which calls [PeerMain].
-func AddPeers(program string) error {
+// askPeer has a program describe one of its systems. Where 'make peers' could not build it, it has left the compiler's words in its place.
+func askPeer(program, name string) (*peer, error) {
+	if why, err := os.ReadFile(program + ".missing"); err == nil {
+		return nil, fmt.Errorf("'make peers' could not build it: %s", oneLine(why))
+	}
+	if _, err := os.Stat(program); err != nil {
+		return nil, fmt.Errorf("%w; build it with 'make peers'", err)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), listLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, listPeers)
-	cmd.Stderr = os.Stderr
-	text, err := cmd.Output()
+	text, err := exec.CommandContext(ctx, program, listPeers).Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		err = fmt.Errorf("%w: %s", err, oneLine(exit.Stderr))
+	}
 	var list []*peer
 	if err == nil {
 		err = json.Unmarshal(text, &list)
 	}
 	if err != nil {
-		return fmt.Errorf("bench: the systems of %s: %w", program, err)
+		return nil, fmt.Errorf("%s %s: %w; build it again with 'make peers'", program, listPeers, err)
 	}
 	for _, p := range list {
-		p.child = []string{program, peerChild}
-		Register(p)
+		if p.Label == name {
+			p.child = []string{program, peerChild}
+			return p, nil
+		}
 	}
-	return nil
+	return nil, fmt.Errorf("%s does not have it; build it again with 'make peers'", program)
+}
+
+// oneLine fits what a program said into an error.
+func oneLine(b []byte) string {
+	lines := strings.FieldsFunc(string(b[:min(len(b), whyMissing)]), func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Join(lines, "; ")
 }
 
 // childOf is the command of a system's processes.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -83,9 +82,7 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 				return err
 			}
 			c.Child = []string{exe, "bench", benchChild}
-			if err := addPeers(exe, c.Systems); err != nil {
-				return err
-			}
+			bench.AddPeers(filepath.Join(filepath.Dir(exe), "peers"), c.Systems)
 			c.Systems = bench.Expand(c.Systems, c.Workload)
 			clearLine := func() {}
 			if terminal(cmd.ErrOrStderr()) {
@@ -128,7 +125,7 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 	f.StringVar(&c.Lab, "lab", "", "use this lab, which stays, instead of making one")
 	f.StringVar(&jsonFile, "json", "", "also write the report as JSON to this file; - is standard output, the table then goes to standard error")
 	_ = cmd.RegisterFlagCompletionFunc("workload", cobra.FixedCompletions(bench.Workloads(), cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(func() []string { return append(bench.Names(), peers...) }))
+	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(func() []string { return append(bench.Names(), bench.Peers()...) }))
 	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
 	_ = cmd.RegisterFlagCompletionFunc("size", cobra.NoFileCompletions)
 	return cmd
@@ -188,26 +185,6 @@ func createJSON(cmd *cobra.Command, name string) (write func(*result.Report) err
 		return os.Rename(f.Name(), name)
 	}
 	return write, discard, nil
-}
-
-// peers are the systems of other people, in a program of their own beside this one.
-var peers = []string{"libxdp", "libxdp-tx", "libxdp-rx", "asavie", "grpc", "connect", "drpc", "kitex", "rpcx", "arpc", "net-rpc"}
-
-const peersProgram = "fastrpc-peers"
-
-// addPeers makes them available if one of them is asked for. What is not there is missing in the report, which the others need not mind.
-func addPeers(exe string, names []string) error {
-	if !slices.ContainsFunc(names, func(s string) bool { return s == bench.All || slices.Contains(peers, s) }) {
-		return nil
-	}
-	program := filepath.Join(filepath.Dir(exe), peersProgram)
-	if _, err := os.Stat(program); err != nil {
-		for _, p := range peers {
-			bench.AddMissing(p, program+" is not there; build it with 'make peers'")
-		}
-		return nil
-	}
-	return bench.AddPeers(program)
 }
 
 const benchChild = "child"

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
+	"github.com/fastrpc/fastrpc/bench/meter"
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
@@ -29,7 +29,7 @@ func Compare(ctx context.Context, c Config) (report *result.Report, err error) {
 
 // fill runs the rounds.
 func fill(ctx context.Context, c *Config, p *place, r *result.Report) error {
-	before := parseCPUTime(readFile("/proc/stat"))
+	defer finish(r)
 	for round := range c.Rounds {
 		for i := range r.Results {
 			res := &r.Results[i]
@@ -51,7 +51,6 @@ func fill(ctx context.Context, c *Config, p *place, r *result.Report) error {
 			add(r, res, out)
 		}
 	}
-	r.Machine.StealPercent = math.Round(100*parseCPUTime(readFile("/proc/stat")).stealSince(before)) / 100
 	return nil
 }
 
@@ -91,8 +90,9 @@ func (c *Config) addKernelSystems() {
 
 // outcome is what one run of one system gave.
 type outcome struct {
-	round result.Round // complete but for its number and place
-	ready Ready
+	round  result.Round // complete but for its number and place
+	ready  Ready
+	client about
 }
 
 // How long the parent waits for answers: set-up, and what a run may take over what it should.
@@ -124,8 +124,11 @@ func runOnce(ctx context.Context, c *Config, p *place, system string) (out outco
 	}
 	defer func() { err = joinEnd(err, client) }()
 	e.Interface, e.Local, e.Remote, e.RemoteMAC = p.client.endpoint.Interface, p.client.endpoint.Local, out.ready.Addr, out.ready.MAC
-	if _, err = client.ask(ctx, order{Do: "connect", System: system, Endpoint: &e}, setupLimit); err != nil {
+	if a, err = client.ask(ctx, order{Do: "connect", System: system, Endpoint: &e}, setupLimit); err != nil {
 		return out, err
+	}
+	if a.About != nil {
+		out.client = *a.About
 	}
 	return out, measure(ctx, c, server, client, &out, e.callLimit()-callLimit)
 }
@@ -148,12 +151,13 @@ func measure(ctx context.Context, c *Config, server, client *process, out *outco
 	if err != nil {
 		return err
 	}
-	if a.Round == nil || a.Use == nil || b.Use == nil {
+	if a.Round == nil || a.Counts == nil || b.Counts == nil {
 		return errors.New("an answer without figures")
 	}
 	r := &out.round
-	*r, r.Client, r.Server = *a.Round, *a.Use, *b.Use
+	*r, r.Client, r.Server = *a.Round, a.Counts.Use, b.Counts.Use
 	r.Client.Calls, r.Server.Calls = a.Round.Ops, a.Round.Ops+a.Uncounted
+	r.Network, r.Steal = meter.Join(a.Counts, b.Counts), (a.Counts.StealPercent+b.Counts.StealPercent)/2
 	return nil
 }
 

@@ -11,10 +11,12 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/fastrpc/fastrpc/bench/result"
 	"github.com/fastrpc/fastrpc/internal/lab"
 )
 
@@ -27,6 +29,14 @@ type Config struct {
 	Requests    int           // measured calls a round, of Latency; 0: Duration bounds the round
 	Duration    time.Duration // of a measured round; 0: Requests bounds it
 	Rounds      int
+	Seed        uint64 // of the order of the systems within each round; 0: one is chosen, and reported
+
+	// CPUs are the client's and the server's; empty: the first two that each machine's process may use.
+	CPUs []int
+
+	// Agent is the server's machine. Without an address both sides are here.
+	Agent     AgentAddr
+	Interface string // of this machine, with an agent: carries the packets; "": the one that leads to the agent
 
 	// Lab names the lab to run in, which stays. Empty: Compare makes one and takes it down.
 	Lab string
@@ -39,11 +49,25 @@ type Config struct {
 	Progress func(Progress)
 }
 
-// Progress is one step of a comparison.
+// Progress is where a comparison stands.
 type Progress struct {
+	Done, Runs    int           // a run is one system at one point in one round
+	Left          time.Duration // by the runs so far; 0: nobody knows
 	Round, Rounds int
 	System        string
+	Point         result.Point
+	Step          Step // of the run
 }
+
+// Step is what a run does.
+type Step string
+
+// The steps of a run.
+const (
+	Starting  Step = "starts"
+	WarmingUp Step = "warms up"
+	Measuring Step = "measures"
+)
 
 // Bounds of a Config. Calls that do not fit into one packet would measure fragmentation, which not every system has: they are Bulk's.
 const (
@@ -84,6 +108,9 @@ func (c *Config) check() error {
 		if c.Workload == Flood {
 			c.MTU = max(c.MTU, c.Size)
 		}
+	}
+	for c.Seed == 0 {
+		c.Seed = uint64(rand.Uint32()) // a JSON number that every reader has room for
 	}
 	if err := c.problem(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
@@ -126,6 +153,12 @@ func (c *Config) problem() error {
 		return errors.New("give either a number of requests or a duration, above zero")
 	case c.Workload == Flood && c.Size > c.MTU:
 		return fmt.Errorf("packets of %d bytes do not fit into an MTU of %d", c.Size, c.MTU)
+	case len(c.CPUs) != 0 && (len(c.CPUs) != 2 || slices.Min(c.CPUs) < 0):
+		return errors.New("give two CPUs: the client's and the server's")
+	case c.Agent.Addr != "" && c.Lab != "":
+		return errors.New("give either a lab or an agent")
+	case c.Agent.Addr == "" && c.Interface != "":
+		return errors.New("an interface is chosen with an agent; a lab has its own")
 	case len(c.Child) == 0:
 		return errors.New("no command for the child processes")
 	}
@@ -140,4 +173,18 @@ func (c *Config) sizes() (least, most int) {
 		return MinFlood, MaxFlood
 	}
 	return MinSize, MaxSize
+}
+
+// points are where the workload stands on its axis.
+func (c *Config) points() []result.Point {
+	p := result.Point{Size: c.Size}
+	if c.Workload != Flood {
+		p.Outstanding = c.Outstanding
+	}
+	return []result.Point{p}
+}
+
+// stand completes an endpoint with what is measured.
+func (e *Endpoint) stand(c *Config, p result.Point) {
+	e.Workload, e.Size, e.Outstanding = c.Workload, p.Size, c.Outstanding
 }

@@ -59,7 +59,8 @@ func TestChildRefusesNonsense(t *testing.T) {
 
 // The parent gives up on a child that does not answer, and ends it although it is busy.
 func TestHangingChild(t *testing.T) {
-	p, err := startProcess("client", childCommand(t), func(c *exec.Cmd) error { return c.Start() })
+	var cmd *exec.Cmd
+	p, err := startProcess("client", childCommand(t), func(c *exec.Cmd) error { cmd = c; return c.Start() })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func TestHangingChild(t *testing.T) {
 	if err := p.end(); err != nil {
 		t.Errorf("end: %v", err)
 	}
-	if p.cmd.ProcessState == nil {
+	if cmd.ProcessState == nil {
 		t.Error("the process was not waited for")
 	}
 }
@@ -129,6 +130,19 @@ func TestLoop(t *testing.T) {
 		}
 	}
 }
+
+func TestMeterCountsAllocations(t *testing.T) {
+	var m meter
+	m.start()
+	for range 1000 {
+		sink = new([32]byte)
+	}
+	if u := m.stop(); u.Allocs < 1000 || u.Allocs > 1200 {
+		t.Errorf("%d allocations counted, want 1000 and a few", u.Allocs)
+	}
+}
+
+var sink *[32]byte
 
 func TestTail(t *testing.T) {
 	for _, c := range []struct{ text, want string }{

@@ -3,172 +3,118 @@ package bench
 import (
 	"context"
 	"errors"
-	"fmt"
+	"math"
+	"math/rand/v2"
 	"time"
 
-	"github.com/fastrpc/fastrpc/bench/meter"
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
-// Compare runs the comparison and reports it. It ends early, with an error and everything cleaned up, when ctx does.
+// Compare runs the comparison and reports it. When ctx ends, or the agent is gone, the comparison ends with everything cleaned up: the error says
+// why, and the report, unless nothing was measured yet, has the rounds so far.
 //
-// A system that cannot run here, or that fails, stands in the report with the reason; its place in the other rounds stays empty. Without
+// A system that is missing, cannot run here, or fails, stands in the report with the reason; its place in the other rounds stays empty. Without
 // the privileges for a lab the systems that need none run over loopback instead, and Report.Notes says what is missing and how to grant it.
 func Compare(ctx context.Context, c Config) (report *result.Report, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	p, notes, err := choosePlace(&c)
+	p, notes, err := choosePlace(ctx, &c)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	r := newReport(&c, p, notes)
-	return r, fill(ctx, &c, p, r)
+	if err := fill(ctx, &c, p, r); err != nil {
+		r.Interrupted = err.Error()
+		if !measured(r) {
+			r = nil
+		}
+		return r, err
+	}
+	return r, nil
 }
 
-// fill runs the rounds.
+func measured(r *result.Report) bool {
+	for i := range r.Results {
+		if len(r.Results[i].Rounds) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// fill runs the rounds: in each one all systems at the first point, then at the next. Which goes first differs from round to round, so that
+// none is always measured in the wake of the same other one.
 func fill(ctx context.Context, c *Config, p *place, r *result.Report) error {
-	defer finish(r)
+	before := parseCPUTime(readFile("/proc/stat"))
+	defer func() {
+		r.Machine.StealPercent = math.Round(100*parseCPUTime(readFile("/proc/stat")).stealSince(before)) / 100
+	}()
+	t := newTracker(c, r)
+	points := len(r.Results) / len(c.Systems)
 	for round := range c.Rounds {
-		for i := range r.Results {
-			res := &r.Results[i]
-			if res.Error != "" {
-				continue
+		random := rand.New(rand.NewPCG(c.Seed, uint64(round)))
+		for point := range points {
+			for place, system := range random.Perm(len(c.Systems)) {
+				res := &r.Results[system*points+point]
+				if res.Error != "" {
+					continue
+				}
+				t.next(round, res)
+				out, err := runOnce(ctx, c, p, res, t.tell)
+				t.done()
+				switch {
+				case ctx.Err() != nil:
+					return context.Cause(ctx)
+				case errors.Is(err, errAgent):
+					return err
+				case err != nil:
+					res.Error = err.Error()
+					t.drop(c.Rounds - round - 1)
+					continue
+				}
+				out.round.Number, out.round.Place = round+1, place+1
+				add(r, res, out)
 			}
-			if c.Progress != nil {
-				c.Progress(Progress{Round: round + 1, Rounds: c.Rounds, System: res.System})
-			}
-			out, err := runOnce(ctx, c, p, res.System)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err != nil {
-				res.Error = err.Error()
-				continue
-			}
-			out.round.Number, out.round.Place = round+1, i+1
-			add(r, res, out)
 		}
 	}
 	return nil
 }
 
-// kernelSystems are what runs when nothing that was asked for can.
-var kernelSystems = []string{"udp", "net-tcp", "spin-tcp"}
-
-// choosePlace gives a lab, or loopback with a note on why.
-func choosePlace(c *Config) (*place, []string, error) {
-	why := missingCapabilities()
-	if why == "" {
-		p, err := inLab(c.Lab, c.MTU)
-		if err == nil || c.Lab != "" {
-			return p, nil, err
-		}
-		why = err.Error()
-	} else if c.Lab != "" {
-		return nil, nil, fmt.Errorf("bench: lab %q cannot be entered: %s", c.Lab, why)
-	}
-	notes := []string{"no lab: " + why, "over loopback instead, where there is no AF_XDP"}
-	c.addKernelSystems()
-	return onLoopback(), notes, nil
+// A tracker keeps count for Config.Progress.
+type tracker struct {
+	tellTo func(Progress)
+	now    Progress
+	begin  time.Time
 }
 
-// addKernelSystems adds them if all that was asked for needs AF_XDP.
-func (c *Config) addKernelSystems() {
-	for _, name := range c.Systems {
-		if s, err := Lookup(name); err == nil && !s.Bypass() {
-			return
+func newTracker(c *Config, r *result.Report) *tracker {
+	t := &tracker{tellTo: c.Progress, now: Progress{Rounds: c.Rounds}, begin: time.Now()}
+	for i := range r.Results {
+		if r.Results[i].Error == "" {
+			t.now.Runs += c.Rounds
 		}
 	}
-	for _, name := range kernelSystems {
-		if _, err := Lookup(name); err == nil {
-			c.Systems = append(c.Systems[:len(c.Systems):len(c.Systems)], name)
-		}
-	}
+	return t
 }
 
-// outcome is what one run of one system gave.
-type outcome struct {
-	round  result.Round // complete but for its number and place
-	ready  Ready
-	client about
+func (t *tracker) next(round int, res *result.Result) {
+	t.now.Round, t.now.System, t.now.Point = round+1, res.System, res.Point
 }
 
-// How long the parent waits for answers: set-up, and what a run may take over what it should.
-const (
-	setupLimit = 15 * time.Second
-	slowestOp  = 2 * time.Millisecond // on average
-)
-
-func runOnce(ctx context.Context, c *Config, p *place, system string) (out outcome, err error) {
-	server, err := p.server.startProcess("server", c.childOf(system))
-	if err != nil {
-		return out, err
+// tell tells what begins.
+func (t *tracker) tell(step Step) {
+	if t.tellTo == nil {
+		return
 	}
-	defer func() { err = joinEnd(err, server) }()
-	e := p.server.endpoint
-	e.Size, e.Workload, e.Outstanding = c.Size, c.Workload, c.Outstanding
-	a, err := server.ask(ctx, order{Do: "serve", System: system, Endpoint: &e}, setupLimit)
-	if err != nil {
-		return out, err
+	if t.now.Step = step; t.now.Done > 0 {
+		t.now.Left = time.Since(t.begin) / time.Duration(t.now.Done) * time.Duration(t.now.Runs-t.now.Done)
 	}
-	if a.Ready == nil {
-		return out, errors.New("server: an answer without an address")
-	}
-	out.ready = *a.Ready
-
-	client, err := p.client.startProcess("client", c.childOf(system))
-	if err != nil {
-		return out, err
-	}
-	defer func() { err = joinEnd(err, client) }()
-	e.Interface, e.Local, e.Remote, e.RemoteMAC = p.client.endpoint.Interface, p.client.endpoint.Local, out.ready.Addr, out.ready.MAC
-	if a, err = client.ask(ctx, order{Do: "connect", System: system, Endpoint: &e}, setupLimit); err != nil {
-		return out, err
-	}
-	if a.About != nil {
-		out.client = *a.About
-	}
-	return out, measure(ctx, c, server, client, &out, e.callLimit()-callLimit)
+	t.tellTo(t.now)
 }
 
-// measure warms up with a tenth of the load, then runs it, and collects both sides' figures. extra is what the workload's last calls may take.
-func measure(ctx context.Context, c *Config, server, client *process, out *outcome, extra time.Duration) error {
-	warm := order{Do: "warm", Requests: max(c.Requests/10, min(c.Requests, 500)), Duration: c.Duration / 10}
-	if _, err := client.ask(ctx, warm, limitOf(&warm)+extra); err != nil {
-		return err
-	}
-	if _, err := server.ask(ctx, order{Do: "start"}, setupLimit); err != nil {
-		return err
-	}
-	run := order{Do: "run", Requests: c.Requests, Duration: c.Duration}
-	a, err := client.ask(ctx, run, limitOf(&run)+2*extra)
-	if err != nil {
-		return err
-	}
-	b, err := server.ask(ctx, order{Do: "stop"}, setupLimit)
-	if err != nil {
-		return err
-	}
-	if a.Round == nil || a.Counts == nil || b.Counts == nil {
-		return errors.New("an answer without figures")
-	}
-	r := &out.round
-	*r, r.Client, r.Server = *a.Round, a.Counts.Use, b.Counts.Use
-	r.Client.Calls, r.Server.Calls = a.Round.Ops, a.Round.Ops+a.Uncounted
-	r.Network, r.Steal = meter.Join(a.Counts, b.Counts), (a.Counts.StealPercent+b.Counts.StealPercent)/2
-	return nil
-}
+func (t *tracker) done() { t.now.Done++ }
 
-func limitOf(o *order) time.Duration {
-	return setupLimit + o.Duration + time.Duration(o.Requests)*slowestOp
-}
-
-// joinEnd ends p and adds to err what p says about its own end.
-func joinEnd(err error, p *process) error {
-	if end := p.end(); end != nil {
-		return errors.Join(err, end)
-	}
-	return err
-}
+// drop takes runs off that will not be.
+func (t *tracker) drop(runs int) { t.now.Runs -= runs }

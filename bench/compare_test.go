@@ -70,11 +70,8 @@ func TestDefault(t *testing.T) {
 
 // What a user runs, small: in a lab of its own as root, over loopback otherwise, which must be said.
 func TestCompare(t *testing.T) {
-	var steps []string
-	c := Config{
-		Systems: []string{"ring", "xdp", "xdp-worker", "udp", "net-tcp", "spin-tcp"}, Size: 64, Requests: 1000, Rounds: 2, Child: childCommand(t),
-		Progress: func(p Progress) { steps = append(steps, p.System) },
-	}
+	c := Config{Systems: []string{"ring", "xdp", "xdp-worker", "udp", "net-tcp", "spin-tcp"}, Size: 64, Requests: 1000, Rounds: 2, Child: childCommand(t)}
+	steps := starts(&c)
 	r, err := Compare(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -88,8 +85,11 @@ func TestCompare(t *testing.T) {
 	if !privileged {
 		ran = ran[3:]
 	}
-	if want := slices.Concat(ran, ran); !slices.Equal(steps, want) {
-		t.Errorf("ran %v, want %v: interleaved", steps, want)
+	for round := range c.Rounds {
+		checkOrder(t, (*steps)[round*len(ran):][:len(ran)], ran)
+	}
+	if r.Run.Seed == 0 {
+		t.Error("the seed is not reported")
 	}
 	for _, res := range r.Results {
 		if !slices.Contains(ran, res.System) {
@@ -102,6 +102,25 @@ func TestCompare(t *testing.T) {
 	}
 	if privileged && (r.Machine.NIC.Driver != "veth" || r.Machine.NIC.XDPMode != "native" || r.Machine.NIC.ZeroCopy != "no") {
 		t.Errorf("machine %+v: want what the kernel granted on veth", r.Machine)
+	}
+}
+
+// starts collects the systems in the order in which they run.
+func starts(c *Config) *[]string {
+	var steps []string
+	c.Progress = func(p Progress) {
+		if p.Step == Starting {
+			steps = append(steps, p.System)
+		}
+	}
+	return &steps
+}
+
+// checkOrder checks that each system ran once.
+func checkOrder(t *testing.T, ran, want []string) {
+	t.Helper()
+	if !slices.Equal(slices.Sorted(slices.Values(ran)), slices.Sorted(slices.Values(want))) {
+		t.Errorf("ran %v, want each of %v once in a round", ran, want)
 	}
 }
 
@@ -139,7 +158,7 @@ func compareOnLoopback(t *testing.T, c Config) *result.Report {
 	if err := c.check(); err != nil {
 		t.Fatal(err)
 	}
-	p := onLoopback()
+	p := onLoopback(&c)
 	r := newReport(&c, p, nil)
 	if err := fill(t.Context(), &c, p, r); err != nil {
 		t.Fatal(err)
@@ -167,31 +186,124 @@ func TestDuration(t *testing.T) {
 
 // A system that fails says why, is not tried again, and leaves the others alone.
 func TestFaultySystems(t *testing.T) {
-	var steps []string
-	r := compareOnLoopback(t, Config{
+	c := Config{
 		Systems: []string{"test-refuses", "test-crashes", "test-panics", "test-lies", "net-tcp"}, Size: 64, Requests: 100, Rounds: 2, Child: childCommand(t),
-		Progress: func(p Progress) { steps = append(steps, p.System) },
-	})
+	}
+	steps := starts(&c)
+	r := compareOnLoopback(t, c)
 	for i, want := range []string{"no such luck", "exit status 3", "out of luck", ErrEcho.Error()} {
 		if res := r.Results[i]; !strings.Contains(res.Error, want) || len(res.Rounds) != 0 {
 			t.Errorf("%s: error %q, want one with %q", res.System, res.Error, want)
 		}
 	}
 	checkResult(t, &r.Results[4], 2, 100)
-	if want := []string{"test-refuses", "test-crashes", "test-panics", "test-lies", "net-tcp", "net-tcp"}; !slices.Equal(steps, want) {
-		t.Errorf("ran %v, want %v", steps, want)
+	checkOrder(t, (*steps)[:5], c.Systems)
+	checkOrder(t, (*steps)[5:], []string{"net-tcp"})
+}
+
+// A system that dies keeps the rounds before, with the reason; one that the machine lacks is named.
+func TestDyingAndMissing(t *testing.T) {
+	AddMissing("test-lacks", "never built")
+	t.Cleanup(func() { delete(missing, "test-lacks") })
+	t.Setenv(dyingFile, filepath.Join(t.TempDir(), "ran"))
+	r := compareOnLoopback(t, Config{Systems: []string{"test-dies", "test-lacks", "net-tcp"}, Size: 64, Requests: 100, Rounds: 3, Child: childCommand(t)})
+	if res := r.Results[0]; len(res.Rounds) != 1 || !strings.Contains(res.Error, "panic: out of luck") || res.Absent {
+		t.Errorf("%+v, want a round and the reason why there are no more", res)
+	}
+	if res := r.Results[1]; !res.Absent || res.Error != "never built" {
+		t.Errorf("%+v, want the reason why it is missing", res)
+	}
+	checkResult(t, &r.Results[2], 3, 100)
+}
+
+// The order of the systems is the seed's: the same again with the same seed, another one in other rounds.
+func TestSeed(t *testing.T) {
+	run := func(seed uint64) []string {
+		c := Config{Systems: []string{"udp", "net-tcp", "spin-tcp"}, Size: 64, Requests: 2, Rounds: 4, Seed: seed, Child: childCommand(t)}
+		steps := starts(&c)
+		r := compareOnLoopback(t, c)
+		for i, res := range r.Results {
+			for round, got := range res.Rounds {
+				if want := slices.Index((*steps)[3*round:][:3], c.Systems[i]) + 1; got.Place != want || got.Number != round+1 {
+					t.Errorf("%s: round %d, place %d, want %d, %d", res.System, got.Number, got.Place, round+1, want)
+				}
+			}
+		}
+		return *steps
+	}
+	first := run(7)
+	if again := run(7); !slices.Equal(first, again) {
+		t.Errorf("seed 7: %v, then %v", first, again)
+	}
+	if slices.Equal(first[:3], first[3:6]) && slices.Equal(first[:3], first[6:9]) && slices.Equal(first[:3], first[9:]) {
+		t.Errorf("%v: the same order in every round", first)
 	}
 }
 
-// A comparison that is interrupted while a call hangs ends, with its processes, and says so.
+// A comparison that is interrupted, whatever it does at the moment, ends with its processes and its lab, and keeps the rounds before.
 func TestInterrupted(t *testing.T) {
+	var all []Progress
+	c := Config{Systems: []string{"net-tcp", "spin-tcp"}, Size: 64, Requests: 100, Rounds: 2, Seed: 1, Child: childCommand(t)}
+	c.Progress = func(p Progress) { all = append(all, p) }
+	if _, err := Compare(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	for i, at := range all {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		n := 0
+		c.Progress = func(Progress) {
+			if n++; n == i+1 {
+				cancel(errEnough)
+			}
+		}
+		r, err := Compare(ctx, c)
+		if !errors.Is(err, errEnough) {
+			t.Errorf("%+v: %v, want the reason for the end", at, err)
+		}
+		rounds := 0
+		if r != nil {
+			for _, res := range r.Results {
+				rounds += len(res.Rounds)
+			}
+		}
+		if rounds != at.Done || (r == nil) != (at.Done == 0) || r != nil && r.Interrupted != errEnough.Error() {
+			t.Errorf("%+v: %d rounds in the report, want %d, interrupted by %q", at, rounds, at.Done, errEnough)
+		}
+		noLab(t)
+		noChildren(t)
+	}
+}
+
+var errEnough = errors.New("enough")
+
+// A call that hangs is no reason to stay.
+func TestInterruptedWhileHanging(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := Config{Systems: []string{"test-hangs"}, Size: 64, Requests: 1, Rounds: 1, Child: childCommand(t)}
-	c.Progress = func(Progress) { cancel() }
-	if _, err := Compare(ctx, c); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v, want context.Canceled", err)
+	c.Progress = func(p Progress) {
+		if p.Step == WarmingUp {
+			time.AfterFunc(10*time.Millisecond, cancel)
+		}
+	}
+	if r, err := Compare(ctx, c); r != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v, want context.Canceled", r, err)
 	}
 	noLab(t)
+	noChildren(t)
+}
+
+// noChildren checks that no process started by this one is left.
+func noChildren(t *testing.T) {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(lists) == 0 {
+		t.Fatal("the kernel does not list children", err)
+	}
+	for _, name := range lists {
+		if b, err := os.ReadFile(name); err == nil && len(b) > 0 {
+			t.Errorf("left behind: processes %s", b)
+		}
+	}
 }
 
 func TestNothingRunsOnLoopback(t *testing.T) {

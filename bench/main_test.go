@@ -1,11 +1,13 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -24,6 +26,7 @@ func TestMain(m *testing.M) {
 		faulty{name: "test-refuses", serve: errors.New("no such luck")},
 		faulty{name: "test-crashes", call: func() error { os.Exit(3); return nil }},
 		faulty{name: "test-panics", call: func() error { panic("out of luck\nand more") }},
+		faulty{name: "test-dies", call: dieInSecondRound},
 		faulty{name: "test-lies", call: func() error { return verify([]byte("b"), []byte("a")) }},
 		faulty{name: "test-hangs", call: func() error { select {} }},
 	} {
@@ -96,3 +99,20 @@ func (f faulty) Serve(ctx context.Context, _ Endpoint, ready func(Ready)) error 
 func (f faulty) Connect(context.Context, Endpoint) (Caller, error) { return f, nil }
 func (f faulty) Call([]byte) error                                 { return f.call() }
 func (f faulty) Close() error                                      { return nil }
+
+// dyingFile names a file in the environment.
+const dyingFile = "FASTRPC_TEST_DYING"
+
+// dieInSecondRound answers in the first process that calls it, and not in another one.
+func dieInSecondRound() error {
+	name := os.Getenv(dyingFile)
+	own := []byte(strconv.Itoa(os.Getpid()))
+	pid, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return os.WriteFile(name, own, 0o600)
+	}
+	if err == nil && !bytes.Equal(pid, own) {
+		panic("out of luck")
+	}
+	return err
+}

@@ -143,10 +143,10 @@ func oneLine(b []byte) string {
 	return strings.Join(lines, "; ")
 }
 
-// childOf is the command of a system's processes.
-func (c *Config) childOf(system string) []string {
+// childOf is the command of a system's processes; own is this program's.
+func childOf(system string, own []string) []string {
 	if p, ok := systems[system].(*peer); ok {
 		return p.child
 	}
-	return c.Child
+	return own
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -15,36 +16,46 @@ import (
 	"github.com/fastrpc/fastrpc/internal/lab"
 )
 
-// A place is where client and server run: a lab's two hosts, or loopback.
+// A place is where client and server run: a lab's two hosts, loopback, or two machines.
 type place struct {
 	network        string
-	bypass         bool // AF_XDP works here
+	noBypass       string // why AF_XDP does not work here; empty: it does
 	client, server side
 	pinning        string
 	close          func() error
+	agent          *driver // of two machines: the other one
 }
 
 // A side is one process's part of a place.
 type side struct {
-	endpoint Endpoint // without Remote and Size
-	cpu      int      // -1: not pinned
-	start    func(*exec.Cmd, ...int) error
+	endpoint Endpoint // but for what the point and the other side say
+	cpu      int      // -1: not pinned, or the agent chooses
+
+	// start starts the side's process of a system.
+	start func(ctx context.Context, system string) (*process, error)
 }
 
-func (s *side) startProcess(role string, argv []string) (*process, error) {
-	return startProcess(role, argv, func(cmd *exec.Cmd) error {
-		if s.cpu < 0 {
-			return s.start(cmd)
-		}
-		return s.start(cmd, s.cpu)
-	})
+// here is a side whose processes are this machine's.
+func (c *Config) here(role string, cpu int, e Endpoint, start func(*exec.Cmd, ...int) error) side {
+	return side{endpoint: e, cpu: cpu, start: func(_ context.Context, system string) (*process, error) {
+		return startProcess(role, childOf(system, c.Child), func(cmd *exec.Cmd) error {
+			if cpu < 0 {
+				return start(cmd)
+			}
+			return start(cmd, cpu)
+		})
+	}}
 }
 
-// twoCPUs gives the client's and the server's CPU, -1 where there is nothing to choose from.
-func twoCPUs() (client, server int, text string) {
+// cpus gives the client's and the server's CPU: those that were asked for, else the first two that this process may use; -1 where there is
+// nothing to choose from.
+func (c *Config) cpus() (client, server int) {
+	if len(c.CPUs) == 2 {
+		return c.CPUs[0], c.CPUs[1]
+	}
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil || set.Count() < 2 {
-		return -1, -1, "not pinned: a single CPU"
+		return -1, -1
 	}
 	var found []int
 	for cpu := 0; len(found) < 2; cpu++ {
@@ -52,7 +63,14 @@ func twoCPUs() (client, server int, text string) {
 			found = append(found, cpu)
 		}
 	}
-	return found[0], found[1], fmt.Sprintf("client on CPU %d, server on CPU %d", found[0], found[1])
+	return found[0], found[1]
+}
+
+func pinning(client, server int) string {
+	if client < 0 {
+		return "not pinned: a single CPU"
+	}
+	return fmt.Sprintf("client on CPU %d, server on CPU %d", client, server)
 }
 
 // labPrefix starts the names of the labs made here; the process's id follows, so that comparisons do not meet.
@@ -75,51 +93,76 @@ func removeOrphans() error {
 	return errors.Join(errs...)
 }
 
-// inLab uses the lab of that name; it makes one for the time being when name is empty.
-func inLab(name string, mtu int) (*place, error) {
+// choosePlace gives the agent's machine and this one, or a lab, or loopback with notes on why.
+func choosePlace(ctx context.Context, c *Config) (*place, []string, error) {
+	if c.Agent.Addr != "" {
+		p, err := onTwoMachines(ctx, c)
+		return p, nil, err
+	}
+	why := missingCapabilities()
+	if why == "" {
+		p, err := inLab(c)
+		if err == nil || c.Lab != "" {
+			return p, nil, err
+		}
+		why = err.Error()
+	} else if c.Lab != "" {
+		return nil, nil, fmt.Errorf("bench: lab %q cannot be entered: %s", c.Lab, why)
+	}
+	notes := []string{"no lab: " + why, "over loopback instead, where there is no AF_XDP"}
+	c.addKernelSystems()
+	return onLoopback(c), notes, nil
+}
+
+// kernelSystems are what runs when nothing that was asked for can.
+var kernelSystems = []string{"udp", "net-tcp", "spin-tcp"}
+
+// addKernelSystems adds them if all that was asked for needs AF_XDP.
+func (c *Config) addKernelSystems() {
+	for _, name := range c.Systems {
+		if s, err := Lookup(name); err == nil && !s.Bypass() {
+			return
+		}
+	}
+	for _, name := range kernelSystems {
+		if _, err := Lookup(name); err == nil {
+			c.Systems = append(c.Systems[:len(c.Systems):len(c.Systems)], name)
+		}
+	}
+}
+
+// inLab uses the lab that was asked for; it makes one for the time being when none was.
+func inLab(c *Config) (*place, error) {
 	var l *lab.Lab
 	var err error
-	closer := func() error { return nil }
-	if name != "" {
-		l, err = lab.Open(name)
+	p := &place{network: "veth pair between two network namespaces", close: func() error { return nil }}
+	if c.Lab != "" {
+		l, err = lab.Open(c.Lab)
 		if errors.Is(err, lab.ErrNotExist) {
-			return nil, fmt.Errorf("bench: lab %q: %w; make it with 'fastrpc lab up --lab %s', or leave --lab out", name, err, name)
+			return nil, fmt.Errorf("bench: lab %q: %w; make it with 'fastrpc lab up --lab %s', or leave --lab out", c.Lab, err, c.Lab)
 		}
 	} else if err = removeOrphans(); err == nil {
-		l, err = lab.Up(lab.Config{Name: labPrefix + strconv.Itoa(os.Getpid()), MTU: mtu})
+		l, err = lab.Up(lab.Config{Name: labPrefix + strconv.Itoa(os.Getpid()), MTU: c.MTU})
+		p.close = func() error { return l.Down() }
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	if name == "" {
-		closer = l.Down
+	clientCPU, serverCPU := c.cpus()
+	p.pinning = pinning(clientCPU, serverCPU)
+	at := func(role string, h lab.Host, cpu int) side {
+		return c.here(role, cpu, Endpoint{Interface: h.Interface, Local: netip.AddrPortFrom(h.IPv4, 0)}, h.Start)
 	}
-	p := &place{network: "veth pair between two network namespaces", bypass: true, close: closer}
-	var clientCPU, serverCPU int
-	clientCPU, serverCPU, p.pinning = twoCPUs()
-	at := func(h lab.Host, cpu int) side {
-		return side{
-			endpoint: Endpoint{Interface: h.Interface, Local: netip.AddrPortFrom(h.IPv4, 0)},
-			cpu:      cpu,
-			start:    h.Start,
-		}
-	}
-	p.client, p.server = at(l.Client(), clientCPU), at(l.Server(), serverCPU)
+	p.client, p.server = at("client", l.Client(), clientCPU), at("server", l.Server(), serverCPU)
 	return p, nil
 }
 
-func onLoopback() *place {
-	p := &place{network: "loopback", close: func() error { return nil }}
-	var clientCPU, serverCPU int
-	clientCPU, serverCPU, p.pinning = twoCPUs()
-	at := func(cpu int) side {
-		return side{
-			endpoint: Endpoint{Interface: "lo", Local: netip.MustParseAddrPort("127.0.0.1:0")},
-			cpu:      cpu,
-			start:    startPinned,
-		}
-	}
-	p.client, p.server = at(clientCPU), at(serverCPU)
+func onLoopback(c *Config) *place {
+	p := &place{network: "loopback", noBypass: "loopback does not have it", close: func() error { return nil }}
+	clientCPU, serverCPU := c.cpus()
+	p.pinning = pinning(clientCPU, serverCPU)
+	e := Endpoint{Interface: "lo", Local: netip.MustParseAddrPort("127.0.0.1:0")}
+	p.client, p.server = c.here("client", clientCPU, e, startPinned), c.here("server", serverCPU, e, startPinned)
 	return p
 }
 
@@ -144,48 +187,3 @@ func startPinned(cmd *exec.Cmd, cpus ...int) error {
 	}()
 	return <-result
 }
-
-// needed are the capabilities that a lab and AF_XDP take, and for what.
-var needed = []struct {
-	bit     int
-	name    string
-	byAdmin bool // CAP_SYS_ADMIN stands in for it
-}{
-	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", false},       // network namespaces
-	{unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", false}, // their names, in root's /run/netns
-	{unix.CAP_NET_RAW, "CAP_NET_RAW", false},           // AF_XDP sockets
-	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", false},       // veth, addresses, attaching XDP
-	{unix.CAP_BPF, "CAP_BPF", true},                    // loading the program
-	{unix.CAP_PERFMON, "CAP_PERFMON", true},            // its arithmetic on packet pointers
-}
-
-// missingCapabilities explains why this process cannot make a lab and use AF_XDP in it, and what to do about it; empty when it can.
-func missingCapabilities() string {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return fmt.Sprintf("cannot read this process's capabilities: %v", err)
-	}
-	return explainMissing(uint64(data[0].Effective) | uint64(data[1].Effective)<<32)
-}
-
-func explainMissing(effective uint64) string {
-	var names []string
-	has := func(bit int) bool { return effective&(1<<bit) != 0 }
-	for _, c := range needed {
-		if !has(c.bit) && !(c.byAdmin && has(unix.CAP_SYS_ADMIN)) {
-			names = append(names, c.name)
-		}
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	program, err := os.Executable()
-	if err != nil {
-		program = "PROGRAM"
-	}
-	return fmt.Sprintf("missing %s; run as root, or grant them once: sudo setcap %s=ep %q", strings.Join(names, ", "), grant, program)
-}
-
-// grant lists them all for setcap(8), with what lifts RLIMIT_MEMLOCK from packet memory, which may be high enough as it is.
-const grant = "cap_sys_admin,cap_dac_override,cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon,cap_ipc_lock"

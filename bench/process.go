@@ -1,10 +1,8 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,15 +12,11 @@ import (
 	"time"
 )
 
-// A process is one child: its control channel and its end. One goroutine at a time uses it.
+// A process is one child, on this machine or on an agent's. One goroutine at a time uses it.
 type process struct {
-	role   string
-	cmd    *exec.Cmd
-	in     *os.File // orders; closing it ends the child
-	out    *os.File // answers
-	lines  *bufio.Reader
-	stderr tail
-	owing  bool // an order has no answer: the process is busy with it, or gone
+	role string
+	*control
+	finish func(busy bool) error // see end
 }
 
 // How long a child may take to end by itself, before it is killed.
@@ -41,71 +35,60 @@ func startProcess(role string, argv []string, start func(*exec.Cmd) error) (*pro
 		return nil, err
 	}
 	defer childOut.Close()
-	p := &process{role: role, cmd: exec.Command(argv[0], argv[1:]...), in: in, out: out, lines: bufio.NewReader(out)}
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = childIn, childOut, &p.stderr
-	p.cmd.WaitDelay = endLimit
+	var stderr tail
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, &stderr
+	cmd.WaitDelay = endLimit
 	// A terminal's Ctrl-C goes to its whole foreground group; the children end when their parent says so, in order.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := start(p.cmd); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := start(cmd); err != nil {
 		in.Close()
 		out.Close()
 		return nil, fmt.Errorf("start the %s process: %w", role, err)
 	}
-	return p, nil
+	return &process{role: role, control: newControl(in, out), finish: func(busy bool) error {
+		in.Close()
+		defer out.Close()
+		return endCommand(cmd, &stderr, busy)
+	}}, nil
 }
 
 // ask sends one order and waits for its answer. After an error the process is of no use but to be ended.
-func (p *process) ask(ctx context.Context, o order, limit time.Duration) (answer, error) {
-	var a answer
-	line, err := json.Marshal(o)
-	if err != nil {
-		return a, err
+func (p *process) ask(ctx context.Context, o order, limit time.Duration) (a answer, err error) {
+	err = p.control.ask(ctx, o, &a, limit)
+	if err == nil && a.Error != "" {
+		err = errors.New(a.Error)
 	}
-	if err := p.out.SetReadDeadline(time.Now().Add(limit)); err != nil {
-		return a, err
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%s: %w", p.role, err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = p.out.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	p.owing = true
-	if _, err = p.in.Write(append(line, '\n')); err == nil {
-		line, err = p.lines.ReadBytes('\n')
-	}
-	switch {
-	case ctx.Err() != nil:
-		return a, ctx.Err()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return a, fmt.Errorf("%s: no answer to %q within %v", p.role, o.Do, limit)
-	case err != nil:
-		return a, fmt.Errorf("%s: the process ended early: %w", p.role, err)
-	}
-	p.owing = false
-	if err := json.Unmarshal(line, &a); err != nil {
-		return a, fmt.Errorf("%s: answer to %q: %w", p.role, o.Do, err)
-	}
-	if a.Error != "" {
-		return a, fmt.Errorf("%s: %s", p.role, a.Error)
-	}
-	return a, nil
+	return a, err
 }
 
-// end closes the control channel, which ends the child, and waits for that. A child that is still busy, or does not end, is killed: the kernel
-// gives back all that it held. The error tells of a child that failed by itself.
+// end ends the child and waits for that. One that is still busy, or does not end, is killed: the kernel gives back all that it held. The
+// error tells of a child that failed by itself.
 func (p *process) end() error {
-	p.in.Close()
-	defer p.out.Close()
-	if p.owing {
-		_ = p.cmd.Process.Kill() // has no effect on one that has ended
+	if err := p.finish(p.owing); err != nil {
+		return fmt.Errorf("%s: %w", p.role, err)
 	}
-	kill := time.AfterFunc(endLimit, func() { _ = p.cmd.Process.Kill() })
+	return nil
+}
+
+// endCommand waits for a child whose control channel is closed.
+func endCommand(cmd *exec.Cmd, stderr *tail, busy bool) error {
+	if busy {
+		_ = cmd.Process.Kill() // has no effect on one that has ended
+	}
+	kill := time.AfterFunc(endLimit, func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()
-	err := p.cmd.Wait()
+	err := cmd.Wait()
 	if err == nil {
 		return nil
 	}
-	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && p.owing && status.Signal() == syscall.SIGKILL {
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && busy && status.Signal() == syscall.SIGKILL {
 		return nil
 	}
-	return fmt.Errorf("%s: %w%s", p.role, err, p.stderr.suffix())
+	return fmt.Errorf("%w%s", err, stderr.suffix())
 }
 
 // tail keeps the first and the last bytes written to it: a crash begins with its reason. os/exec writes from a goroutine that has ended once the process was waited for.

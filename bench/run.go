@@ -1,0 +1,93 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/fastrpc/fastrpc/bench/result"
+)
+
+// outcome is what one run of one system gave.
+type outcome struct {
+	round result.Round // complete but for its number and place
+	ready Ready
+}
+
+// How long the parent waits for answers: set-up, and what a run may take over what it should.
+const (
+	setupLimit = 15 * time.Second
+	slowestOp  = 2 * time.Millisecond // on average
+)
+
+// runOnce runs a system once, at the point of its result.
+func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell func(Step)) (out outcome, err error) {
+	tell(Starting)
+	server, err := p.server.start(ctx, res.System)
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = joinEnd(err, server) }()
+	e := p.server.endpoint
+	e.stand(c, res.Point)
+	a, err := server.ask(ctx, order{Do: "serve", System: res.System, Endpoint: &e}, setupLimit)
+	if err != nil {
+		return out, err
+	}
+	if a.Ready == nil {
+		return out, errors.New("server: an answer without an address")
+	}
+	out.ready = *a.Ready
+
+	client, err := p.client.start(ctx, res.System)
+	if err != nil {
+		return out, err
+	}
+	defer func() { err = joinEnd(err, client) }()
+	e.Interface, e.Local, e.Remote, e.RemoteMAC = p.client.endpoint.Interface, p.client.endpoint.Local, out.ready.Addr, out.ready.MAC
+	if _, err = client.ask(ctx, order{Do: "connect", System: res.System, Endpoint: &e}, setupLimit); err != nil {
+		return out, err
+	}
+	return out, measure(ctx, c, server, client, &out, e.callLimit()-callLimit, tell)
+}
+
+// measure warms up with a tenth of the load, then runs it, and collects both sides' figures. extra is what the workload's last calls may take.
+func measure(ctx context.Context, c *Config, server, client *process, out *outcome, extra time.Duration, tell func(Step)) error {
+	tell(WarmingUp)
+	warm := order{Do: "warm", Requests: max(c.Requests/10, min(c.Requests, 500)), Duration: c.Duration / 10}
+	if _, err := client.ask(ctx, warm, limitOf(&warm)+extra); err != nil {
+		return err
+	}
+	if _, err := server.ask(ctx, order{Do: "start"}, setupLimit); err != nil {
+		return err
+	}
+	tell(Measuring)
+	run := order{Do: "run", Requests: c.Requests, Duration: c.Duration}
+	a, err := client.ask(ctx, run, limitOf(&run)+2*extra)
+	if err != nil {
+		return err
+	}
+	b, err := server.ask(ctx, order{Do: "stop"}, setupLimit)
+	if err != nil {
+		return err
+	}
+	if a.Round == nil || a.Use == nil || b.Use == nil {
+		return errors.New("an answer without figures")
+	}
+	r := &out.round
+	*r, r.Client, r.Server = *a.Round, *a.Use, *b.Use
+	r.Client.Calls, r.Server.Calls = a.Round.Ops, a.Round.Ops+a.Uncounted
+	return nil
+}
+
+func limitOf(o *order) time.Duration {
+	return setupLimit + o.Duration + time.Duration(o.Requests)*slowestOp
+}
+
+// joinEnd ends p and adds to err what p says about its own end.
+func joinEnd(err error, p *process) error {
+	if end := p.end(); end != nil {
+		return errors.Join(err, end)
+	}
+	return err
+}

@@ -54,6 +54,8 @@ var subrooms = map[string]string{
 	"internal/guest/echo":  "internal/guest",
 	"internal/guest/hosts": "internal/guest",
 	"internal/guest/poll":  "internal/guest",
+	"bench/machine":        "bench",
+	"bench/meter":          "bench",
 	"bench/result":         "bench",
 	"bench/result/text":    "bench",
 }

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/fastrpc/fastrpc/bench/machine"
 )
 
 // AgentConfig says what an agent offers.
@@ -139,7 +141,7 @@ func (a *agent) admit(ctx context.Context, from netip.AddrPort, i introduction, 
 		unlock()
 		return nil, err
 	}
-	w.Machine, w.NoBypass, w.Systems, w.Missing = thisMachine(), missingCapabilities(), Names(), maps.Clone(missing)
+	w.Machine, w.NoBypass, w.Systems, w.Missing = machine.Describe(), missingCapabilities(), Names(), maps.Clone(missing)
 	_, w.CPU = (&Config{}).cpus()
 	a.driver = fmt.Sprintf("%v drives it, since %s", from, time.Now().Format(time.RFC3339))
 	return func() {

@@ -13,8 +13,9 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/fastrpc/fastrpc/bench/machine"
+	"github.com/fastrpc/fastrpc/bench/meter"
 	"github.com/fastrpc/fastrpc/bench/result"
-	"github.com/fastrpc/fastrpc/internal/nic"
 )
 
 // Parent and child talk in lines of JSON: an order on the child's standard input, an answer to each on its standard output. The end of the
@@ -34,8 +35,22 @@ type answer struct {
 	Error     string        `json:"error,omitempty"`
 	Ready     *Ready        `json:"ready,omitempty"`
 	Round     *result.Round `json:"round,omitempty"`
-	Use       *result.Use   `json:"use,omitempty"`
+	Counts    *meter.Counts `json:"counts,omitempty"`
+	About     *about        `json:"about,omitempty"`
 	Uncounted int64         `json:"uncounted,omitempty"` // calls since the server's start that are not the round's
+}
+
+// about is what a side tells of itself.
+type about struct {
+	NIC      result.NIC `json:"nic"` // but for what the system was granted
+	GoGC     string     `json:"gogc"`
+	MaxProcs int        `json:"gomaxprocs"`
+}
+
+func newAbout(iface string) *about {
+	a := &about{NIC: machine.NIC(iface)}
+	a.GoGC, a.MaxProcs = machine.GoSettings()
+	return a
 }
 
 // The two orders around the measured loop are compared and answered as bytes, so that the server's own control channel allocates nothing
@@ -66,15 +81,15 @@ func Child(in io.Reader, out io.Writer) error {
 		}
 		line = line[:len(line)-1]
 		if bytes.Equal(line, startLine) {
-			c.meter.start()
+			c.meter.Start()
 			if _, err := out.Write(emptyLine); err != nil {
 				return err
 			}
 			continue
 		}
 		if bytes.Equal(line, stopLine) {
-			u := c.meter.stop()
-			if err := enc.Encode(answer{Use: &u}); err != nil {
+			counts := c.meter.Stop()
+			if err := enc.Encode(answer{Counts: &counts}); err != nil {
 				return err
 			}
 			continue
@@ -94,7 +109,7 @@ type child struct {
 	payload  []byte  // of workload latency
 	window   *window // of the others
 	calls    uint64
-	meter    meter
+	meter    *meter.Meter
 }
 
 func (c *child) obey(line []byte) answer {
@@ -114,7 +129,7 @@ func (c *child) do(o *order) (answer, error) {
 	case o.Do == "serve" && o.Endpoint != nil:
 		return c.serve(o)
 	case o.Do == "connect" && o.Endpoint != nil:
-		return answer{}, c.connect(o)
+		return answer{About: newAbout(o.Endpoint.Interface)}, c.connect(o)
 	case o.Do == "warm" && c.caller != nil:
 		_, err := c.measure(o, NewRecorder())
 		return answer{}, err
@@ -134,36 +149,17 @@ func (c *child) serve(o *order) (answer, error) {
 	go func() { c.served <- s.Serve(c.ctx, *o.Endpoint, func(r Ready) { ready <- r }) }()
 	select {
 	case r := <-ready:
-		describe(&r, o.Endpoint.Interface)
-		return answer{Ready: &r}, nil
+		if ifi, err := net.InterfaceByName(o.Endpoint.Interface); err == nil {
+			r.MAC = ifi.HardwareAddr.String()
+		}
+		c.meter = meter.New(meter.Config{Interface: o.Endpoint.Interface, Own: r.Counters})
+		return answer{Ready: &r, About: newAbout(o.Endpoint.Interface)}, nil
 	case err := <-c.served:
 		c.serving = false
 		if err == nil {
 			err = fmt.Errorf("%s: the server ended before it was ready", o.System)
 		}
 		return answer{}, err
-	}
-}
-
-// describe fills in what can be said about an interface.
-func describe(r *Ready, name string) {
-	r.Driver, r.Queues = unknown, 1
-	if name == "lo" {
-		r.Driver = "none"
-	}
-	if ifi, err := net.InterfaceByName(name); err == nil {
-		r.MAC = ifi.HardwareAddr.String()
-	}
-	d, err := nic.OpenName(name)
-	if err != nil {
-		return
-	}
-	defer d.Close()
-	if driver, err := d.Driver(); err == nil {
-		r.Driver = driver.Name
-	}
-	if now, _, err := d.Channels(); err == nil {
-		r.Queues = max(now.ReceiveQueues(), 1)
 	}
 }
 
@@ -178,6 +174,11 @@ func (c *child) connect(o *order) error {
 	if c.caller, err = s.Connect(ctx, c.endpoint); err != nil {
 		return err
 	}
+	config := meter.Config{Interface: c.endpoint.Interface}
+	if counting, ok := c.caller.(Counting); ok {
+		config.Own = counting.Counters
+	}
+	c.meter = meter.New(config)
 	if c.endpoint.Workload == Latency {
 		c.payload = pattern(c.endpoint.Size)
 	} else if _, ok := c.caller.(Pipeline); ok {
@@ -211,14 +212,14 @@ func (c *child) run(o *order) (answer, error) {
 	if _, err := c.measure(&settle, NewRecorder()); err != nil {
 		return answer{}, err
 	}
-	c.meter.start()
+	c.meter.Start()
 	r, err := c.measure(o, rec)
-	u := c.meter.stop()
+	counts := c.meter.Stop()
 	if err != nil {
 		return answer{}, err
 	}
 	r.Latency = rec.Latency()
-	return answer{Round: &r, Use: &u, Uncounted: max(int64(c.calls-before)-r.Ops, 0)}, nil
+	return answer{Round: &r, Counts: &counts, Uncounted: max(int64(c.calls-before)-r.Ops, 0)}, nil
 }
 
 // measure makes calls as the workload has it: o.Requests of them, which only workload latency heeds, or for o.Duration.
@@ -288,6 +289,9 @@ func (c *child) wait() error {
 }
 
 func (c *child) close() {
+	if c.meter != nil {
+		c.meter.Close()
+	}
 	if c.caller != nil {
 		_ = c.caller.Close() // the process ends; nobody is there to hear
 	}

@@ -131,19 +131,6 @@ func TestLoop(t *testing.T) {
 	}
 }
 
-func TestMeterCountsAllocations(t *testing.T) {
-	var m meter
-	m.start()
-	for range 1000 {
-		sink = new([32]byte)
-	}
-	if u := m.stop(); u.Allocs < 1000 || u.Allocs > 1200 {
-		t.Errorf("%d allocations counted, want 1000 and a few", u.Allocs)
-	}
-}
-
-var sink *[32]byte
-
 func TestTail(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", ""},

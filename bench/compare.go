@@ -3,18 +3,18 @@ package bench
 import (
 	"context"
 	"errors"
-	"math"
 	"math/rand/v2"
 	"time"
 
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
-// Compare runs the comparison and reports it. When ctx ends, or the agent is gone, the comparison ends with everything cleaned up: the error says
-// why, and the report, unless nothing was measured yet, has the rounds so far.
+// Compare runs the comparison and reports it. When ctx ends, or the agent is gone, the comparison ends with everything cleaned up: the error
+// says why, and the report, unless nothing was measured yet, has the rounds so far.
 //
-// A system that is missing, cannot run here, or fails, stands in the report with the reason; its place in the other rounds stays empty. Without
-// the privileges for a lab the systems that need none run over loopback instead, and Report.Notes says what is missing and how to grant it.
+// A system that is missing, cannot run here, or fails, stands in the report with the reason; its place in the other rounds stays empty.
+// Without the privileges for a lab the systems that need none run over loopback instead, and Report.Notes says what is missing and how to
+// grant it.
 func Compare(ctx context.Context, c Config) (report *result.Report, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -47,10 +47,7 @@ func measured(r *result.Report) bool {
 // fill runs the rounds: in each one all systems at the first point, then at the next. Which goes first differs from round to round, so that
 // none is always measured in the wake of the same other one.
 func fill(ctx context.Context, c *Config, p *place, r *result.Report) error {
-	before := parseCPUTime(readFile("/proc/stat"))
-	defer func() {
-		r.Machine.StealPercent = math.Round(100*parseCPUTime(readFile("/proc/stat")).stealSince(before)) / 100
-	}()
+	defer finish(r)
 	t := newTracker(c, r)
 	points := len(r.Results) / len(c.Systems)
 	for round := range c.Rounds {
@@ -75,7 +72,7 @@ func fill(ctx context.Context, c *Config, p *place, r *result.Report) error {
 					continue
 				}
 				out.round.Number, out.round.Place = round+1, place+1
-				add(r, res, out)
+				add(r, res, &out)
 			}
 		}
 	}

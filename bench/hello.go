@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fastrpc/fastrpc/bench/machine"
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
@@ -31,7 +32,7 @@ import (
 const agentProtocol = 1
 
 func agentVersion() string {
-	return fmt.Sprintf("protocol %d, report %d, revision %s", agentProtocol, result.Schema, revision())
+	return fmt.Sprintf("protocol %d, report %d, revision %s", agentProtocol, result.Schema, machine.Revision())
 }
 
 type greeting struct {

@@ -1,11 +1,25 @@
 package bench
 
-import "github.com/fastrpc/fastrpc/bench/result"
+import (
+	"math"
+
+	"github.com/fastrpc/fastrpc/bench/machine"
+	"github.com/fastrpc/fastrpc/bench/meter"
+	"github.com/fastrpc/fastrpc/bench/result"
+)
 
 func newReport(c *Config, p *place, notes []string) *result.Report {
-	r := &result.Report{Schema: result.Schema, Machine: thisMachine(), Notes: notes}
+	r := &result.Report{Schema: result.Schema, Machine: machine.Describe(), Notes: notes}
 	r.Machine.Network, r.Machine.Pinning = p.network, p.pinning
-	r.Run = result.Run{Workload: c.Workload, Systems: c.Systems, Rounds: c.Rounds, Seed: c.Seed, Requests: c.Requests, Seconds: c.Duration.Seconds()}
+	r.Machine.Advice = machine.Advice(p.measured())
+	if p.agent != nil {
+		server := p.agent.Machine
+		server.Network, server.Pinning = p.network, p.pinning
+		r.Server = &server
+	}
+	r.Run = result.Run{
+		Workload: c.Workload, Systems: c.Systems, Rounds: c.Rounds, Seed: c.Seed, Requests: c.Requests, Seconds: c.Duration.Seconds(),
+	}
 	for _, name := range c.Systems {
 		why, absent := p.without(name, c.Workload)
 		for _, point := range c.points() {
@@ -13,6 +27,21 @@ func newReport(c *Config, p *place, notes []string) *result.Report {
 		}
 	}
 	return r
+}
+
+// measured is what a run uses of this machine.
+func (p *place) measured() machine.Measured {
+	m := machine.Measured{Bypass: p.noBypass == ""}
+	sides := []*side{&p.client, &p.server}
+	if p.agent != nil {
+		m.Interface, sides = p.client.endpoint.Interface, sides[:1]
+	}
+	for _, s := range sides {
+		if s.cpu >= 0 {
+			m.CPUs = append(m.CPUs, s.cpu)
+		}
+	}
+	return m
 }
 
 // without says why a system has no figures here; empty: it may have some. absent: it is not on the machine.
@@ -32,16 +61,47 @@ func (p *place) without(name, workload string) (why string, absent bool) {
 }
 
 // add puts what one run gave into the report.
-func add(r *result.Report, res *result.Result, out outcome) {
+func add(r *result.Report, res *result.Result, out *outcome) {
 	res.Rounds = append(res.Rounds, out.round)
-	n := &r.Machine.NIC
-	n.Driver, n.Queues = out.ready.Driver, out.ready.Queues
+	describe(&r.Machine, &out.client, &out.ready)
+	if r.Server != nil {
+		describe(r.Server, &out.server, &out.ready)
+	}
+}
+
+// describe adds to a machine what its side of a run says of itself, and what the server was granted. Systems without AF_XDP say nothing of that.
+func describe(m *result.Machine, a *about, ready *Ready) {
+	granted := m.NIC
+	m.NIC, m.GoGC, m.MaxProcs = a.NIC, a.GoGC, a.MaxProcs
+	n := &m.NIC
+	n.XDPMode, n.ZeroCopy, n.BusyPoll = granted.XDPMode, granted.ZeroCopy, granted.BusyPoll
 	for _, f := range []struct {
 		to   *string
 		from string
-	}{{&n.XDPMode, out.ready.XDPMode}, {&n.ZeroCopy, out.ready.ZeroCopy}, {&n.BusyPoll, out.ready.BusyPoll}} {
+	}{{&n.XDPMode, ready.XDPMode}, {&n.ZeroCopy, ready.ZeroCopy}, {&n.BusyPoll, ready.BusyPoll}} {
 		if f.from != "" {
 			*f.to = f.from
 		}
+	}
+}
+
+// finish adds what can be said when all rounds are there, or no more come.
+func finish(r *result.Report) {
+	var stolen, seconds float64
+	for i := range r.Results {
+		for _, round := range r.Results[i].Rounds {
+			stolen += round.Steal * round.Seconds
+			seconds += round.Seconds
+		}
+	}
+	if seconds == 0 {
+		return
+	}
+	r.Machine.StealPercent = math.Round(100*stolen/seconds) / 100
+	if r.Server != nil {
+		r.Server.StealPercent = r.Machine.StealPercent // of both machines' CPUs, as in each round
+	}
+	if w := meter.StealWarning(r.Machine.StealPercent, seconds); w != "" {
+		r.Notes = append(r.Notes, w)
 	}
 }

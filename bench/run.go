@@ -5,13 +5,15 @@ import (
 	"errors"
 	"time"
 
+	"github.com/fastrpc/fastrpc/bench/meter"
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 // outcome is what one run of one system gave.
 type outcome struct {
-	round result.Round // complete but for its number and place
-	ready Ready
+	round          result.Round // complete but for its number and place
+	ready          Ready
+	client, server about
 }
 
 // How long the parent waits for answers: set-up, and what a run may take over what it should.
@@ -34,10 +36,10 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 	if err != nil {
 		return out, err
 	}
-	if a.Ready == nil {
+	if a.Ready == nil || a.About == nil {
 		return out, errors.New("server: an answer without an address")
 	}
-	out.ready = *a.Ready
+	out.ready, out.server = *a.Ready, *a.About
 
 	client, err := p.client.start(ctx, res.System)
 	if err != nil {
@@ -45,8 +47,11 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 	}
 	defer func() { err = joinEnd(err, client) }()
 	e.Interface, e.Local, e.Remote, e.RemoteMAC = p.client.endpoint.Interface, p.client.endpoint.Local, out.ready.Addr, out.ready.MAC
-	if _, err = client.ask(ctx, order{Do: "connect", System: res.System, Endpoint: &e}, setupLimit); err != nil {
+	if a, err = client.ask(ctx, order{Do: "connect", System: res.System, Endpoint: &e}, setupLimit); err != nil {
 		return out, err
+	}
+	if a.About != nil {
+		out.client = *a.About
 	}
 	return out, measure(ctx, c, server, client, &out, e.callLimit()-callLimit, tell)
 }
@@ -71,12 +76,13 @@ func measure(ctx context.Context, c *Config, server, client *process, out *outco
 	if err != nil {
 		return err
 	}
-	if a.Round == nil || a.Use == nil || b.Use == nil {
+	if a.Round == nil || a.Counts == nil || b.Counts == nil {
 		return errors.New("an answer without figures")
 	}
 	r := &out.round
-	*r, r.Client, r.Server = *a.Round, *a.Use, *b.Use
+	*r, r.Client, r.Server = *a.Round, a.Counts.Use, b.Counts.Use
 	r.Client.Calls, r.Server.Calls = a.Round.Ops, a.Round.Ops+a.Uncounted
+	r.Network, r.Steal = meter.Join(a.Counts, b.Counts), (a.Counts.StealPercent+b.Counts.StealPercent)/2
 	return nil
 }
 

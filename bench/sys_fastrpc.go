@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/fastrpc/fastrpc"
+	"github.com/fastrpc/fastrpc/bench/meter"
 )
 
 func init() {
@@ -51,6 +52,7 @@ func (s rpc) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	}
 	r := granted(srv.Transports())
 	r.Addr = netip.AddrPortFrom(e.Local.Addr(), addr.Port())
+	r.Counters = func() meter.Own { return own(srv.Stats()) }
 	ready(r)
 	<-ctx.Done()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
@@ -156,6 +158,26 @@ func (c *rpcCaller) Wait(ended []int) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// Counters implements [Counting].
+func (c *rpcCaller) Counters() meter.Own { return own(c.client.Stats()) }
+
+// own adds up what queues dropped, in both directions.
+func own(queues []fastrpc.QueueStats) meter.Own {
+	o := meter.Own{Drops: map[string]uint64{}}
+	for i := range queues {
+		q := &queues[i]
+		o.Retransmissions += q.Retransmitted
+		for cause, n := range map[string]uint64{
+			"malformed": q.Malformed, "corrupt": q.Corrupt, "wrong path": q.WrongPath, "unknown session": q.UnknownSession, "stale": q.Stale,
+			"duplicates": q.Duplicates, "unsendable": q.Unsendable, "calls refused": q.CallsRefused, "reassembly refused": q.ReassemblyRefused,
+			"inbox dropped": q.InboxDropped, "no frame": q.NoFrame, "link errors": q.LinkErrors,
+		} {
+			o.Drops["fastrpc "+cause] += n
+		}
+	}
+	return o
 }
 
 func (c *rpcCaller) Close() error { return c.client.Close() }

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/fastrpc/fastrpc/bench/meter"
 )
 
 // A System is one way to carry a payload to another process and back.
@@ -35,6 +37,11 @@ type Caller interface {
 	Close() error
 }
 
+// Counting is implemented by Callers whose system counts drops and retransmissions itself.
+type Counting interface {
+	Counters() meter.Own // so far
+}
+
 // Endpoint says where one side of a System stands.
 type Endpoint struct {
 	Interface string         `json:"interface"`     // in the process's network namespace
@@ -51,10 +58,10 @@ type Endpoint struct {
 type Ready struct {
 	Addr netip.AddrPort `json:"addr"` // where it listens
 
-	// Of Endpoint.Interface; filled in by the harness.
-	MAC    string `json:"mac,omitempty"`
-	Driver string `json:"driver,omitempty"`
-	Queues int    `json:"queues,omitempty"`
+	MAC string `json:"mac,omitempty"` // of Endpoint.Interface; filled in by the harness
+
+	// Counters tells what the server counted so far; it may be nil.
+	Counters func() meter.Own `json:"-"`
 
 	// What the kernel granted; empty for systems without AF_XDP.
 	XDPMode  string `json:"xdp_mode,omitempty"`  // "native" or "generic"

@@ -19,11 +19,12 @@ type Machine struct {
 	Mitigations string `json:"mitigations"`
 	Hypervisor  string `json:"hypervisor"` // "none" on bare metal
 	Pinning     string `json:"pinning"`
+	Counters    string `json:"counters"` // what the CPU counts of instructions: "user and kernel", "user", or why nothing
 
 	Network string `json:"network"` // between client and server
 	NIC     NIC    `json:"nic"`     // the client's
 
-	StealPercent float64  `json:"steal_percent"` // of all CPU time of the run: taken by the hypervisor for other guests
+	StealPercent float64  `json:"steal_percent"` // taken by the hypervisor for others, of the CPUs' time in the measured loops
 	Advice       []string `json:"advice,omitempty"`
 }
 

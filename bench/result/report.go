@@ -90,7 +90,7 @@ type Round struct {
 	Client  Use     `json:"client"`
 	Server  Use     `json:"server"`
 	Network Network `json:"network"`
-	Steal   float64 `json:"steal_percent"` // of all CPUs' time in the round: taken by the hypervisor
+	Steal   float64 `json:"steal_percent"` // taken by the hypervisor for others, of the time of both sides' CPUs
 }
 
 // Latency is the distribution of a time, in microseconds.
@@ -153,14 +153,16 @@ type Use struct {
 	Calls        int64    `json:"calls"` // to divide the rest by
 	UserNs       int64    `json:"user_ns"`
 	SystemNs     int64    `json:"system_ns"`
-	Allocs       uint64   `json:"allocs"` // heap objects
+	InterruptNs  int64    `json:"interrupt_ns"` // of interrupts, hard and soft, on the CPUs that the process may run on, whoever they were for
+	Allocs       uint64   `json:"allocs"`       // heap objects
 	AllocBytes   uint64   `json:"alloc_bytes"`
 	GCs          uint32   `json:"gcs"`
 	GCPauseUs    float64  `json:"gc_pause_us"` // all together
 	GCMaxPauseUs float64  `json:"gc_max_pause_us"`
 	Voluntary    int64    `json:"voluntary_switches"`
 	Involuntary  int64    `json:"involuntary_switches"`
-	Instructions *float64 `json:"instructions,omitempty"` // nil where the machine does not count them
+	Instructions *float64 `json:"instructions,omitempty"` // nil where the machine does not count them; Machine.Counters says why
+	Cycles       *float64 `json:"cycles,omitempty"`       // likewise
 }
 
 // Network is what the network counted in the measured loop.

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/fastrpc/fastrpc/bench/machine"
 )
 
 func versionCommand() *cobra.Command {
@@ -24,18 +26,11 @@ func versionCommand() *cobra.Command {
 
 func version() string {
 	number, revision := "(devel)", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Version != "" {
-			number = info.Main.Version
-		}
-		for _, s := range info.Settings {
-			switch {
-			case s.Key == "vcs.revision":
-				revision = " " + s.Value + revision
-			case s.Key == "vcs.modified" && s.Value == "true":
-				revision += " (modified)"
-			}
-		}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		number = info.Main.Version
+	}
+	if r := machine.Revision(); r != machine.Unknown {
+		revision = " " + r
 	}
 	return fmt.Sprintf("fastrpc %s%s %s %s/%s", number, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

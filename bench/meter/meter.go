@@ -1,0 +1,194 @@
+// Package meter counts what a process uses while it is measured, and what the network of its namespace counts meanwhile.
+package meter
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fastrpc/fastrpc/bench/result"
+)
+
+// Config says what a Meter looks at beside the process itself.
+type Config struct {
+	Interface string     // whose packets to count, in the calling thread's network namespace; "": none's
+	CPUs      []int      // whose steal time, interrupts and drops to count; nil: those that the calling thread may run on
+	Own       func() Own // what the system that is measured counts itself; nil: nothing
+}
+
+// Own is what a system counts itself, since any moment in the past.
+type Own struct {
+	Retransmissions uint64
+	Drops           map[string]uint64 // by cause
+}
+
+// Counts is what one side counted between Start and Stop.
+type Counts struct {
+	Use          result.Use     `json:"use"`           // without Calls, Instructions and Cycles
+	StealPercent float64        `json:"steal_percent"` // of the time of Config.CPUs
+	Namespace    string         `json:"namespace"`     // names the network namespace, among those of all machines
+	Kernel       result.Network `json:"kernel"`        // by the kernel, for all processes of the namespace
+	Own          Own            `json:"own"`
+}
+
+// A Meter belongs to one goroutine, whose thread must be in the network namespace that it was made in only during New.
+type Meter struct {
+	config     Config
+	kernel     kernel
+	cpus       cpuTimes
+	before     snapshot
+	beforeMem  runtime.MemStats
+	afterMem   runtime.MemStats
+	beforeUsed unix.Rusage
+	afterUsed  unix.Rusage
+}
+
+// snapshot is what is not the process's use.
+type snapshot struct {
+	cpus   cpuTime
+	kernel kernelCounts
+	xsk    xskCounts
+	own    Own
+}
+
+// New opens what is read. What this machine does not have, or this process may not see, is not counted.
+func New(c Config) *Meter { return newMeter(c, "/proc") }
+
+func newMeter(c Config, proc string) *Meter {
+	if c.CPUs == nil {
+		c.CPUs = allowedCPUs()
+	}
+	m := &Meter{config: c}
+	m.cpus.open(proc, c.CPUs)
+	m.kernel.open(proc, c.Interface, c.CPUs)
+	return m
+}
+
+// Close closes what New opened.
+func (m *Meter) Close() {
+	m.cpus.close()
+	m.kernel.close()
+}
+
+// Start begins to count. What it allocates and computes itself is not counted, and what is exact begins last: the process's own use.
+func (m *Meter) Start() {
+	m.before = m.look()
+	runtime.ReadMemStats(&m.beforeMem)
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &m.beforeUsed) // fails for bad arguments only
+}
+
+// Stop gives what was counted since Start.
+func (m *Meter) Stop() Counts {
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &m.afterUsed)
+	runtime.ReadMemStats(&m.afterMem)
+	after := m.look()
+	c := Counts{
+		Use:          used(&m.beforeUsed, &m.afterUsed),
+		StealPercent: after.cpus.stealSince(m.before.cpus),
+		Namespace:    m.kernel.namespace,
+		Kernel:       after.kernel.since(&m.before.kernel, m.config.Interface != ""),
+		Own:          after.own.since(m.before.own),
+	}
+	c.Use.InterruptNs = after.cpus.interruptsSince(m.before.cpus)
+	collected(&c.Use, &m.beforeMem, &m.afterMem)
+	for cause, n := range after.xsk.since(m.before.xsk) {
+		c.Own.drop(cause, n)
+	}
+	return c
+}
+
+func (m *Meter) look() (s snapshot) {
+	if m.config.Own != nil {
+		s.own = m.config.Own()
+	}
+	s.xsk = countXSK()
+	s.kernel = m.kernel.read()
+	s.cpus = m.cpus.read()
+	return s
+}
+
+// since is what was counted from before on. A counter that went back is that of something new, which counts from 0.
+func (o Own) since(before Own) (d Own) {
+	d.Retransmissions = grown(before.Retransmissions, o.Retransmissions)
+	for cause, n := range o.Drops {
+		d.drop(cause, grown(before.Drops[cause], n))
+	}
+	return d
+}
+
+func (o *Own) drop(cause string, n uint64) {
+	if n == 0 {
+		return
+	}
+	if o.Drops == nil {
+		o.Drops = map[string]uint64{}
+	}
+	o.Drops[cause] += n
+}
+
+func grown(before, after uint64) uint64 {
+	if after < before {
+		return after
+	}
+	return after - before
+}
+
+// used: the kernel knows the sum of user and system time to the microsecond, of all threads, also of those that have ended. Unless it is built
+// with VIRT_CPU_ACCOUNTING, it divides it as the timer's ticks found the process (kernel/sched/cputime.c, cputime_adjust).
+func used(before, after *unix.Rusage) result.Use {
+	return result.Use{
+		UserNs:      after.Utime.Nano() - before.Utime.Nano(),
+		SystemNs:    after.Stime.Nano() - before.Stime.Nano(),
+		Voluntary:   after.Nvcsw - before.Nvcsw,
+		Involuntary: after.Nivcsw - before.Nivcsw,
+	}
+}
+
+// collected fills in what the Go runtime did.
+func collected(u *result.Use, before, after *runtime.MemStats) {
+	u.Allocs = after.Mallocs - before.Mallocs
+	u.AllocBytes = after.TotalAlloc - before.TotalAlloc
+	u.GCs = after.NumGC - before.NumGC
+	u.GCPauseUs = float64(after.PauseTotalNs-before.PauseTotalNs) / 1e3
+	for i := range min(u.GCs, uint32(len(after.PauseNs))) {
+		pause := after.PauseNs[(after.NumGC-1-i)%uint32(len(after.PauseNs))]
+		u.GCMaxPauseUs = max(u.GCMaxPauseUs, float64(pause)/1e3)
+	}
+}
+
+// file is one of the kernel's that is read again and again into the same memory. The zero value, and what could not be opened, is empty.
+type file struct {
+	f   *os.File
+	buf []byte
+}
+
+func (f *file) open(path ...string) {
+	f.f, _ = os.Open(filepath.Join(path...))
+	f.buf = make([]byte, 1<<14)
+}
+
+// read gives what is in it now, until the next read.
+func (f *file) read() []byte {
+	if f.f == nil {
+		return nil
+	}
+	n := 0
+	for {
+		if n == len(f.buf) {
+			f.buf = append(f.buf, make([]byte, len(f.buf))...)
+		}
+		got, err := f.f.ReadAt(f.buf[n:], int64(n))
+		n += got
+		if err != nil { // io.EOF
+			return f.buf[:n]
+		}
+	}
+}
+
+func (f *file) close() {
+	if f.f != nil {
+		_ = f.f.Close()
+	}
+}

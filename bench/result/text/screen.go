@@ -4,36 +4,74 @@ package text
 import (
 	"fmt"
 	"io"
-	"math"
+	"slices"
 	"strings"
 
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
-// Screen writes the report for people: what was measured where, one line a system (medians over the rounds), and the notes.
+// Screen writes the report for people: what was measured where, a line for each system with the medians over its rounds, best first, and what is
+// missing, and why.
 func Screen(w io.Writer, r *result.Report) error {
-	m := &r.Machine
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %d cores, hypervisor %s, governor %s, kernel %s, %s\n", m.CPU, m.Cores, m.Hypervisor, m.Governor, m.Kernel, m.Go)
-	fmt.Fprintf(&b, "%s (driver %s, queues %d, XDP %s, zero-copy %s, busy polling %s); %s\n",
-		m.Network, m.NIC.Driver, m.NIC.Queues, m.NIC.XDPMode, m.NIC.ZeroCopy, m.NIC.BusyPoll, m.Pinning)
-	gcs, pause := collections(r)
-	fmt.Fprintf(&b, "steal %.2f %%, %d garbage collections in the measured loops, longest pause %.0f µs\n\n", m.StealPercent, gcs, pause)
-	if len(r.Results) > 0 {
-		describe(r, &b)
-		tables[r.Run.Workload](r, &b)
-	}
-	for i := range r.Results {
-		if res := &r.Results[i]; res.Error != "" {
-			fmt.Fprintf(&b, "\n%s: %s", res.System, strings.ReplaceAll(res.Error, "\n", "; "))
-		}
-	}
+	header(&b, r)
+	table(&b, r)
+	lines := append(failures(r), warnings(r)...)
 	for _, note := range r.Notes {
-		fmt.Fprintf(&b, "\nnote: %s", note)
+		lines = append(lines, "note: "+note)
 	}
-	text := strings.TrimRight(b.String(), "\n") + "\n"
-	_, err := io.WriteString(w, text)
+	if r.Interrupted != "" {
+		lines = append(lines, "interrupted: "+r.Interrupted+"; what was measured until then is above")
+	}
+	if len(lines) > 0 {
+		b.WriteByte('\n')
+	}
+	for _, line := range lines {
+		b.WriteString(strings.ReplaceAll(line, "\n", "; ") + "\n")
+	}
+	_, err := io.WriteString(w, strings.TrimLeft(b.String(), "\n"))
 	return err
+}
+
+// shownAdvice is how many pieces of advice have room on the screen; the JSON has all.
+const shownAdvice = 3
+
+func header(b *strings.Builder, r *result.Report) {
+	m := &r.Machine
+	who := ""
+	if r.Server != nil {
+		who = "client: "
+	}
+	machine(b, who, m)
+	if r.Server != nil {
+		machine(b, "server: ", r.Server)
+	}
+	if m.Network != "" || m.Pinning != "" {
+		n := &m.NIC
+		fmt.Fprintf(b, "%s (driver %s, queues %d, XDP %s, zero-copy %s, busy polling %s); %s\n",
+			m.Network, orUnknown(n.Driver), n.Queues, orUnknown(n.XDPMode), orUnknown(n.ZeroCopy), orUnknown(n.BusyPoll), m.Pinning)
+	}
+	gcs, pause := collections(r)
+	fmt.Fprintf(b, "steal %.2f %%, %d garbage collections in the measured loops, longest pause %.0f µs\n", m.StealPercent, gcs, pause)
+	for i, advice := range m.Advice {
+		if i == shownAdvice {
+			fmt.Fprintf(b, "advice: %d more in the JSON\n", len(m.Advice)-i)
+			break
+		}
+		fmt.Fprintf(b, "advice: %s\n", advice)
+	}
+}
+
+func machine(b *strings.Builder, who string, m *result.Machine) {
+	fmt.Fprintf(b, "%s%s, %d cores, hypervisor %s, governor %s, kernel %s, %s\n", who, orUnknown(m.CPU), m.Cores, orUnknown(m.Hypervisor),
+		orUnknown(m.Governor), orUnknown(m.Kernel), m.Go)
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
 }
 
 // collections counts the garbage collections in the measured loops, and gives the longest pause, in microseconds.
@@ -49,16 +87,77 @@ func collections(r *result.Report) (n uint32, longest float64) {
 	return n, longest
 }
 
-func ratio(a, b float64) string {
-	if math.IsNaN(a) || math.IsNaN(b) || b == 0 {
-		return "-"
+// failures names the systems that lack rounds, with the reason, those with the same reason together.
+func failures(r *result.Report) []string {
+	points := map[string]int{} // of a system
+	alike := map[[2]string]int{}
+	for i := range r.Results {
+		points[r.Results[i].System]++
+		alike[[2]string{r.Results[i].System, why(r, &r.Results[i])}]++
 	}
-	return fmt.Sprintf("%.3f", a/b)
+	var reasons []string
+	names := map[string][]string{}
+	for i := range r.Results {
+		res := &r.Results[i]
+		reason := why(r, res)
+		if reason == "" {
+			continue
+		}
+		name := label(r, res)
+		switch n, of := alike[[2]string{res.System, reason}], points[res.System]; {
+		case n == of:
+			name = res.System
+		case n > 2:
+			name = fmt.Sprintf("%s at %d of %d points", res.System, n, of)
+		}
+		if names[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		if !slices.Contains(names[reason], name) {
+			names[reason] = append(names[reason], name)
+		}
+	}
+	lines := make([]string, len(reasons))
+	for i, reason := range reasons {
+		lines[i] = strings.Join(names[reason], ", ") + ": " + reason
+	}
+	return lines
 }
 
-func number(format string, x float64) string {
-	if math.IsNaN(x) {
-		return "-"
+// why a result lacks rounds; empty if it does not.
+func why(r *result.Report, res *result.Result) string {
+	switch n := len(res.Rounds); {
+	case res.Error == "":
+		return ""
+	case res.Absent:
+		return "missing: " + res.Error
+	case n > 0:
+		return fmt.Sprintf("%d of %d rounds: %s", n, r.Run.Rounds, res.Error)
 	}
-	return fmt.Sprintf(format, x)
+	return res.Error
+}
+
+// Steal that spoils a run: of all CPUs' time in it, and of one round's, which one system bears alone.
+const (
+	stealOfRun   = 1.0 // percent
+	stealOfRound = 5.0
+)
+
+func warnings(r *result.Report) []string {
+	worst, where := 0.0, ""
+	for i := range r.Results {
+		for j := range r.Results[i].Rounds {
+			if s := r.Results[i].Rounds[j].Steal; s > worst {
+				worst, where = s, fmt.Sprintf("round %d of %s", r.Results[i].Rounds[j].Number, label(r, &r.Results[i]))
+			}
+		}
+	}
+	if r.Machine.StealPercent < stealOfRun && worst < stealOfRound {
+		return nil
+	}
+	text := fmt.Sprintf("warning: the hypervisor took %.1f %% of the CPU time of the run", r.Machine.StealPercent)
+	if worst > 0 {
+		text += fmt.Sprintf(", %.1f %% in %s", worst, where)
+	}
+	return []string{text + "; the tails are partly its: trust the ratios, and measure again"}
 }

@@ -1,112 +1,190 @@
 package text
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
-// tables writes the lines of the systems, medians over the rounds, for each workload.
-var tables = map[string]func(*result.Report, *strings.Builder){
-	"latency": latencyRows,
-	"rate":    rateRows,
-	"bulk":    bulkRows,
-	"flood":   floodRows,
-}
+// widestGrid is how many points of an axis stand side by side; more, or other ones for each system, stand below each other.
+const widestGrid = 12
 
-// describe says in a line what the table under it shows.
-func describe(r *result.Report, b *strings.Builder) {
-	at := r.Results[0].Point
-	switch r.Run.Workload {
-	case "rate":
-		fmt.Fprintf(b, "Calls of %d bytes, %d outstanding from one goroutine; latency in µs, medians over the rounds\n", at.Size, at.Outstanding)
-		fmt.Fprint(b, "ring: packets a second that the bare ring receives in a flood one way\n\n")
-	case "bulk":
-		fmt.Fprintf(b, "Messages of %d bytes one way, %d outstanding; time of a message in µs, medians over the rounds\n", at.Size, at.Outstanding)
-		fmt.Fprint(b, "ring: payload of the packets that the bare ring receives in a flood one way, as large as the link takes\n\n")
-	case "flood":
-		fmt.Fprintf(b, "Packets of %d bytes (IP) in a flood one way; those that arrive, medians over the rounds\n\n", at.Size)
+// table writes what was measured as the workload has it.
+func table(b *strings.Builder, r *result.Report) {
+	if len(r.Results) == 0 {
+		return
+	}
+	l := layoutOf(r)
+	fmt.Fprintf(b, "\n%s; medians of %s, times in µs", l.title, plural(r.Run.Rounds, "round"))
+	points := pointsOf(r)
+	switch {
+	case r.Run.Axis == result.AxisNone || len(points) == 1:
+		l.list(b, r, l.columns)
+	case len(points) > widestGrid:
+		l.list(b, r, l.along)
 	default:
-		fmt.Fprintf(b, "Round trip of %d bytes, one call outstanding; µs, medians over the rounds\n\n", at.Size)
+		b.WriteByte('\n')
+		for _, f := range l.along {
+			grid(b, &l, r, points, f)
+		}
 	}
 }
 
-func latencyRows(r *result.Report, b *strings.Builder) {
-	net, ring := of(r, "net-tcp", result.P50), of(r, "ring", result.P50)
-	rows(r, b, "p50\tp90\tp99\tp99.9\tmax\tcalls/s\tallocs/op\tp50/net-tcp\tp50/ring", func(tw *tabwriter.Writer, m *result.Result) {
-		p50 := m.Median(result.P50)
-		fmt.Fprintf(tw, "%.2f\t%.2f\t%.2f\t%.2f\t%.1f\t%.0f\t%s\t%s\t%s\t", p50, m.Median(result.P90), m.Median(result.P99),
-			m.Median(result.P999), m.Median(result.Max), m.Median(result.PerSec), number("%.3f", m.Median(result.Allocs)), ratio(p50, net), ratio(p50, ring))
-	})
-}
-
-func rateRows(r *result.Report, b *strings.Builder) {
-	net, ring := of(r, "net-tcp", result.PerSec), of(r, "ring", result.PerSec)
-	rows(r, b, "calls/s\tof net-tcp\tof ring\tp50\tp99\tp99.9\tmax\tallocs/op", func(tw *tabwriter.Writer, m *result.Result) {
-		rate := m.Median(result.PerSec)
-		fmt.Fprintf(tw, "%.0f\t%s\t%s\t%s\t%s\t", rate, ratio(rate, net), ratio(rate, ring), latencies(m), number("%.3f", m.Median(result.Allocs)))
-	})
-}
-
-func bulkRows(r *result.Report, b *strings.Builder) {
-	net, ring := of(r, "net-tcp", result.Gbit), of(r, "ring", result.Gbit)
-	rows(r, b, "Gbit/s\tof net-tcp\tof ring\tmessages/s\tp50\tp99\tp99.9\tmax\tallocs/op", func(tw *tabwriter.Writer, m *result.Result) {
-		perSec := "-"
-		if !math.IsNaN(m.Median(result.Max)) {
-			perSec = fmt.Sprintf("%.0f", m.Median(result.PerSec))
-		}
-		gbit := m.Median(result.Gbit)
-		fmt.Fprintf(tw, "%.2f\t%s\t%s\t%s\t%s\t%s\t", gbit, ratio(gbit, net), ratio(gbit, ring), perSec, latencies(m), number("%.3f", m.Median(result.Allocs)))
-	})
-}
-
-func floodRows(r *result.Report, b *strings.Builder) {
-	ring := of(r, "ring", result.PerSec)
-	rows(r, b, "packets/s\tof ring\tGbit/s", func(tw *tabwriter.Writer, m *result.Result) {
-		rate := m.Median(result.PerSec)
-		fmt.Fprintf(tw, "%.0f\t%s\t%.2f\t", rate, ratio(rate, ring), m.Median(result.Gbit))
-	})
-}
-
-// latencies of calls; a flood has none.
-func latencies(m *result.Result) string {
-	var b strings.Builder
-	for i, f := range []result.Figure{result.P50, result.P99, result.P999, result.Max} {
-		if i > 0 {
-			b.WriteByte('\t')
-		}
-		b.WriteString(number("%.1f", m.Median(f)))
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
 	}
-	return b.String()
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// rows writes a line for each system: its name, the columns, and the number of rounds.
-func rows(r *result.Report, b *strings.Builder, columns string, row func(tw *tabwriter.Writer, m *result.Result)) {
-	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tw, "system\t%s\trounds\t\n", columns)
-	none := strings.Repeat("-\t", strings.Count(columns, "\t")+1)
+// pointsOf lists the points of a report in the order in which they first occur.
+func pointsOf(r *result.Report) []result.Point {
+	var points []result.Point
 	for i := range r.Results {
-		res := &r.Results[i]
-		fmt.Fprintf(tw, "%s\t", res.System)
-		if len(res.Rounds) == 0 {
-			fmt.Fprint(tw, none)
-		} else {
-			row(tw, res)
+		if p := r.Results[i].Point; !slices.Contains(points, p) {
+			points = append(points, p)
 		}
-		fmt.Fprintf(tw, "%d\t\n", len(res.Rounds))
+	}
+	return points
+}
+
+// list writes a line for each system and point that was measured: figures that any has, and the main figure's ratio to the references.
+func (l *layout) list(b *strings.Builder, r *result.Report, columns figures) {
+	ordered := slices.DeleteFunc(l.order(r), func(res *result.Result) bool { return len(res.Rounds) == 0 })
+	columns = slices.DeleteFunc(slices.Clone(columns), func(f result.Figure) bool {
+		return !slices.ContainsFunc(ordered, func(res *result.Result) bool { return !math.IsNaN(res.Median(f)) })
+	})
+	var refs []string
+	for _, name := range references {
+		if slices.ContainsFunc(ordered, func(res *result.Result) bool { return res.System == name }) {
+			refs = append(refs, name)
+		}
+	}
+	if r.Run.Rounds >= result.LeastRounds && len(refs) > 0 {
+		fmt.Fprintf(b, "; ratios with %.0f %% intervals", 100*result.Confidence)
+	}
+	b.WriteString("\n\n")
+	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(tw, "system\t")
+	for _, f := range columns {
+		fmt.Fprintf(tw, "%s\t", f.Name)
+	}
+	for _, name := range refs {
+		if l.main.More {
+			fmt.Fprintf(tw, "of %s\t", name)
+		} else {
+			fmt.Fprintf(tw, "%s/%s\t", l.main.Name, name)
+		}
+	}
+	fmt.Fprintln(tw)
+	for _, res := range ordered {
+		fmt.Fprintf(tw, "%s\t", label(r, res))
+		for _, f := range columns {
+			fmt.Fprintf(tw, "%s\t", number(res.Median(f)))
+		}
+		for _, name := range refs {
+			to := reference(r, name, res.Point)
+			if to == res {
+				fmt.Fprint(tw, "1\t")
+				continue
+			}
+			fmt.Fprintf(tw, "%s\t", ratio(result.Ratio(res, to, l.main)))
+		}
+		fmt.Fprintln(tw)
 	}
 	tw.Flush()
 }
 
-// of gives a system's median, NaN when it has none.
-func of(r *result.Report, system string, f result.Figure) float64 {
+// reference finds a system's result at a point, or its only one.
+func reference(r *result.Report, system string, at result.Point) *result.Result {
+	if res := r.Find(system, at); res != nil {
+		return res
+	}
+	var only *result.Result
 	for i := range r.Results {
-		if r.Results[i].System == system {
-			return r.Results[i].Median(f)
+		if res := &r.Results[i]; res.System == system {
+			if only != nil {
+				return nil
+			}
+			only = res
 		}
 	}
-	return math.NaN()
+	return only
+}
+
+// grid writes a figure along the axis, a line for each system.
+func grid(b *strings.Builder, l *layout, r *result.Report, points []result.Point, f result.Figure) {
+	var systems []string // that have it anywhere
+	for _, res := range l.order(r) {
+		if !math.IsNaN(res.Median(f)) && !slices.Contains(systems, res.System) {
+			systems = append(systems, res.System)
+		}
+	}
+	if len(systems) == 0 {
+		return
+	}
+	unit := ""
+	if f.Unit == "%" {
+		unit = ", % of a CPU"
+	}
+	fmt.Fprintf(b, "\n%s%s\n", f.Name, unit)
+	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(tw, "system\t")
+	for _, p := range points {
+		fmt.Fprintf(tw, "%s\t", onAxis(r.Run.Axis, p))
+	}
+	fmt.Fprintln(tw)
+	for _, system := range systems {
+		fmt.Fprintf(tw, "%s\t", system)
+		for _, p := range points {
+			cell := "-"
+			if res := r.Find(system, p); res != nil {
+				cell = number(res.Median(f))
+			}
+			fmt.Fprintf(tw, "%s\t", cell)
+		}
+		fmt.Fprintln(tw)
+	}
+	tw.Flush()
+}
+
+// order puts the best first, whoever it is, and what has no figures last. Along an axis a system's first point decides, and its points stay together.
+func (l *layout) order(r *result.Report) []*result.Result {
+	key, out := map[*result.Result]float64{}, []*result.Result{}
+	ofSystem := map[string]float64{}
+	for i := range r.Results {
+		res := &r.Results[i]
+		x := res.Median(l.main)
+		if l.main.More {
+			x = -x
+		}
+		if math.IsNaN(x) {
+			x = math.Inf(1)
+		}
+		if first, ok := ofSystem[res.System]; ok && r.Run.Axis != result.AxisNone {
+			x = first
+		} else if !math.IsInf(x, 1) {
+			ofSystem[res.System] = x
+		}
+		key[res] = x
+		out = append(out, res)
+	}
+	slices.SortStableFunc(out, func(a, b *result.Result) int { return cmp.Compare(key[a], key[b]) })
+	return out
+}
+
+// label names a result in a report: its system, and what tells it from the system's others.
+func label(r *result.Report, res *result.Result) string {
+	at := onAxis(r.Run.Axis, res.Point)
+	for i := range r.Results {
+		if other := &r.Results[i]; other.System == res.System && other.Point.Blocking != res.Point.Blocking && res.Point.Blocking {
+			at += " blocking"
+		}
+	}
+	return strings.TrimSpace(res.System + " " + at)
 }

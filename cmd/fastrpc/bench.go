@@ -13,8 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/bench"
-	"github.com/fastrpc/fastrpc/bench/result"
-	"github.com/fastrpc/fastrpc/bench/result/text"
 )
 
 func benchCommand() *cobra.Command {
@@ -28,7 +26,7 @@ func benchCommand() *cobra.Command {
 
 func compareCommand() *cobra.Command {
 	var c bench.Config
-	var jsonFile string
+	var out outputs
 	cmd := &cobra.Command{
 		Use:   "compare",
 		Short: "Compare several systems in one interleaved run",
@@ -92,24 +90,22 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 					fmt.Fprintf(cmd.ErrOrStderr(), "round %d of %d: %s", p.Round, p.Rounds, p.System)
 				}
 			}
-			write, discard, err := createJSON(cmd, jsonFile)
-			if err != nil {
+			defer out.discard()
+			if err := out.prepare(c.Workload, c.Rounds*len(c.Systems)); err != nil {
 				return err
 			}
-			defer discard()
 			report, err := bench.Compare(cmd.Context(), c)
 			clearLine()
 			if errors.Is(err, bench.ErrConfig) {
 				return usageError{err}
 			}
-			if err != nil {
+			if report == nil {
 				return err
 			}
-			table := cmd.OutOrStdout()
-			if jsonFile == "-" {
-				table = cmd.ErrOrStderr()
+			if err := out.write(cmd, report); err != nil {
+				return err
 			}
-			return errors.Join(text.Screen(table, report), write(report))
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -123,7 +119,7 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 	f.IntVar(&c.Rounds, "rounds", 5, "how often each system runs")
 	f.IntVar(&c.MTU, "mtu", 0, "MTU of the lab that is made; by default 1500, or the size of workload flood")
 	f.StringVar(&c.Lab, "lab", "", "use this lab, which stays, instead of making one")
-	f.StringVar(&jsonFile, "json", "", "also write the report as JSON to this file; - is standard output, the table then goes to standard error")
+	out.addFlags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("workload", cobra.FixedCompletions(bench.Workloads(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(func() []string { return append(bench.Names(), bench.Peers()...) }))
 	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
@@ -159,32 +155,6 @@ func completeConfig(cmd *cobra.Command, c *bench.Config) {
 	if !given("requests") && c.Duration != 0 {
 		c.Requests = 0
 	}
-}
-
-// createJSON makes sure, before minutes of measuring, that the report can be written; it stands under its name once it is whole.
-func createJSON(cmd *cobra.Command, name string) (write func(*result.Report) error, discard func(), err error) {
-	nothing := func() {}
-	switch name {
-	case "":
-		return func(*result.Report) error { return nil }, nothing, nil
-	case "-":
-		return func(r *result.Report) error { return r.Write(cmd.OutOrStdout()) }, nothing, nil
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".fastrpc-bench-*")
-	if err != nil {
-		return nil, nothing, fmt.Errorf("--json %s: %w", name, err)
-	}
-	discard = func() {
-		f.Close()
-		os.Remove(f.Name())
-	}
-	write = func(r *result.Report) error {
-		if err := errors.Join(r.Write(f), f.Chmod(0o644), f.Close()); err != nil {
-			return fmt.Errorf("--json %s: %w", name, err)
-		}
-		return os.Rename(f.Name(), name)
-	}
-	return write, discard, nil
 }
 
 const benchChild = "child"

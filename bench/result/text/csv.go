@@ -82,6 +82,10 @@ func values(v reflect.Value) []string {
 		case isStruct(f.Type):
 			out = append(out, values(x)...)
 		default:
+			if _, options, _ := strings.Cut(f.Tag.Get("json"), ","); options == "omitempty" && x.IsZero() {
+				out = append(out, "") // as the JSON form leaves it out
+				continue
+			}
 			out = append(out, value(x))
 		}
 	}

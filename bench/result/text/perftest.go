@@ -30,6 +30,11 @@ func Perftest(w io.Writer, r *result.Report) error {
 	return err
 }
 
+// HasRoundTrips tells whether a workload measures what ib_send_lat does.
+func HasRoundTrips(workload string) bool {
+	return slices.Contains([]string{"latency", "sizes", "sessions", "loss"}, workload)
+}
+
 const perftestHead = " #bytes #iterations    t_min[usec]    t_max[usec]  t_typical[usec]    t_avg[usec]    t_stdev[usec]   99% percentile[usec]   99.9% percentile[usec]"
 
 func perftestOf(b *strings.Builder, r *result.Report, system string) error {
@@ -63,12 +68,12 @@ func noPingPong(r *result.Report, res *result.Result) string {
 	switch p := res.Point; {
 	case len(res.Rounds) == 0:
 		return cmp.Or(why(r, res), "not measured")
+	case !HasRoundTrips(r.Run.Workload):
+		return "workload " + r.Run.Workload + " is no ping-pong"
 	case !has:
 		return "packets one way, no round trips"
 	case p.Outstanding > 1:
 		return fmt.Sprintf("%d calls outstanding are no ping-pong", p.Outstanding)
-	case p.RPS > 0:
-		return "calls at a given rate are no ping-pong"
 	}
 	return ""
 }

@@ -31,12 +31,16 @@ func newStage(name string, room int64) (*stage, error) {
 		return &stage{name: name, file: f}, err
 	}
 	s := &stage{name: name, at: filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+stageSuffix)}
-	if err := os.Remove(s.at); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+	err := os.Remove(s.at)
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		s.file, err = os.OpenFile(s.at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	}
-	var err error
-	if s.file, err = os.OpenFile(s.at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
-		return nil, err
+	if err != nil {
+		var path *os.PathError // of the other name, which nobody knows
+		if errors.As(err, &path) {
+			err = path.Err
+		}
+		return nil, fmt.Errorf("%s cannot be written: %w", name, err)
 	}
 	// Where a file system has no fallocate, a lack of room shows when it is written.
 	err = unix.Fallocate(int(s.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, room)

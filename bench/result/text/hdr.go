@@ -63,7 +63,7 @@ var unfit = regexp.MustCompile(`[^A-Za-z0-9.]+`)
 func distributionName(r *result.Report, res *result.Result) string {
 	name := res.System
 	if at := onAxis(r.Run.Axis, res.Point); at != "" {
-		name += "-" + string(r.Run.Axis) + "-" + at
+		name += "-" + string(r.Run.Axis) + "-" + strings.TrimSuffix(at, "/s")
 	}
 	if res.Point.Blocking {
 		name += "-blocking"

@@ -24,6 +24,7 @@ const lockArg = "hold-lock"
 func TestMain(m *testing.M) {
 	for _, s := range []System{
 		faulty{name: "test-refuses", serve: errors.New("no such luck")},
+		faulty{name: "test-server-panics", serving: func() { panic("out of order") }},
 		faulty{name: "test-crashes", call: func() error { os.Exit(3); return nil }},
 		faulty{name: "test-panics", call: func() error { panic("out of luck\nand more") }},
 		faulty{name: "test-dies", call: dieInSecondRound},
@@ -41,6 +42,13 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) == 2 && (os.Args[1] == listPeers || os.Args[1] == peerChild) { // or a program of peers
 		if err := PeerMain(os.Args[1:], os.Stdin, os.Stdout, renamed{netTCP{}, "test-peer"}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) == 3 && (os.Args[1] == agentArg || os.Args[1] == driveArg) {
+		if err := agentOrDriver(os.Args[1], os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -79,9 +87,10 @@ func (r renamed) Name() string { return r.name }
 
 // faulty is a system that fails in one way.
 type faulty struct {
-	name  string
-	serve error
-	call  func() error
+	name    string
+	serve   error
+	serving func() // once it is ready; nil: nothing
+	call    func() error
 }
 
 func (f faulty) Name() string { return f.name }
@@ -92,6 +101,9 @@ func (f faulty) Serve(ctx context.Context, _ Endpoint, ready func(Ready)) error 
 		return f.serve
 	}
 	ready(Ready{Addr: netip.MustParseAddrPort("127.0.0.1:1")})
+	if f.serving != nil {
+		f.serving()
+	}
 	<-ctx.Done()
 	return nil
 }

@@ -38,6 +38,7 @@ var metal = tree(
 	cpuDir+"/cpu0/cpuidle/state1/name", "C1", cpuDir+"/cpu0/cpuidle/state1/latency", "2", cpuDir+"/cpu0/cpuidle/state1/disable", "0",
 	cpuDir+"/cpu0/cpuidle/state2/name", "C6", cpuDir+"/cpu0/cpuidle/state2/latency", "133", cpuDir+"/cpu0/cpuidle/state2/disable", "1",
 	cpuDir+"/cpu1/cpuidle/state1/name", "C1E", cpuDir+"/cpu1/cpuidle/state1/latency", "10", cpuDir+"/cpu1/cpuidle/state1/disable", "0",
+	cpuDir+"/cpu2/cpuidle/state1/name", "C1", cpuDir+"/cpu2/cpuidle/state1/latency", "2", cpuDir+"/cpu2/cpuidle/state1/disable", "0",
 	cpuDir+"/vulnerabilities/meltdown", "Not affected",
 	cpuDir+"/vulnerabilities/itlb_multihit", "KVM: Mitigation: VMX disabled",
 	cpuDir+"/vulnerabilities/spectre_v2", "Mitigation: Enhanced / Automatic IBRS; IBPB: conditional; BHI: BHI_DIS_S",

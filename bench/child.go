@@ -38,6 +38,7 @@ type answer struct {
 	Counts    *meter.Counts `json:"counts,omitempty"`
 	About     *about        `json:"about,omitempty"`
 	Uncounted int64         `json:"uncounted,omitempty"` // calls since the server's start that are not the round's
+	Note      string        `json:"note,omitempty"`      // of a Noter
 }
 
 // about is what a side tells of itself.
@@ -219,7 +220,7 @@ func (c *child) run(o *order) (answer, error) {
 		return answer{}, err
 	}
 	r.Latency = rec.Latency()
-	return answer{Round: &r, Counts: &counts, Uncounted: max(int64(c.calls-before)-r.Ops, 0)}, nil
+	return answer{Round: &r, Counts: &counts, Uncounted: max(int64(c.calls-before)-r.Ops, 0), Note: noteOf(c.caller)}, nil
 }
 
 // measure makes calls as the workload has it: o.Requests of them, which only workload latency heeds, or for o.Duration.

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if len(os.Args) == 2 && (os.Args[1] == listPeers || os.Args[1] == peerChild) { // or a program of peers
-		if err := PeerMain(os.Args[1:], os.Stdin, os.Stdout, renamed{netTCP{}, "test-peer"}); err != nil {
+		if err := PeerMain(os.Args[1:], os.Stdin, os.Stdout, renamed{netStream{"net-tcp", listenTCP, dialTCP}, "test-peer"}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -79,7 +79,7 @@ func childCommand(t testing.TB) []string {
 
 // renamed is another system under a name of its own.
 type renamed struct {
-	netTCP
+	netStream
 	name string
 }
 

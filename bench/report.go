@@ -2,6 +2,8 @@ package bench
 
 import (
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/fastrpc/fastrpc/bench/machine"
 	"github.com/fastrpc/fastrpc/bench/meter"
@@ -63,6 +65,9 @@ func (p *place) without(name, workload string) (why string, absent bool) {
 // add puts what one run gave into the report.
 func add(r *result.Report, res *result.Result, out *outcome) {
 	res.Rounds = append(res.Rounds, out.round)
+	if prefix := res.System + ": "; out.note != "" && !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.HasPrefix(n, prefix) }) {
+		r.Notes = append(r.Notes, prefix+out.note) // the first round's: its numbers differ
+	}
 	describe(&r.Machine, &out.client, &out.ready)
 	if r.Server != nil {
 		describe(r.Server, &out.server, &out.ready)

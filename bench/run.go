@@ -14,6 +14,7 @@ type outcome struct {
 	round          result.Round // complete but for its number and place
 	ready          Ready
 	client, server about
+	note           string
 }
 
 // How long the parent waits for answers: set-up, and what a run may take over what it should.
@@ -47,6 +48,7 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 	}
 	defer func() { err = joinEnd(err, client) }()
 	e.Interface, e.Local, e.Remote, e.RemoteMAC = p.client.endpoint.Interface, p.client.endpoint.Local, out.ready.Addr, out.ready.MAC
+	e.Path = out.ready.Path
 	if a, err = client.ask(ctx, order{Do: "connect", System: res.System, Endpoint: &e}, setupLimit); err != nil {
 		return out, err
 	}
@@ -79,6 +81,7 @@ func measure(ctx context.Context, c *Config, server, client *process, out *outco
 	if a.Round == nil || a.Counts == nil || b.Counts == nil {
 		return errors.New("an answer without figures")
 	}
+	out.note = a.Note
 	r := &out.round
 	*r, r.Client, r.Server = *a.Round, a.Counts.Use, b.Counts.Use
 	r.Client.Calls, r.Server.Calls = a.Round.Ops, a.Round.Ops+a.Uncounted

@@ -10,26 +10,51 @@ import (
 	"time"
 )
 
-func init() { Register(netTCP{}) }
+func init() { Register(netStream{"net-tcp", listenTCP, dialTCP}) }
 
-// netTCP is the kernel's TCP path as Go programs write it: net.Conn, io.ReadFull and Write, TCP_NODELAY.
-type netTCP struct{}
+// netStream is a stream of the kernel as Go programs write it: net.Conn, io.ReadFull and Write. Each goroutine parks for each message.
+type netStream struct {
+	name   string
+	listen func(*Endpoint) (net.Listener, Ready, error)
+	dial   func(context.Context, *Endpoint) (net.Conn, error)
+}
 
-func (netTCP) Name() string      { return "net-tcp" }
-func (netTCP) Bypass() bool      { return false }
-func (netTCP) Has(w string) bool { return w != Flood }
+func (s netStream) Name() string    { return s.name }
+func (netStream) Bypass() bool      { return false }
+func (netStream) Has(w string) bool { return w != Flood }
 
-func (netTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
+func listenTCP(e *Endpoint) (net.Listener, Ready, error) {
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(e.Local))
+	if err != nil {
+		return nil, Ready{}, err
+	}
+	addr := l.Addr().(*net.TCPAddr).AddrPort()
+	return l, Ready{Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())}, nil
+}
+
+func dialTCP(ctx context.Context, e *Endpoint) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(e.Local.Addr(), 0))}
+	conn, err := d.DialContext(ctx, "tcp", e.Remote.String())
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.(*net.TCPConn).SetNoDelay(true); err != nil { // Go's default already; said aloud
+		conn.Close()
+		return nil, fmt.Errorf("TCP_NODELAY: %w", err)
+	}
+	return conn, nil
+}
+
+func (s netStream) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
+	l, r, err := s.listen(&e)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
-	addr := l.Addr().(*net.TCPAddr).AddrPort()
-	ready(Ready{Addr: netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())})
+	ready(r)
 	for {
-		c, err := l.AcceptTCP()
+		c, err := l.Accept()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -41,7 +66,7 @@ func (netTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 }
 
 // answerConn ends when the client closes or ctx does; either is how a run ends, so that there is no error to tell.
-func answerConn(ctx context.Context, c *net.TCPConn, e *Endpoint) {
+func answerConn(ctx context.Context, c net.Conn, e *Endpoint) {
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	switch e.Workload {
@@ -54,7 +79,7 @@ func answerConn(ctx context.Context, c *net.TCPConn, e *Endpoint) {
 	}
 }
 
-func echoEach(c *net.TCPConn, size int) {
+func echoEach(c net.Conn, size int) {
 	buf := make([]byte, size)
 	for {
 		if _, err := io.ReadFull(c, buf); err != nil {
@@ -67,7 +92,7 @@ func echoEach(c *net.TCPConn, size int) {
 }
 
 // echoBatches sends back in one Write all that one Read brought.
-func echoBatches(c *net.TCPConn, size int) {
+func echoBatches(c net.Conn, size int) {
 	r, out := bufio.NewReaderSize(c, batchBytes), make([]byte, 0, batchBytes+size)
 	for {
 		n := len(out)
@@ -85,7 +110,7 @@ func echoBatches(c *net.TCPConn, size int) {
 	}
 }
 
-func sendReceipts(c *net.TCPConn, size int) {
+func sendReceipts(c net.Conn, size int) {
 	buf, receipt := make([]byte, size), make([]byte, 0, ReceiptBytes)
 	for {
 		if _, err := io.ReadFull(c, buf); err != nil {
@@ -100,15 +125,10 @@ func sendReceipts(c *net.TCPConn, size int) {
 // batchBytes is the most that workload rate writes or reads at once.
 const batchBytes = 64 << 10
 
-func (netTCP) Connect(ctx context.Context, e Endpoint) (Caller, error) {
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(e.Local.Addr(), 0))}
-	conn, err := d.DialContext(ctx, "tcp", e.Remote.String())
+func (s netStream) Connect(ctx context.Context, e Endpoint) (Caller, error) {
+	conn, err := s.dial(ctx, &e)
 	if err != nil {
 		return nil, err
-	}
-	if err := conn.(*net.TCPConn).SetNoDelay(true); err != nil { // Go's default already; said aloud
-		conn.Close()
-		return nil, fmt.Errorf("TCP_NODELAY: %w", err)
 	}
 	c := netCaller{conn: conn, limit: e.callLimit()}
 	if e.Workload == Latency {

@@ -11,15 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func init() { Register(spinTCP{}) }
+func init() {
+	Register(spinTCP{name: "spin-tcp"})
+	Register(spinTCP{name: "spin-tcp-busy", busy: true})
+}
 
-// spinTCP is the kernel's TCP path at its best: non-blocking sockets read in a tight loop, past Go's netpoller and its scheduler.
-type spinTCP struct{}
+// spinTCP is the kernel's TCP path at its best: non-blocking sockets read in a tight loop, past Go's netpoller and its scheduler. With busy, each
+// read that finds nothing polls the device's queue: see busyPoll.
+type spinTCP struct {
+	name string
+	busy bool
+}
 
-func (spinTCP) Name() string { return "spin-tcp" }
-func (spinTCP) Bypass() bool { return false }
+func (s spinTCP) Name() string { return s.name }
+func (spinTCP) Bypass() bool   { return false }
 
-func (spinTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
+func (s spinTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	l, err := tcpSocket(e.Local)
 	if err != nil {
 		return err
@@ -45,7 +52,9 @@ func (spinTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 		if err != nil {
 			return err
 		}
-		err = spinEcho(fd, buf, &stop)
+		if err = s.setBusy(fd); err == nil {
+			err = spinEcho(fd, buf, &stop)
+		}
 		unix.Close(fd)
 		if err != nil && err != io.EOF && ctx.Err() == nil {
 			return err
@@ -65,16 +74,24 @@ func spinEcho(fd int, buf []byte, stop *atomic.Bool) error {
 	}
 }
 
-func (spinTCP) Connect(ctx context.Context, e Endpoint) (Caller, error) {
+func (s spinTCP) Connect(ctx context.Context, e Endpoint) (Caller, error) {
 	fd, err := tcpSocket(netip.AddrPortFrom(e.Local.Addr(), 0))
 	if err != nil {
 		return nil, err
 	}
-	if err := connectTCP(ctx, fd, e.Remote); err != nil {
+	err = connectTCP(ctx, fd, e.Remote)
+	if err == nil {
+		err = s.setBusy(fd)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	return &spinCaller{fd: fd, echo: make([]byte, e.Size)}, nil
+	c := &spinCaller{fd: fd, echo: make([]byte, e.Size)}
+	if s.busy {
+		return newBusyCaller(c, &e), nil
+	}
+	return c, nil
 }
 
 type spinCaller struct {

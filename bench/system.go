@@ -42,13 +42,26 @@ type Counting interface {
 	Counters() meter.Own // so far
 }
 
+// Noter is implemented by Callers with something to say that a reader of its figures must know.
+type Noter interface {
+	Note() string // after the measured calls
+}
+
+func noteOf(c Caller) string {
+	if n, ok := c.(Noter); ok {
+		return n.Note()
+	}
+	return ""
+}
+
 // Endpoint says where one side of a System stands.
 type Endpoint struct {
-	Interface string         `json:"interface"`     // in the process's network namespace
-	Local     netip.AddrPort `json:"local"`         // this side; port 0: any
-	Remote    netip.AddrPort `json:"remote"`        // the server, for a client
-	RemoteMAC string         `json:"mac,omitempty"` // of the server, for a client
-	Size      int            `json:"size"`          // payload, bytes
+	Interface string         `json:"interface"`      // in the process's network namespace
+	Local     netip.AddrPort `json:"local"`          // this side; port 0: any
+	Remote    netip.AddrPort `json:"remote"`         // the server, for a client
+	RemoteMAC string         `json:"mac,omitempty"`  // of the server, for a client
+	Path      string         `json:"path,omitempty"` // of the server's socket, for a client, where it has no address
+	Size      int            `json:"size"`           // payload, bytes
 
 	Workload    string `json:"workload"`
 	Outstanding int    `json:"outstanding"` // calls at once
@@ -56,7 +69,8 @@ type Endpoint struct {
 
 // Ready is what a server tells about itself once it can be called.
 type Ready struct {
-	Addr netip.AddrPort `json:"addr"` // where it listens
+	Addr netip.AddrPort `json:"addr"`           // where it listens
+	Path string         `json:"path,omitempty"` // in the place of Addr: of a socket in the file system
 
 	MAC string `json:"mac,omitempty"` // of Endpoint.Interface; filled in by the harness
 

@@ -3,15 +3,196 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/internal/lab"
 	"github.com/fastrpc/fastrpc/internal/lab/labtest"
 )
+
+func system(t *testing.T, name string) System {
+	t.Helper()
+	s, err := Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// kernelStreams are the systems over TCP that a false server of the test can answer.
+func kernelStreams(t *testing.T) (all []System) {
+	t.Helper()
+	for _, name := range []string{"net-tcp", "spin-tcp", "spin-tcp-busy"} {
+		if name != "spin-tcp-busy" || missingCapabilities() == "" {
+			all = append(all, system(t, name))
+		}
+	}
+	return all
+}
+
+// Every system carries every workload that it says it has, between two namespaces, without a wrong byte.
+func TestEverySystem(t *testing.T) {
+	if why := missingCapabilities(); why != "" {
+		t.Skip(why)
+	}
+	for _, workload := range Workloads() {
+		c := Config{Workload: workload, Size: 64, Duration: 50 * time.Millisecond, Rounds: 1, Child: childCommand(t)}
+		for _, name := range Names() {
+			if has(system(t, name), workload) && !strings.HasPrefix(name, "test-") {
+				c.Systems = append(c.Systems, name)
+			}
+		}
+		r, err := Compare(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, res := range r.Results {
+			if res.Error != "" || len(res.Rounds) != 1 || res.Rounds[0].Ops <= 0 {
+				t.Errorf("%s of %s: %+v", workload, res.System, res)
+			}
+		}
+	}
+	noLab(t)
+	noSockets(t)
+}
+
+// noSockets checks that no server of this process's children left its Unix socket behind.
+func noSockets(t *testing.T) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), unixPrefix+"*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range left {
+		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), unixPrefix), "-")
+		if pid, err := strconv.Atoi(number); err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			t.Errorf("left behind: %s", dir)
+		}
+	}
+}
+
+// The socket of a server that was killed is removed by the next one; that of a living one is not.
+func TestUnixSocketOfTheDead(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	short := exec.Command("true")
+	if err := short.Run(); err != nil {
+		t.Fatal(err)
+	}
+	dead := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-1", unixPrefix, short.Process.Pid))
+	alive := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-1", unixPrefix, os.Getppid()))
+	for _, dir := range []string{dead, alive} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, r, err := listenUnix(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Dir(r.Path)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the socket's folder: %v, %v, want one that nobody else enters", info, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(os.TempDir())
+	if err != nil || len(left) != 1 || left[0].Name() != filepath.Base(alive) {
+		t.Errorf("left are %v, %v, want %s", left, err, alive)
+	}
+	if _, err := system(t, "unix").Connect(t.Context(), Endpoint{Path: r.Path, Size: 64, Workload: Latency, Outstanding: 1}); err == nil || !strings.Contains(err.Error(), "one machine") {
+		t.Errorf("a socket that is not there: %v", err)
+	}
+}
+
+// A datagram that is lost fails its call, and one that is false is seen, by a lone call and among many.
+func TestUDPVerifies(t *testing.T) {
+	l, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		buf := make([]byte, 2048)
+		for {
+			n, from, err := l.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			if buf[n-1] != 0 { // asks for a lie
+				buf[n-2] ^= 1
+			}
+			for range max(1, int(buf[n-2]>>1)) { // and for so many echoes
+				_, _ = l.WriteToUDPAddrPort(buf[:n], from)
+			}
+		}
+	}()
+	for _, workload := range []string{Latency, Rate} {
+		e := *loopback()
+		e.Remote, e.Workload, e.Outstanding = l.LocalAddr().(*net.UDPAddr).AddrPort(), workload, 4
+		c, err := system(t, "net-udp").Connect(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		call, ended := c.Call, make([]int, e.Outstanding)
+		if p, ok := c.(Pipeline); ok {
+			slot := -1
+			call = func(payload []byte) error {
+				slot++
+				if err := p.Begin(slot, payload); err != nil {
+					return err
+				}
+				n, err := p.Wait(ended)
+				if err == nil && (n != 1 || ended[0] != slot) {
+					t.Errorf("slots %v ended, want %d", ended[:n], slot)
+				}
+				return err
+			}
+		}
+		payload := make([]byte, 64)
+		if err := call(payload); err != nil {
+			t.Errorf("%s: a true echo: %v", workload, err)
+		}
+		payload[62] = 4 // two echoes: the second one is no other call's
+		if err := call(payload); err != nil {
+			t.Errorf("%s: the first of two echoes: %v", workload, err)
+		}
+		payload[62], payload[0] = 0, 1
+		if err := call(payload); !errors.Is(err, ErrEcho) {
+			t.Errorf("%s: another call's echo: %v, want ErrEcho", workload, err)
+		}
+		payload[63] = 1
+		if err := call(payload); err != nil && !errors.Is(err, ErrEcho) {
+			t.Errorf("%s: %v", workload, err)
+		}
+		if err := call(payload); !errors.Is(err, ErrEcho) {
+			t.Errorf("%s: a false echo: %v, want ErrEcho", workload, err)
+		}
+	}
+	l.Close()
+	e := *loopback()
+	e.Remote, e.Workload = l.LocalAddr().(*net.UDPAddr).AddrPort(), Latency
+	c, err := system(t, "net-udp").Connect(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Call(make([]byte, 64)); err == nil {
+		t.Error("an echo of nobody")
+	}
+}
 
 // An echo with one wrong bit is no echo.
 func TestTCPSystemsVerify(t *testing.T) {
@@ -41,7 +222,7 @@ func TestTCPSystemsVerify(t *testing.T) {
 			}()
 		}
 	}()
-	for _, s := range []System{netTCP{}, spinTCP{}} {
+	for _, s := range kernelStreams(t) {
 		e := *loopback()
 		e.Remote = l.Addr().(*net.TCPAddr).AddrPort()
 		c, err := s.Connect(t.Context(), e)
@@ -63,7 +244,7 @@ func TestTCPSystemsVerify(t *testing.T) {
 
 // A server that is gone is an error, not a hang.
 func TestTCPSystemsSeeTheEnd(t *testing.T) {
-	for _, s := range []System{netTCP{}, spinTCP{}} {
+	for _, s := range kernelStreams(t) {
 		ctx, cancel := context.WithCancel(t.Context())
 		e := *loopback()
 		ready := make(chan Ready, 1)

@@ -196,7 +196,7 @@ func TestTCPPipelineVerifies(t *testing.T) {
 		}()
 		e := *loopback()
 		e.Remote, e.Workload, e.Outstanding = l.Addr().(*net.TCPAddr).AddrPort(), workload, 2
-		caller, err := netTCP{}.Connect(t.Context(), e)
+		caller, err := system(t, "net-tcp").Connect(t.Context(), e)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -62,6 +63,10 @@ func TestEverySystem(t *testing.T) {
 			if res.Error != "" || len(res.Rounds) != 1 || res.Rounds[0].Ops <= 0 {
 				t.Errorf("%s of %s: %+v", workload, res.System, res)
 			}
+		}
+		busy := slices.Contains(c.Systems, "spin-tcp-busy")
+		if len(r.Notes) > 1 || busy != (len(r.Notes) == 1 && strings.HasPrefix(r.Notes[0], "spin-tcp-busy: SO_BUSY_POLL")) {
+			t.Errorf("%s: notes %q, want one on whether busy polling does anything", workload, r.Notes)
 		}
 	}
 	noLab(t)

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/fastrpc/fastrpc/bench/machine"
-	"github.com/fastrpc/fastrpc/bench/meter"
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
@@ -105,8 +104,5 @@ func finish(r *result.Report) {
 	r.Machine.StealPercent = math.Round(100*stolen/seconds) / 100
 	if r.Server != nil {
 		r.Server.StealPercent = r.Machine.StealPercent // of both machines' CPUs, as in each round
-	}
-	if w := meter.StealWarning(r.Machine.StealPercent, seconds); w != "" {
-		r.Notes = append(r.Notes, w)
 	}
 }

@@ -2,7 +2,6 @@ package meter
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -75,26 +74,4 @@ func (t cpuTime) stealSince(before cpuTime) float64 {
 		return 0
 	}
 	return 100 * float64(t.steal-before.steal) / float64(t.total-before.total)
-}
-
-// leastStolen is, in seconds, what is told from the rounding to ticks at both ends of each round.
-const leastStolen = 0.03
-
-// StealWarning says from which percentile on a run's figures are the hypervisor's, when it took that share of the CPUs' time for others, in
-// measured loops of so many seconds; "" for what no figure shows. A share of s stops some s of all calls for as long as the others run, so
-// that what lies beyond the percentile 1-s is more theirs than the system's.
-func StealWarning(percent, seconds float64) string {
-	if percent/100*seconds < leastStolen {
-		return ""
-	}
-	for _, w := range []struct {
-		from float64
-		what string
-	}{{5, "no figure here is the system's alone"}, {0.5, "p99 and beyond are the hypervisor's as much as the system's"},
-		{0.05, "p99.9 and beyond are the hypervisor's as much as the system's"}} {
-		if percent >= w.from {
-			return fmt.Sprintf("the hypervisor took %.2g %% of the CPUs' time for others (steal): %s; repeat the run, or take a dedicated or bare-metal host", percent, w.what)
-		}
-	}
-	return ""
 }

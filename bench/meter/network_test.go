@@ -60,23 +60,6 @@ func TestCPUTimes(t *testing.T) {
 	}
 }
 
-func TestStealWarning(t *testing.T) {
-	if w := StealWarning(0.04, 1000); w != "" {
-		t.Error(w)
-	}
-	if w := StealWarning(10, 0.2); w != "" {
-		t.Errorf("two ticks: %s", w)
-	}
-	seen := map[string]bool{}
-	for _, percent := range []float64{0.05, 0.5, 5} {
-		w := StealWarning(percent, 1000)
-		if w == "" || seen[w] {
-			t.Errorf("%v %%: %q", percent, w)
-		}
-		seen[w] = true
-	}
-}
-
 const (
 	snmpBefore = "Ip: Forwarding InDiscards\nIp: 1 5\nTcp: MaxConn RetransSegs InErrs\nTcp: -1 7 0\nUdp: NoPorts RcvbufErrors\nUdp: 3 9\n"
 	snmpAfter  = "Ip: Forwarding InDiscards\nIp: 1 5\nTcp: MaxConn RetransSegs InErrs\nTcp: -1 11 2\nUdp: NoPorts RcvbufErrors\nUdp: 4 9\n"

@@ -62,7 +62,7 @@ func machineOf(cpu string) result.Machine {
 	return result.Machine{
 		Date: "2026-01-02T03:04:05Z", Revision: "0123456789abcdef", Go: "go1.26.0 linux/amd64", Kernel: "6.12.0", CPU: cpu, Cores: 2,
 		Hypervisor: "none", Governor: "performance", Network: "veth pair between two network namespaces", Pinning: "client on CPU 0, server on CPU 1",
-		NIC: result.NIC{Driver: "veth", Queues: 2, XDPMode: "native", ZeroCopy: "no", BusyPoll: "no"}, StealPercent: 0.25,
+		NIC: result.NIC{Driver: "veth", Queues: 2, XDPMode: "native", ZeroCopy: "no", BusyPoll: "no"}, StealPercent: 0.02,
 	}
 }
 

@@ -137,27 +137,10 @@ func why(r *result.Report, res *result.Result) string {
 	return res.Error
 }
 
-// Steal that spoils a run: of all CPUs' time in it, and of one round's, which one system bears alone.
-const (
-	stealOfRun   = 1.0 // percent
-	stealOfRound = 5.0
-)
-
 func warnings(r *result.Report) []string {
-	worst, where := 0.0, ""
-	for i := range r.Results {
-		for j := range r.Results[i].Rounds {
-			if s := r.Results[i].Rounds[j].Steal; s > worst {
-				worst, where = s, fmt.Sprintf("round %d of %s", r.Results[i].Rounds[j].Number, label(r, &r.Results[i]))
-			}
-		}
-	}
-	if r.Machine.StealPercent < stealOfRun && worst < stealOfRound {
+	w := r.StealWarning(func(res *result.Result) string { return label(r, res) })
+	if w == "" {
 		return nil
 	}
-	text := fmt.Sprintf("warning: the hypervisor took %.1f %% of the CPU time of the run", r.Machine.StealPercent)
-	if worst > 0 {
-		text += fmt.Sprintf(", %.1f %% in %s", worst, where)
-	}
-	return []string{text + "; the tails are partly its: trust the ratios, and measure again"}
+	return []string{"warning: " + w}
 }

@@ -31,6 +31,7 @@ func TestScreens(t *testing.T) {
 	}
 	spoilt := sample()
 	spoilt.Machine.StealPercent, spoilt.Results[1].Rounds[2].Steal = 3.25, 17
+	spoilt.Results[1].Rounds[2].Seconds = 2 // in which steal is no matter of rounding
 	spoilt.Machine.Advice = []string{"governor: performance", "isolate CPU 1", "C-states", "mitigations", "SMT"}
 	server := machineOf("Other CPU")
 	spoilt.Server, spoilt.Interrupted = &server, "by a signal, in round 5"

@@ -56,6 +56,7 @@ var subrooms = map[string]string{
 	"internal/guest/poll":  "internal/guest",
 	"bench/machine":        "bench",
 	"bench/meter":          "bench",
+	"bench/page":           "bench",
 	"bench/result":         "bench",
 	"bench/result/text":    "bench",
 }

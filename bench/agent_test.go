@@ -104,7 +104,7 @@ func TestAgentIsBusy(t *testing.T) {
 	if _, err := Compare(t.Context(), c); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "127.0.0.1:") {
 		t.Errorf("%v, want ErrBusy and who drives", err)
 	}
-	c.Agent.Waiting = func(error) { cancel() }
+	c.Waiting = func(error) { cancel() }
 	r, err := Compare(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

@@ -45,6 +45,13 @@ type Config struct {
 	// Child is the command of a process that calls [Child] and exits: os.Executable and hidden arguments.
 	Child []string
 
+	// LockFile keeps other comparisons off the machine while this one runs: see [Lock]. "": nothing does.
+	LockFile string
+
+	// Waiting, unless nil, is called once when another comparison runs, here or on the agent's machine; it is waited for then. Otherwise that
+	// is ErrBusy.
+	Waiting func(error)
+
 	// Progress is told what runs at the moment; it may be nil.
 	Progress func(Progress)
 }

@@ -19,6 +19,13 @@ func Compare(ctx context.Context, c Config) (report *result.Report, err error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	if c.LockFile != "" {
+		unlock, err := Lock(ctx, c.LockFile, c.Waiting)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+	}
 	p, notes, err := choosePlace(ctx, &c)
 	if err != nil {
 		return nil, err
@@ -49,12 +56,13 @@ func measured(r *result.Report) bool {
 func fill(ctx context.Context, c *Config, p *place, r *result.Report) error {
 	defer finish(r)
 	t := newTracker(c, r)
-	points := len(r.Results) / len(c.Systems)
+	systems := len(c.Systems)
+	points := len(r.Results) / systems
 	for round := range c.Rounds {
 		random := rand.New(rand.NewPCG(c.Seed, uint64(round)))
 		for point := range points {
-			for place, system := range random.Perm(len(c.Systems)) {
-				res := &r.Results[system*points+point]
+			for place, system := range random.Perm(systems) {
+				res := &r.Results[point*systems+system]
 				if res.Error != "" {
 					continue
 				}

@@ -15,9 +15,6 @@ import (
 type AgentAddr struct {
 	Addr  string // HOST:PORT, TCP; "": no agent
 	Token string // the agent's
-
-	// Waiting, unless nil, is called once when the agent is busy, which is then waited for.
-	Waiting func(error)
 }
 
 // errAgent says that the agent is gone: nothing more can be measured.
@@ -34,9 +31,10 @@ type driver struct {
 // onTwoMachines has the server run on the agent's machine.
 func onTwoMachines(ctx context.Context, c *Config) (*place, error) {
 	d, local, err := callAgent(ctx, c)
-	for waiting := c.Agent.Waiting; errors.Is(err, ErrBusy) && waiting != nil; {
-		waiting(err)
-		waiting = func(error) {}
+	for said := false; errors.Is(err, ErrBusy) && c.Waiting != nil; said = true {
+		if !said {
+			c.Waiting(fmt.Errorf("bench: agent %s: %w", c.Agent.Addr, err))
+		}
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -101,7 +99,7 @@ func callAgent(ctx context.Context, c *Config) (d *driver, local Endpoint, err e
 	case err != nil:
 		return nil, local, err
 	case d.Busy:
-		return nil, local, fmt.Errorf("%w: %s", ErrBusy, d.welcome.Error)
+		return nil, local, busyAgent(d.welcome.Error)
 	case d.welcome.Error != "":
 		return nil, local, errors.New(d.welcome.Error)
 	case !proves(d.Proof, "agent", c.Agent.Token, g.Nonce, i.Nonce):
@@ -112,6 +110,12 @@ func callAgent(ctx context.Context, c *Config) (d *driver, local Endpoint, err e
 	}
 	return d, local, err
 }
+
+// busyAgent is ErrBusy in an agent's words.
+type busyAgent string
+
+func (b busyAgent) Error() string        { return string(b) }
+func (b busyAgent) Is(target error) bool { return target == ErrBusy }
 
 // lacks says why the agent does not have a system; empty when it does.
 func (d *driver) lacks(system string) string {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrBusy says that another benchmark runs on this machine.
-var ErrBusy = errors.New("another benchmark runs on this machine")
+// ErrBusy says that another benchmark runs on the machine.
+var ErrBusy = errors.New("another benchmark runs on the machine")
 
 // LockFile is the file whose lock a benchmark holds, one for all users of the machine.
 func LockFile() string {
@@ -53,7 +53,7 @@ func Lock(ctx context.Context, file string, waiting func(error)) (unlock func(),
 		select {
 		case <-ctx.Done():
 			f.Close()
-			return nil, ctx.Err()
+			return nil, context.Cause(ctx)
 		case <-time.After(lockEvery):
 		}
 	}

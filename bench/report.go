@@ -21,9 +21,9 @@ func newReport(c *Config, p *place, notes []string) *result.Report {
 	r.Run = result.Run{
 		Workload: c.Workload, Systems: c.Systems, Rounds: c.Rounds, Seed: c.Seed, Requests: c.Requests, Seconds: c.Duration.Seconds(),
 	}
-	for _, name := range c.Systems {
-		why, absent := p.without(name, c.Workload)
-		for _, point := range c.points() {
+	for _, point := range c.points() {
+		for _, name := range c.Systems {
+			why, absent := p.without(name, c.Workload)
 			r.Results = append(r.Results, result.Result{System: name, Point: point, Rounds: []result.Round{}, Error: why, Absent: absent})
 		}
 	}

@@ -1,11 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,12 +20,12 @@ func benchCommand() *cobra.Command {
 		Short:   "Measure on this machine",
 		Long:    "Measure fastrpc, and what one would use instead, on this machine.",
 		Example: "  fastrpc bench compare",
-	}, compareCommand(), benchChildCommand())
+	}, compareCommand(), benchAgentCommand(), benchChildCommand())
 }
 
 func compareCommand() *cobra.Command {
-	var c bench.Config
-	var out outputs
+	var b benchRun
+	c := &b.config
 	cmd := &cobra.Command{
 		Use:   "compare",
 		Short: "Compare several systems in one interleaved run",
@@ -68,52 +67,26 @@ and bare AF_XDP sockets of others, for workloads latency and flood:
   asavie      Go's github.com/asavie/xdp
 
 A lab and AF_XDP need root, or CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON
-and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that need none run over loopback.`,
+and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that need none run over loopback.
+
+The order of the systems differs from round to round. Ctrl-C ends the run at any time: the lab goes, and what was
+measured by then is written as if it had been all. One comparison runs on a machine at a time. With two machines
+'fastrpc bench agent' runs on the server's, and --agent names it.`,
 		Example: `  fastrpc bench compare
   fastrpc bench compare --systems ring,xdp,net-tcp --size 256 --duration 2s --rounds 3 --json result.json
   fastrpc bench compare --workload rate --outstanding 32 --duration 2s
   fastrpc bench compare --workload bulk --size 8388608
-  fastrpc bench compare --systems xdp,net-tcp,grpc,connect,drpc,kitex,rpcx,arpc,net-rpc
+  fastrpc bench compare --systems all
   fastrpc lab up && fastrpc bench compare --lab fastrpc`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			completeConfig(cmd, &c)
-			exe, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			c.Child = []string{exe, "bench", benchChild}
-			bench.AddPeers(filepath.Join(filepath.Dir(exe), "peers"), c.Systems)
-			c.Systems = bench.Expand(c.Systems, c.Workload)
-			clearLine := func() {}
-			if terminal(cmd.ErrOrStderr()) {
-				clearLine = func() { fmt.Fprint(cmd.ErrOrStderr(), "\r\x1b[K") }
-				c.Progress = func(p bench.Progress) {
-					clearLine()
-					fmt.Fprintf(cmd.ErrOrStderr(), "round %d of %d: %s", p.Round, p.Rounds, p.System)
-				}
-			}
-			defer out.discard()
-			if err := out.prepare(c.Workload, c.Rounds*len(c.Systems)); err != nil {
-				return err
-			}
-			report, err := bench.Compare(cmd.Context(), c)
-			clearLine()
-			if errors.Is(err, bench.ErrConfig) {
-				return usageError{err}
-			}
-			if report == nil {
-				return err
-			}
-			if err := out.write(cmd, report); err != nil {
-				return err
-			}
-			return err
+			completeConfig(cmd, c)
+			return b.run(cmd)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Workload, "workload", bench.Latency, "what to measure: "+strings.Join(bench.Workloads(), ", "))
-	f.StringSliceVar(&c.Systems, "systems", bench.Default(bench.Latency), "what to compare, in this order; by default all that have the workload")
+	f.StringSliceVar(&c.Systems, "systems", bench.Default(bench.Latency), "what to compare; all: every one that has the workload; by default those of this project and the kernel's")
 	f.IntVar(&c.Size, "size", 64, fmt.Sprintf("payload in bytes, %d to %d; workload bulk: %d to %d, by default %d; workload flood: %d to %d",
 		bench.MinSize, bench.MaxSize, bench.MinBulk, bench.MaxBulk, bulkBytes, bench.MinFlood, bench.MaxFlood))
 	f.IntVar(&c.Outstanding, "outstanding", 1, fmt.Sprintf("calls at once, up to %d; workload rate: by default %d", bench.MaxOutstanding, rateOutstanding))
@@ -121,11 +94,9 @@ and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that nee
 	f.DurationVar(&c.Duration, "duration", 0, fmt.Sprintf("measure for this long a round, instead of a number of requests; workloads rate and bulk: by default %v", loadFor))
 	f.IntVar(&c.Rounds, "rounds", 5, "how often each system runs")
 	f.IntVar(&c.MTU, "mtu", 0, "MTU of the lab that is made; by default 1500, or the size of workload flood")
-	f.StringVar(&c.Lab, "lab", "", "use this lab, which stays, instead of making one")
-	out.addFlags(cmd)
+	b.addFlags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("workload", cobra.FixedCompletions(bench.Workloads(), cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(func() []string { return append(bench.Names(), bench.Peers()...) }))
-	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
+	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(func() []string { return slices.Concat(bench.Names(), bench.Peers(), []string{bench.All}) }))
 	_ = cmd.RegisterFlagCompletionFunc("size", cobra.NoFileCompletions)
 	return cmd
 }

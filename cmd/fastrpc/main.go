@@ -12,13 +12,26 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s := <-signals
+		signal.Stop(signals) // a second one ends the process at once
+		cancel(interruption{s.(syscall.Signal)})
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
+
+// interruption is why the program's context ends: a signal.
+type interruption struct{ syscall.Signal }
+
+func (i interruption) Error() string        { return "interrupted by " + unix.SignalName(i.Signal) }
+func (i interruption) Is(target error) bool { return target == context.Canceled }
 
 // Exit codes.
 const (
@@ -47,6 +60,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		return exitUsage
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		fmt.Fprintln(errOut, "fastrpc: interrupted")
+		if i := (interruption{}); errors.As(context.Cause(ctx), &i) {
+			return 128 + int(i.Signal) // as a shell has it
+		}
 		return exitFailure
 	}
 	fmt.Fprintf(errOut, "fastrpc: %s\n", strings.TrimPrefix(err.Error(), "fastrpc: ")) // the package's errors have it already

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,10 +21,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" && !slices.Contains(os.Args, "-test.fuzzworker") { // a fuzz target's workers are children too, but tests
 		main()
 	}
+	lockFile = filepath.Join(os.TempDir(), fmt.Sprintf("fastrpc-test-%d.lock", os.Getpid())) // tests of other packages measure, too
 	drop = func(...cap.Value) error { return nil }
 	os.Setenv(asProgram, "1")
 	os.Setenv("GORACE", "atexit_sleep_ms=0") // else each child waits a second for reports when it exits
-	os.Exit(m.Run())
+	code := m.Run()
+	os.Remove(lockFile)
+	os.Exit(code)
 }
 
 // fast runs the program in this process.
@@ -60,6 +65,11 @@ func TestUsageErrors(t *testing.T) {
 		{"call 127.0.0.1:9 echo --insecure", "127.0.0.1:9"},
 		{"call udp://127.0.0.1:9 echo --insecure --data x --data-file y", "--data-file"},
 		{"bench compare --requests 5 --duration 1s", "duration"},
+		{"bench compare --cpus 1", "two CPUs"},
+		{"bench compare --cpus one,two", "--cpus"},
+		{"bench compare --interface eth0", "agent"},
+		{"bench compare --lab x --agent y:1", "either"},
+		{"bench agent x", "unknown command"},
 		{"decode", "1 arg"},
 		{"setup", "1 arg"},
 		{"setup eth0 --mode fast", "native"},

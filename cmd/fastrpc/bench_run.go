@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fastrpc/fastrpc/bench"
+)
+
+// lockFile keeps other benchmarks off the machine.
+var lockFile = bench.LockFile()
+
+// tokenVariable is the environment's word for --token, which other users of the machine do not see.
+const tokenVariable = "FASTRPC_BENCH_TOKEN"
+
+// A benchRun is what the commands that measure have in common: where they measure, and what becomes of it.
+type benchRun struct {
+	config bench.Config
+	out    outputs
+	wait   bool
+}
+
+func (b *benchRun) addFlags(cmd *cobra.Command) {
+	f, c := cmd.Flags(), &b.config
+	f.StringVar(&c.Lab, "lab", "", "use this lab, which stays, instead of making one")
+	f.StringVar(&c.Agent.Addr, "agent", "", "have the server run where 'fastrpc bench agent' listens, HOST:PORT, instead of in a lab")
+	f.StringVar(&c.Agent.Token, "token", "", "the agent's; by default $"+tokenVariable)
+	f.StringVar(&c.Interface, "interface", "", "send packets to the agent's machine over this interface; by default the one that leads there")
+	f.IntSliceVar(&c.CPUs, "cpus", nil, "CPUs of the client and of the server, as in 2,3; by default the first two of those allowed")
+	f.Uint64Var(&c.Seed, "seed", 0, "decides the order of the systems in each round; 0: any, which the report tells")
+	f.BoolVar(&b.wait, "wait", false, "wait while another benchmark runs on the machine, instead of giving up")
+	b.out.addFlags(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
+	_ = cmd.RegisterFlagCompletionFunc("interface", completeInterface)
+}
+
+// run measures what the configuration says. What was measured is written also when the run ended before its time.
+func (b *benchRun) run(cmd *cobra.Command) error {
+	c := &b.config
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	c.Child = []string{exe, "bench", benchChild}
+	bench.AddPeers(peersDir(exe), c.Systems)
+	c.Systems = bench.Expand(c.Systems, c.Workload)
+	c.LockFile = lockFile
+	if b.wait {
+		c.Waiting = func(err error) { fmt.Fprintf(cmd.ErrOrStderr(), "fastrpc: %v; waiting\n", err) }
+	}
+	if c.Agent.Token == "" {
+		c.Agent.Token = os.Getenv(tokenVariable)
+	}
+	defer b.out.discard()
+	if err := b.out.prepare(c.Workload, c.Rounds*len(c.Systems)); err != nil {
+		return err
+	}
+	bar := newBar(cmd.ErrOrStderr())
+	c.Progress = bar.show
+	report, err := bench.Compare(cmd.Context(), *c)
+	bar.clear()
+	switch {
+	case errors.Is(err, bench.ErrConfig):
+		return usageError{err}
+	case errors.Is(err, bench.ErrBusy):
+		return fmt.Errorf("%w; --wait waits for it", err)
+	case report == nil:
+		return err
+	}
+	written := b.out.write(cmd, report)
+	if err == nil || written == nil {
+		return errors.Join(err, written)
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "fastrpc: %v\n", written) // of an interruption no more is said than that
+	return err
+}
+
+// peersDir is where 'make peers' puts the programs of other systems.
+func peersDir(exe string) string { return filepath.Join(filepath.Dir(exe), "peers") }

@@ -58,6 +58,7 @@ var subrooms = map[string]string{
 	"bench/meter":          "bench",
 	"bench/page":           "bench",
 	"bench/result":         "bench",
+	"bench/result/diff":    "bench",
 	"bench/result/text":    "bench",
 }
 

@@ -31,22 +31,26 @@ func (r *Result) Estimate(f Figure) Estimate { return EstimateOf(r.Values(f)) }
 
 // Ratio of a figure of a to that of b: the median of the ratios within each round that both have, since what disturbs a machine for a while
 // disturbs both. It need not be the ratio of the medians. a and b may be nil.
-func Ratio(a, b *Result, f Figure) Estimate {
+func Ratio(a, b *Result, f Figure) Estimate { return EstimateOf(Ratios(a, b, f)) }
+
+// Ratios are those of the rounds, of which [Ratio] is the median.
+func Ratios(a, b *Result, f Figure) []float64 {
+	if a == nil || b == nil {
+		return nil
+	}
+	of := make(map[int]float64, len(b.Rounds))
+	for i := range b.Rounds {
+		of[b.Rounds[i].Number] = f.Of(&b.Rounds[i])
+	}
 	var xs []float64
-	if a != nil && b != nil {
-		of := make(map[int]float64, len(b.Rounds))
-		for i := range b.Rounds {
-			of[b.Rounds[i].Number] = f.Of(&b.Rounds[i])
-		}
-		for i := range a.Rounds {
-			if y, ok := of[a.Rounds[i].Number]; ok {
-				if x := f.Of(&a.Rounds[i]) / y; !math.IsNaN(x) && !math.IsInf(x, 0) {
-					xs = append(xs, x)
-				}
+	for i := range a.Rounds {
+		if y, ok := of[a.Rounds[i].Number]; ok {
+			if x := f.Of(&a.Rounds[i]) / y; !math.IsNaN(x) && !math.IsInf(x, 0) {
+				xs = append(xs, x)
 			}
 		}
 	}
-	return EstimateOf(xs)
+	return xs
 }
 
 // The bootstrap draws as many samples as make its own error small beside that of some rounds, from a fixed seed: the same rounds always give

@@ -20,7 +20,7 @@ func benchCommand() *cobra.Command {
 		Short:   "Measure on this machine",
 		Long:    "Measure fastrpc, and what one would use instead, on this machine.",
 		Example: "  fastrpc bench compare",
-	}, compareCommand(), benchAgentCommand(), benchChildCommand())
+	}, compareCommand(), diffCommand(), benchAgentCommand(), benchChildCommand())
 }
 
 func compareCommand() *cobra.Command {

@@ -36,13 +36,13 @@ func ratio(e result.Estimate) string {
 
 // three shows three significant figures.
 func three(x float64) string {
-	if math.IsNaN(x) {
+	switch {
+	case math.IsNaN(x):
 		return "-"
+	case x == 0:
+		return "0"
 	}
-	decimals := 3
-	if x > 0 {
-		decimals = min(max(2-int(math.Floor(math.Log10(x))), 0), 6)
-	}
+	decimals := min(max(2-int(math.Floor(math.Log10(math.Abs(x)))), 0), 6)
 	return strconv.FormatFloat(x, 'f', decimals, 64)
 }
 

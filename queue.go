@@ -67,6 +67,19 @@ func (q *Queue) Wait(ctx context.Context, results []Result) (int, error) {
 	if err != nil {
 		return 0, wrap("wait", Unavailable, OutcomeUnknown, err)
 	}
+	q.take(results, n)
+	return n, nil
+}
+
+// Poll is Wait for those who have something else to do meanwhile: it looks once, does not block, and returns 0 where no call has ended.
+func (q *Queue) Poll(results []Result) int {
+	n := q.c.Poll(q.raw[:min(len(results), len(q.raw))])
+	q.take(results, n)
+	return n
+}
+
+// take turns the first n completions into results.
+func (q *Queue) take(results []Result, n int) {
 	for i, c := range q.raw[:n] {
 		results[i] = Result{ID: c.ID}
 		if c.Err != nil {
@@ -76,7 +89,6 @@ func (q *Queue) Wait(ctx context.Context, results []Result) (int, error) {
 		}
 		q.raw[i] = engine.Completion{}
 	}
-	return n, nil
 }
 
 // Open counts the calls that are begun and not collected.

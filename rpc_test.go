@@ -128,17 +128,28 @@ func BenchmarkCallUDP(b *testing.B) {
 }
 
 func TestAsynchronous(t *testing.T) {
+	t.Run("Wait", func(t *testing.T) {
+		asynchronous(t, func(q *fastrpc.Queue, results []fastrpc.Result) int {
+			n, err := q.Wait(t.Context(), results)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		})
+	})
+	t.Run("Poll", func(t *testing.T) { // alone: nobody else may need to see to timers, acknowledgements and frames
+		asynchronous(t, (*fastrpc.Queue).Poll)
+	})
+}
+
+func asynchronous(t *testing.T, look func(*fastrpc.Queue, []fastrpc.Result) int) {
 	_, c := start(t)
 	q := fastrpc.NewQueue(64)
 	m := c.Method("echo")
 	payloads := map[uint64][]byte{}
 	results := make([]fastrpc.Result, 16)
 	collect := func() {
-		n, err := q.Wait(t.Context(), results)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range results[:n] {
+		for _, r := range results[:look(q, results)] {
 			if r.Err != nil {
 				t.Fatalf("call %d: %v", r.ID, r.Err)
 			}

@@ -26,6 +26,7 @@ type Completions struct {
 	polling atomic.Pointer[Engine] // whose token the collector holds
 	polled  []*waiter              // what ended meanwhile, the collector's alone, so that it takes no atomic operations; those
 	head    int                    // before head are collected
+	tidied  transport.Time         // when Poll last saw to what need not come first
 
 	parked atomic.Bool
 	signal chan struct{}

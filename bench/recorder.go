@@ -44,3 +44,9 @@ func perSecond(n int64, elapsed time.Duration) float64 {
 	}
 	return math.Round(float64(n)/elapsed.Seconds()*10) / 10
 }
+
+// add takes all that another one has recorded.
+func (r *Recorder) add(o *Recorder) {
+	r.hist.Merge(o.hist)
+	r.max = max(r.max, o.max)
+}

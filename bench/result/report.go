@@ -36,6 +36,7 @@ type Axis string
 const (
 	AxisNone     Axis = ""
 	AxisRPS      Axis = "rps"
+	AxisLoad     Axis = "load"
 	AxisSize     Axis = "size"
 	AxisSessions Axis = "sessions"
 	AxisSenders  Axis = "senders"
@@ -50,6 +51,7 @@ type Point struct {
 	Clients     int     `json:"clients,omitempty"`     // connections that share them
 	Blocking    bool    `json:"blocking,omitempty"`    // a goroutine for each call outstanding, where a system could do without
 	RPS         float64 `json:"rps,omitempty"`         // offered load, calls a second
+	Load        float64 `json:"load,omitempty"`        // offered load, as a share of what the system had carried in a closed loop just before
 	Arrivals    string  `json:"arrivals,omitempty"`    // of the offered load: "poisson" or "constant"
 	Sessions    int     `json:"sessions,omitempty"`
 	Senders     int     `json:"senders,omitempty"`
@@ -73,7 +75,8 @@ type Round struct {
 	Ops     int64   `json:"ops"`   // calls, messages, or packets of a flood
 	Seconds float64 `json:"seconds"`
 	PerSec  float64 `json:"ops_per_s"`
-	Gbit    float64 `json:"gbit_per_s,omitempty"` // one way: of payload, or with a flood of whole IP packets
+	Gbit    float64 `json:"gbit_per_s,omitempty"`    // one way: of payload, or with a flood of whole IP packets
+	Offered float64 `json:"offered_per_s,omitempty"` // calls that came due a second, of an open loop; PerSec are those that ended
 
 	// Latency of the calls; of an open loop from the moment that the call was due. Nil for a flood.
 	Latency *Latency `json:"latency,omitempty"`
@@ -82,7 +85,8 @@ type Round struct {
 	// waited for those before it, which is the error called coordinated omission.
 	Uncorrected *Latency `json:"uncorrected,omitempty"`
 
-	// Parts are other times of the workload, by name: "first" (call after a pause), "dial", "close", "bulk".
+	// Parts are other times of the workload, by name: "first" (call after a pause), "dial", "call", "close", "bulk", and
+	// "late": how late the generator of an open loop was where it had waited for a call to be due.
 	Parts map[string]*Latency `json:"parts,omitempty"`
 
 	Stages  []Stage `json:"stages,omitempty"`        // of a round trip, in order; workload anatomy

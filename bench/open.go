@@ -1,0 +1,182 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// Open loops: calls come due by the clock, whether the server is slow or not. What a call takes is counted from the moment that it was due, so
+// that one that had to wait for others before it, because all Endpoint.Outstanding were under way, has that in its time, as its user would.
+// Counted from when it was sent, which is what closed loops do, the wait is lost: that is the error called coordinated omission.
+//
+// A load beyond what the system carries does not pile up in memory: what is due is a number. When the round is over nothing is sent any more;
+// calls that had not been sent by then are recorded with the time that they had waited, the others with theirs, but only those that ended in
+// time are counted.
+
+// openLoop makes the calls of one arrival process over all connections.
+type openLoop struct {
+	client   *client
+	arrivals *arrivals
+	windows  []*window // over Pollers: one goroutine has them all, and spins
+	workers  []*opener // else
+	next     atomic.Uint64
+}
+
+func (l *openLoop) goroutines() int { return max(len(l.workers), 1) }
+
+// connectOpen makes the connections of an open loop.
+func connectOpen(ctx context.Context, c *client) (*openLoop, error) {
+	e := c.endpoint
+	l := &openLoop{client: c, arrivals: newArrivals(e.Arrivals, e.Seed)}
+	n := max(e.Clients, 1)
+	for i := range n {
+		share := e
+		share.Outstanding = bound{requests: e.Outstanding}.share(i, n).requests
+		caller, err := c.dial(ctx, share)
+		if err != nil {
+			return nil, err
+		}
+		if p, ok := caller.(Poller); ok && e.Piped() {
+			l.windows = append(l.windows, newWindow(p, &share, i))
+			continue
+		}
+		for j := range share.Outstanding {
+			w := &opener{worker: newWorker(e.Size, i<<16|j, caller)}
+			a, err := newAlarm(c.clock)
+			if err != nil {
+				return nil, err
+			}
+			w.sleep = a.until
+			l.workers = append(l.workers, w)
+		}
+	}
+	return l, nil
+}
+
+func (l *openLoop) run(b bound, t *tally) error {
+	requests, duration := b.limits()
+	if b.requests > 0 {
+		duration = math.MaxInt64
+	}
+	begin := l.client.clock()
+	l.next.Store(0)
+	var err error
+	if len(l.windows) > 0 {
+		err = l.spin(begin, requests, duration, t.records[0])
+	} else {
+		err = l.client.together(len(l.workers), func(i int) error {
+			return l.workers[i].run(l, begin, requests, duration, t.records[i])
+		})
+	}
+	if t.elapsed = duration; b.requests > 0 {
+		t.elapsed = l.client.clock() - begin
+	}
+	t.offered = math.Round(float64(time.Second)/l.arrivals.gap*10) / 10
+	var calls uint64
+	for _, w := range l.windows {
+		calls += w.calls
+	}
+	for _, w := range l.workers {
+		calls += w.calls
+	}
+	l.client.calls.Store(calls)
+	return err
+}
+
+// spin begins what is due and looks for what has ended, by turns. The clock is read once a turn. It allocates nothing.
+func (l *openLoop) spin(begin time.Duration, requests uint64, duration time.Duration, r *record) error {
+	var i uint64
+	due, now, asleep := l.arrivals.at(0), time.Duration(0), true
+	for turn, open := 0, 0; ; {
+		for i < requests && due <= now && now < duration {
+			w := l.windows[i%uint64(len(l.windows))]
+			if !w.room() {
+				break
+			}
+			if err := w.begin(due, now); err != nil {
+				return err
+			}
+			if asleep { // the generator had nothing to do but to wait for this call
+				r.parts[0].Record(now - due)
+			}
+			open++
+			i++
+			due = l.arrivals.at(i)
+			asleep = due > now
+		}
+		if open == 0 && (i == requests || now >= duration) {
+			break
+		}
+		w := l.windows[turn]
+		if turn++; turn == len(l.windows) {
+			turn = 0
+		}
+		n := 0
+		if w.open > 0 {
+			var err error
+			if n, err = w.pipeline.(Poller).Poll(w.ended); err != nil {
+				return err
+			}
+		}
+		now = l.client.clock() - begin
+		for _, slot := range w.ended[:n] {
+			r.latency.Record(now - w.due[slot])
+			r.uncorrected.Record(now - w.begun[slot])
+			if now <= duration {
+				r.ops++
+			}
+		}
+		w.end(n)
+		open -= n
+	}
+	for ; i < requests && due < duration; due = l.arrivals.at(i) { // too many for the system
+		r.latency.Record(duration - due)
+		i++
+	}
+	return nil
+}
+
+// An opener is one of as many goroutines as calls may be outstanding. Each takes the next call that nobody has taken, sleeps until that is due,
+// and makes it: so no call waits while one of them is free, and none is handed from one goroutine to another.
+type opener struct {
+	*worker
+	sleep func(until time.Duration) error
+}
+
+// run allocates nothing.
+func (w *opener) run(l *openLoop, begin time.Duration, requests uint64, duration time.Duration, r *record) error {
+	c := l.client
+	for !c.failed.Load() {
+		i := l.next.Add(1) - 1
+		due := l.arrivals.at(i)
+		if i >= requests || due >= duration {
+			return nil
+		}
+		now := c.clock() - begin
+		asleep := now < due
+		if asleep {
+			if err := w.sleep(begin + due); err != nil {
+				return err
+			}
+			now = c.clock() - begin
+			r.parts[0].Record(now - due)
+		}
+		if now >= duration { // too many for the system
+			r.latency.Record(duration - due)
+			continue
+		}
+		if err := w.call(); err != nil {
+			return fmt.Errorf("call %d: %w", i, err)
+		}
+		ended := c.clock() - begin
+		r.latency.Record(ended - due)
+		r.uncorrected.Record(ended - now)
+		if ended <= duration {
+			r.ops++
+		}
+	}
+	return nil
+}

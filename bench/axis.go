@@ -43,6 +43,9 @@ func (a *axis) check(x float64) error {
 func (c *Config) points() []result.Point {
 	w, _ := workloadOf(c.Workload)
 	at := result.Point{Size: c.Size, Outstanding: c.Outstanding, Clients: c.Clients, Blocking: c.Blocking, Arrivals: c.Arrivals}
+	if c.Workload == Flood {
+		at.Outstanding, at.Clients = 0, 0
+	}
 	if w.axis == result.AxisNone {
 		return []result.Point{at}
 	}

@@ -20,16 +20,22 @@ import (
 	"github.com/fastrpc/fastrpc/internal/lab"
 )
 
-// Config says what Compare runs.
+// Config says what Compare runs. Of the fields from Size to Duration, 0 stands for what the workload has by itself.
 type Config struct {
-	Systems     []string      // names, in the order of the report
-	Workload    string        // "" stands for Latency
-	Outstanding int           // calls outstanding; 0: 1, which is all that Latency takes
-	Size        int           // payload, bytes
-	Requests    int           // measured calls a round, of Latency; 0: Duration bounds the round
-	Duration    time.Duration // of a measured round; 0: Requests bounds it
-	Rounds      int
-	Seed        uint64 // of the order of the systems within each round; 0: one is chosen, and reported
+	Systems  []string // names, in the order of the report
+	Workload string   // "" stands for Latency
+
+	Size        int       // payload, bytes
+	Outstanding int       // calls at once, over all clients
+	Clients     int       // connections that share them
+	Blocking    bool      // a goroutine for each call outstanding, also where a system could do without
+	Along       []float64 // the points on the workload's axis, in its unit: see AxisOf
+	Arrivals    string    // of an open loop: Poisson or Constant
+	Seed        uint64    // of the arrivals, and of the order of the systems within each round; 0: one is chosen, and reported
+
+	Requests int           // measured calls a round
+	Duration time.Duration // of a measured round, instead of Requests
+	Rounds   int
 
 	// CPUs are the client's and the server's; empty: the first two that each machine's process may use.
 	CPUs []int
@@ -107,8 +113,36 @@ func (c *Config) check() error {
 	if c.Workload == "" {
 		c.Workload = Latency
 	}
+	w, err := workloadOf(c.Workload)
+	if err == nil {
+		c.complete(w)
+		err = c.problem(w)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+// complete fills in what the workload has by itself.
+func (c *Config) complete(w *workload) {
+	if c.Size == 0 {
+		c.Size = w.size
+	}
 	if c.Outstanding == 0 {
-		c.Outstanding = 1
+		c.Outstanding = max(w.outstanding, 1)
+	}
+	if c.Clients == 0 {
+		c.Clients = 1
+	}
+	if len(c.Along) == 0 {
+		c.Along = w.along
+	}
+	if c.Arrivals == "" && w.open {
+		c.Arrivals = Poisson
+	}
+	if c.Requests == 0 && c.Duration == 0 {
+		c.Requests, c.Duration = w.requests, w.duration
 	}
 	if c.MTU == 0 {
 		c.MTU = lab.DefaultMTU
@@ -119,13 +153,9 @@ func (c *Config) check() error {
 	for c.Seed == 0 {
 		c.Seed = uint64(rand.Uint32()) // a JSON number that every reader has room for
 	}
-	if err := c.problem(); err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
-	}
-	return nil
 }
 
-func (c *Config) problem() error {
+func (c *Config) problem(w *workload) error {
 	if len(c.Systems) == 0 {
 		return fmt.Errorf("no systems; choose from %s", strings.Join(Names(), ", "))
 	}
@@ -140,24 +170,16 @@ func (c *Config) problem() error {
 			return fmt.Errorf("system %q is named twice", name)
 		}
 	}
-	least, most := c.sizes()
+	if err := c.loadProblem(w); err != nil {
+		return err
+	}
 	switch {
-	case !slices.Contains(Workloads(), c.Workload):
-		return fmt.Errorf("unknown workload %q; choose from %s", c.Workload, strings.Join(Workloads(), ", "))
-	case c.Size < least || c.Size > most:
-		return fmt.Errorf("a payload of %d bytes is not between %d and %d, the bounds of workload %s", c.Size, least, most, c.Workload)
-	case c.Workload == Latency && c.Outstanding != 1:
-		return fmt.Errorf("workload %s has one call outstanding; choose workload %s for more", Latency, Rate)
-	case c.Outstanding < 1 || c.Outstanding > MaxOutstanding:
-		return fmt.Errorf("%d calls outstanding are not between 1 and %d", c.Outstanding, MaxOutstanding)
-	case c.Workload == Bulk && c.Outstanding*c.Size > MaxBulk:
-		return fmt.Errorf("%d messages of %d bytes outstanding are more than %d bytes", c.Outstanding, c.Size, MaxBulk)
-	case c.Workload != Latency && c.Requests != 0:
-		return fmt.Errorf("workload %s is bounded by a duration, not by a number of requests", c.Workload)
 	case c.Rounds < 1 || c.Rounds > MaxRounds:
 		return fmt.Errorf("%d rounds are not between 1 and %d", c.Rounds, MaxRounds)
 	case c.Requests < 0 || c.Duration < 0 || (c.Requests == 0) == (c.Duration == 0):
 		return errors.New("give either a number of requests or a duration, above zero")
+	case c.Requests != 0 && !w.counted:
+		return fmt.Errorf("workload %s is bounded by a duration, not by a number of requests", c.Workload)
 	case c.Workload == Flood && c.Size > c.MTU:
 		return fmt.Errorf("packets of %d bytes do not fit into an MTU of %d", c.Size, c.MTU)
 	case len(c.CPUs) != 0 && (len(c.CPUs) != 2 || slices.Min(c.CPUs) < 0):
@@ -172,26 +194,41 @@ func (c *Config) problem() error {
 	return nil
 }
 
-func (c *Config) sizes() (least, most int) {
-	switch c.Workload {
-	case Bulk:
-		return MinBulk, MaxBulk
-	case Flood:
-		return MinFlood, MaxFlood
+// loadProblem looks at what shall be outstanding, and where the points are.
+func (c *Config) loadProblem(w *workload) error {
+	shared := w.outstanding > 0 && w.axis != result.AxisSessions
+	switch {
+	case c.Size < w.least || c.Size > w.most:
+		return fmt.Errorf("a payload of %d bytes is not between %d and %d, the bounds of workload %s", c.Size, w.least, w.most, c.Workload)
+	case w.outstanding == 0 && c.Outstanding != 1:
+		return fmt.Errorf("workload %s has one call outstanding; choose workload %s for more", c.Workload, Rate)
+	case c.Outstanding < 1 || c.Outstanding > MaxOutstanding:
+		return fmt.Errorf("%d calls outstanding are not between 1 and %d", c.Outstanding, MaxOutstanding)
+	case c.Workload == Bulk && c.Outstanding*c.Size > MaxBulk:
+		return fmt.Errorf("%d messages of %d bytes outstanding are more than %d bytes", c.Outstanding, c.Size, MaxBulk)
+	case !shared && (c.Clients != 1 || c.Blocking):
+		return fmt.Errorf("workload %s does not share its calls out: there are neither clients nor blocking calls to choose", c.Workload)
+	case c.Clients < 1:
+		return fmt.Errorf("%d clients are fewer than one", c.Clients)
+	case c.Clients > c.Outstanding:
+		return fmt.Errorf("%d clients are more than the %d calls outstanding, which they share", c.Clients, c.Outstanding)
+	case w.open && c.Arrivals != Poisson && c.Arrivals != Constant:
+		return fmt.Errorf("unknown arrivals %q; choose %s or %s", c.Arrivals, Poisson, Constant)
+	case !w.open && c.Arrivals != "":
+		return fmt.Errorf("workload %s is no open loop: its calls do not arrive by themselves; choose workload %s or %s", c.Workload, Open, Sweep)
+	case w.axis == result.AxisNone && len(c.Along) != 0:
+		return fmt.Errorf("workload %s has a single point", c.Workload)
+	case w.axis != result.AxisNone && len(c.Along) == 0:
+		return fmt.Errorf("workload %s needs a load; give calls a second, --rps", c.Workload)
 	}
-	return MinSize, MaxSize
-}
-
-// points are where the workload stands on its axis.
-func (c *Config) points() []result.Point {
-	p := result.Point{Size: c.Size}
-	if c.Workload != Flood {
-		p.Outstanding = c.Outstanding
+	a := axes[w.axis]
+	for i, x := range c.Along {
+		if err := a.check(x); err != nil {
+			return err
+		}
+		if slices.Contains(c.Along[:i], x) {
+			return fmt.Errorf("%v %s: named twice", x, a.what)
+		}
 	}
-	return []result.Point{p}
-}
-
-// stand completes an endpoint with what is measured.
-func (e *Endpoint) stand(c *Config, p result.Point) {
-	e.Workload, e.Size, e.Outstanding = c.Workload, p.Size, c.Outstanding
+	return nil
 }

@@ -4,13 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net"
-	"runtime"
 	"time"
 
 	"github.com/fastrpc/fastrpc/bench/machine"
@@ -102,15 +99,12 @@ func Child(in io.Reader, out io.Writer) error {
 }
 
 type child struct {
-	ctx      context.Context
-	serving  bool
-	served   chan error // Serve's result
-	endpoint Endpoint   // of the client
-	caller   Caller
-	payload  []byte  // of workload latency
-	window   *window // of the others
-	calls    uint64
-	meter    *meter.Meter
+	ctx     context.Context
+	serving bool
+	served  chan error // Serve's result
+	client  *client
+	meter   *meter.Meter
+	losing  io.Closer // of packets that come in, see workload loss
 }
 
 func (c *child) obey(line []byte) answer {
@@ -131,11 +125,11 @@ func (c *child) do(o *order) (answer, error) {
 		return c.serve(o)
 	case o.Do == "connect" && o.Endpoint != nil:
 		return answer{About: newAbout(o.Endpoint.Interface)}, c.connect(o)
-	case o.Do == "warm" && c.caller != nil:
-		_, err := c.measure(o, NewRecorder())
-		return answer{}, err
-	case o.Do == "run" && c.caller != nil:
-		return c.run(o)
+	case o.Do == "warm" && c.client != nil:
+		return answer{}, c.client.warm(o.bound())
+	case o.Do == "run" && c.client != nil:
+		r, counts, uncounted, err := c.client.measure(o.bound(), c.meter)
+		return answer{Round: &r, Counts: &counts, Uncounted: uncounted, Note: c.client.note()}, err
 	}
 	return answer{}, fmt.Errorf("control channel: order %q does not fit", o.Do)
 }
@@ -143,6 +137,9 @@ func (c *child) do(o *order) (answer, error) {
 func (c *child) serve(o *order) (answer, error) {
 	s, err := Lookup(o.System)
 	if err != nil {
+		return answer{}, err
+	}
+	if err := c.lose(s, o.Endpoint); err != nil {
 		return answer{}, err
 	}
 	ready := make(chan Ready, 1)
@@ -169,113 +166,31 @@ func (c *child) connect(o *order) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, callLimit)
-	defer cancel()
-	c.endpoint = *o.Endpoint
-	if c.caller, err = s.Connect(ctx, c.endpoint); err != nil {
+	if err := c.lose(s, o.Endpoint); err != nil {
 		return err
 	}
-	config := meter.Config{Interface: c.endpoint.Interface}
-	if counting, ok := c.caller.(Counting); ok {
-		config.Own = counting.Counters
+	if c.client, err = connect(c.ctx, s, o.Endpoint); err != nil {
+		return err
+	}
+	config := meter.Config{Interface: o.Endpoint.Interface}
+	if len(c.client.callers) == 1 {
+		if counting, ok := c.client.callers[0].(Counting); ok {
+			config.Own = counting.Counters
+		}
 	}
 	c.meter = meter.New(config)
-	if c.endpoint.Workload == Latency {
-		c.payload = pattern(c.endpoint.Size)
-	} else if _, ok := c.caller.(Pipeline); ok {
-		c.window = newWindow(&c.endpoint)
-	}
 	return nil
 }
 
-func pattern(n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(i)
+// lose has this side's interface lose packets where the endpoint says so, and the system does not see to it itself.
+func (c *child) lose(s System, e *Endpoint) (err error) {
+	if e.Loss > 0 && !s.Bypass() {
+		c.losing, err = loseArrivals(e.Interface, e.Loss)
 	}
-	return b
+	return err
 }
 
-// What goes before the measured calls. On its one CPU the server's control goroutine, blocked in a read once it answered "start", keeps
-// the processor until the runtime notices, which takes the first call 10 to 20 ms.
-const (
-	settleCalls = 64
-	settleFor   = 20 * time.Millisecond
-)
-
-func (c *child) run(o *order) (answer, error) {
-	rec := NewRecorder()
-	runtime.GC() // the warm-up's rubbish is not the loop's
-	before, settle := c.calls, order{Requests: settleCalls}
-	if c.endpoint.Workload != Latency {
-		settle = order{Duration: settleFor}
-	}
-	if _, err := c.measure(&settle, NewRecorder()); err != nil {
-		return answer{}, err
-	}
-	c.meter.Start()
-	r, err := c.measure(o, rec)
-	counts := c.meter.Stop()
-	if err != nil {
-		return answer{}, err
-	}
-	r.Latency = rec.Latency()
-	return answer{Round: &r, Counts: &counts, Uncounted: max(int64(c.calls-before)-r.Ops, 0), Note: noteOf(c.caller)}, nil
-}
-
-// measure makes calls as the workload has it: o.Requests of them, which only workload latency heeds, or for o.Duration.
-func (c *child) measure(o *order, rec *Recorder) (r result.Round, err error) {
-	var elapsed time.Duration
-	p, pipelines := c.caller.(Pipeline)
-	m, measures := c.caller.(Measurer)
-	switch {
-	case measures:
-		return m.Measure(o.Requests, o.Duration, rec)
-	case c.endpoint.Workload == Latency:
-		elapsed, err = c.loop(o, rec)
-	case pipelines:
-		elapsed, err = c.load(p, o.Duration, rec)
-	default:
-		err = fmt.Errorf("the system has no workload %s", c.endpoint.Workload)
-	}
-	if err != nil {
-		return r, fmt.Errorf("call %d: %w", c.calls, err)
-	}
-	r = rec.Round(elapsed)
-	if c.endpoint.Workload == Bulk {
-		r.SetBits(r.Ops * int64(c.endpoint.Size))
-	}
-	return r, nil
-}
-
-// loop makes o.Requests calls, or calls for o.Duration. It allocates nothing.
-func (c *child) loop(o *order, rec *Recorder) (time.Duration, error) {
-	requests := o.Requests
-	if requests == 0 {
-		requests = math.MaxInt
-	}
-	begin := time.Now()
-	for range requests {
-		c.calls++
-		number(c.payload, c.calls)
-		t := time.Now()
-		if err := c.caller.Call(c.payload); err != nil {
-			return 0, err
-		}
-		rec.Record(time.Since(t))
-		if o.Duration > 0 && time.Since(begin) >= o.Duration {
-			break
-		}
-	}
-	return time.Since(begin), nil
-}
-
-// number writes n into the payload, so that the echo of another call is not taken for this one's.
-func number(payload []byte, n uint64) {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], n)
-	copy(payload, b[:])
-}
+func (o *order) bound() bound { return bound{requests: o.Requests, duration: o.Duration} }
 
 func (c *child) wait() error {
 	if !c.serving {
@@ -293,7 +208,10 @@ func (c *child) close() {
 	if c.meter != nil {
 		c.meter.Close()
 	}
-	if c.caller != nil {
-		_ = c.caller.Close() // the process ends; nobody is there to hear
+	if c.client != nil {
+		c.client.close()
+	}
+	if c.losing != nil {
+		_ = c.losing.Close() // the kernel does it otherwise
 	}
 }

@@ -2,8 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"context"
-	"encoding/binary"
 	"encoding/json"
 	"io"
 	"net"
@@ -13,10 +11,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 func loopback() *Endpoint {
-	return &Endpoint{Interface: "lo", Local: netip.MustParseAddrPort("127.0.0.1:0"), Size: 64, Workload: Latency, Outstanding: 1}
+	return &Endpoint{Interface: "lo", Local: netip.MustParseAddrPort("127.0.0.1:0"), Point: result.Point{Size: 64, Outstanding: 1}, Workload: Latency}
 }
 
 // A parent that is gone closes the control channel; that ends a server, and frees its port.
@@ -96,39 +96,6 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(files)
-}
-
-type fakeCaller struct{ seen []uint64 }
-
-func (f *fakeCaller) Call(p []byte) error {
-	if len(f.seen) < cap(f.seen) {
-		f.seen = append(f.seen, binary.LittleEndian.Uint64(p))
-	}
-	return nil
-}
-
-func (f *fakeCaller) Close() error { return nil }
-
-// Each call carries another payload; the loop around it allocates nothing.
-func TestLoop(t *testing.T) {
-	f := &fakeCaller{seen: make([]uint64, 0, 4)}
-	c := child{ctx: context.Background(), endpoint: *loopback(), caller: f, payload: make([]byte, 64)}
-	rec, o := NewRecorder(), &order{Requests: 10}
-	if n := testing.AllocsPerRun(100, func() {
-		if _, err := c.loop(o, rec); err != nil {
-			t.Error(err)
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations, want 0", n)
-	}
-	if got := rec.Round(time.Second).Ops; got != 1010 {
-		t.Errorf("%d calls recorded, want 1010", got)
-	}
-	for i, n := range f.seen {
-		if n != uint64(i+1) {
-			t.Errorf("payloads were numbered %v", f.seen)
-		}
-	}
 }
 
 func TestTail(t *testing.T) {

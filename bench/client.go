@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fastrpc/fastrpc/bench/meter"
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
@@ -64,21 +65,29 @@ func (c *client) close() {
 const settleFor = 20 * time.Millisecond
 
 // measure makes calls until the bound is reached. uncounted are calls of this process that are not among the round's.
-func (c *client) measure(b bound, meter *meter) (r result.Round, u result.Use, uncounted int64, err error) {
+func (c *client) measure(b bound, m *meter.Meter) (r result.Round, counts meter.Counts, uncounted int64, err error) {
 	runtime.GC() // the warm-up's rubbish is not the loop's
 	before := c.calls.Load()
 	settle, t := c.newTally(), c.newTally()
 	if err := c.load.run(bound{duration: settleFor}, settle); err != nil {
-		return r, u, 0, c.describe(err)
+		return r, counts, 0, c.describe(err)
 	}
-	meter.start()
+	m.Start()
 	err = c.load.run(b, t)
-	u = meter.stop()
+	counts = m.Stop()
 	if err != nil {
-		return r, u, 0, c.describe(err)
+		return r, counts, 0, c.describe(err)
 	}
 	r = t.round()
-	return r, u, max(int64(c.calls.Load()-before)-r.Ops, 0), nil
+	return r, counts, max(int64(c.calls.Load()-before)-r.Ops, 0), nil
+}
+
+// note is what the system has to say about the figures.
+func (c *client) note() string {
+	if len(c.callers) == 0 {
+		return ""
+	}
+	return noteOf(c.callers[0])
 }
 
 // warm makes calls that nobody counts.

@@ -20,21 +20,20 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Config){
-		"no systems":   func(c *Config) { c.Systems = nil },
-		"twice":        func(c *Config) { c.Systems = []string{"net-tcp", "net-tcp"} },
-		"empty":        func(c *Config) { c.Size = 0 },
-		"too large":    func(c *Config) { c.Size = MaxSize + 1 },
-		"no rounds":    func(c *Config) { c.Rounds = 0 },
-		"no bound":     func(c *Config) { c.Requests = 0 },
-		"two bounds":   func(c *Config) { c.Duration = time.Second },
-		"negative":     func(c *Config) { c.Requests = -1 },
-		"nobody to do": func(c *Config) { c.Child = nil },
-		"no workload":  func(c *Config) { c.Workload = "leisure" },
-		"two at once":  func(c *Config) { c.Outstanding = 2 },
-		"none at once": func(c *Config) { c.Workload, c.Requests, c.Duration, c.Outstanding = Rate, 0, time.Second, -1 },
-		"counted rate": func(c *Config) { c.Workload = Rate },
-		"long calls":   func(c *Config) { c.Workload, c.Requests, c.Duration, c.Size = Rate, 0, time.Second, MaxSize+1 },
-		"short bulk":   func(c *Config) { c.Workload, c.Requests, c.Duration, c.Size = Bulk, 0, time.Second, MinBulk-1 },
+		"no systems":    func(c *Config) { c.Systems = nil },
+		"twice":         func(c *Config) { c.Systems = []string{"net-tcp", "net-tcp"} },
+		"negative size": func(c *Config) { c.Size = -1 },
+		"too large":     func(c *Config) { c.Size = MaxSize + 1 },
+		"no rounds":     func(c *Config) { c.Rounds = 0 },
+		"two bounds":    func(c *Config) { c.Duration = time.Second },
+		"negative":      func(c *Config) { c.Requests = -1 },
+		"nobody to do":  func(c *Config) { c.Child = nil },
+		"no workload":   func(c *Config) { c.Workload = "leisure" },
+		"two at once":   func(c *Config) { c.Outstanding = 2 },
+		"none at once":  func(c *Config) { c.Workload, c.Requests, c.Duration, c.Outstanding = Rate, 0, time.Second, -1 },
+		"counted flood": func(c *Config) { c.Workload = Flood },
+		"long calls":    func(c *Config) { c.Workload, c.Requests, c.Duration, c.Size = Rate, 0, time.Second, MaxSize+1 },
+		"short bulk":    func(c *Config) { c.Workload, c.Requests, c.Duration, c.Size = Bulk, 0, time.Second, MinBulk-1 },
 		"much bulk": func(c *Config) {
 			c.Workload, c.Requests, c.Duration, c.Size, c.Outstanding = Bulk, 0, time.Second, MaxBulk, 2
 		},
@@ -62,7 +61,7 @@ func TestConfig(t *testing.T) {
 func TestDefault(t *testing.T) {
 	for _, workload := range Workloads() {
 		names := Default(workload)
-		if !slices.Contains(names, "ring") || slices.Contains(names, "spin-tcp") != (workload == Latency) {
+		if slices.Contains(names, "ring") != has(ring{}, workload) || slices.Contains(names, "spin-tcp") != (workload == Latency) || len(names) == 0 {
 			t.Errorf("workload %s: %v", workload, names)
 		}
 	}

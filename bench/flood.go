@@ -67,8 +67,6 @@ func ReadAnswer(frame []byte, number uint64) (packets uint64, at time.Duration, 
 	return binary.LittleEndian.Uint64(frame[floodHeader+8:]), time.Duration(binary.LittleEndian.Uint64(frame[floodHeader+16:])), true
 }
 
-var processStart = time.Now()
-
 // flooded is the server.
 type flooded struct {
 	*ringSocket

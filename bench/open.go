@@ -39,7 +39,7 @@ func connectOpen(ctx context.Context, c *client) (*openLoop, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p, ok := caller.(Poller); ok && e.Piped() {
+		if p, ok := caller.(Poller); ok && e.Polled() {
 			l.windows = append(l.windows, newWindow(p, &share, i))
 			continue
 		}

@@ -11,7 +11,7 @@ const slack = 8
 
 // Slots is how many slots a [Pipeline] has: of short calls some to spare, of long messages as many as are outstanding.
 func (e *Endpoint) Slots() int {
-	if e.Size > MaxSize {
+	if e.Workload == Bulk {
 		return e.Outstanding
 	}
 	return 1 << bits.Len(uint(slack*e.Outstanding-1))

@@ -19,7 +19,7 @@ func newReport(c *Config, p *place, notes []string) *result.Report {
 		r.Server = &server
 	}
 	r.Run = result.Run{
-		Workload: c.Workload, Systems: c.Systems, Rounds: c.Rounds, Seed: c.Seed, Requests: c.Requests, Seconds: c.Duration.Seconds(),
+		Workload: c.Workload, Axis: AxisOf(c.Workload), Systems: c.Systems, Rounds: c.Rounds, Seed: c.Seed, Requests: c.Requests, Seconds: c.Duration.Seconds(),
 	}
 	for _, point := range c.points() {
 		for _, name := range c.Systems {

@@ -32,7 +32,7 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 	}
 	defer func() { err = joinEnd(err, server) }()
 	e := p.server.endpoint
-	e.stand(c, res.Point)
+	e.Workload, e.Point, e.Seed = c.Workload, res.Point, c.Seed
 	a, err := server.ask(ctx, order{Do: "serve", System: res.System, Endpoint: &e}, setupLimit)
 	if err != nil {
 		return out, err
@@ -49,7 +49,7 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 	defer func() { err = joinEnd(err, client) }()
 	e.Interface, e.Local, e.Remote, e.RemoteMAC = p.client.endpoint.Interface, p.client.endpoint.Local, out.ready.Addr, out.ready.MAC
 	e.Path = out.ready.Path
-	if a, err = client.ask(ctx, order{Do: "connect", System: res.System, Endpoint: &e}, setupLimit); err != nil {
+	if a, err = client.ask(ctx, order{Do: "connect", System: res.System, Endpoint: &e}, setupLimit+e.connectLimit()); err != nil {
 		return out, err
 	}
 	if a.About != nil {
@@ -90,7 +90,7 @@ func measure(ctx context.Context, c *Config, server, client *process, out *outco
 }
 
 func limitOf(o *order) time.Duration {
-	return setupLimit + o.Duration + time.Duration(o.Requests)*slowestOp
+	return setupLimit + 2*o.Duration + time.Duration(o.Requests)*slowestOp
 }
 
 // joinEnd ends p and adds to err what p says about its own end.

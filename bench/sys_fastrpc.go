@@ -81,8 +81,11 @@ func granted(transports []string) (r Ready) {
 // options are those of both ends. Long messages need limits of their own: memory for those outstanding, and for one that is given back.
 func options(e *Endpoint) []fastrpc.Option {
 	o := []fastrpc.Option{fastrpc.WithInsecure()}
-	if e.Workload == Bulk {
-		o = append(o, fastrpc.WithMaxMessage(uint32(e.Size)), fastrpc.WithReassembly(int64(e.Outstanding+1)*int64(e.Size)))
+	if n := e.Longest(); n > MaxSize {
+		o = append(o, fastrpc.WithMaxMessage(uint32(n)), fastrpc.WithReassembly(int64(e.calls()+1)*int64(n)))
+	}
+	if e.Sessions > 0 {
+		o = append(o, fastrpc.WithMaxSessions(e.Sessions))
 	}
 	return o
 }
@@ -92,12 +95,12 @@ func (s rpc) Connect(ctx context.Context, e Endpoint) (Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &rpcCaller{client: client, method: client.Method("echo"), timeout: fastrpc.Timeout(e.callLimit())}
-	if e.Workload == Latency {
-		return c, nil
+	c := &rpcCaller{client: client, endpoint: e, method: client.Method("echo"), timeout: fastrpc.Timeout(e.callLimit())}
+	if e.Receipted(e.Size) {
+		c.method = client.Method("receipt")
 	}
-	if e.Workload == Bulk {
-		c.method, c.receipts = client.Method("receipt"), true
+	if !e.Piped() && !e.Polled() {
+		return c, nil
 	}
 	c.queue, c.results = fastrpc.NewQueue(e.Outstanding), make([]fastrpc.Result, e.Outstanding)
 	c.payloads = make([][]byte, e.Slots())
@@ -105,14 +108,14 @@ func (s rpc) Connect(ctx context.Context, e Endpoint) (Caller, error) {
 }
 
 type rpcCaller struct {
-	client  *fastrpc.Client
-	method  *fastrpc.Method
-	timeout fastrpc.CallOption
+	client   *fastrpc.Client
+	endpoint Endpoint
+	method   *fastrpc.Method
+	timeout  fastrpc.CallOption
 
 	queue    *fastrpc.Queue
 	results  []fastrpc.Result
 	payloads [][]byte // by slot
-	receipts bool     // answers are receipts, not echoes
 }
 
 func (c *rpcCaller) Call(payload []byte) error {
@@ -121,7 +124,7 @@ func (c *rpcCaller) Call(payload []byte) error {
 		return err
 	}
 	defer reply.Release()
-	return verify(reply.Body(), payload)
+	return c.endpoint.Verify(reply.Body(), payload)
 }
 
 // slot of a call: its number in the queue counts the calls from 1, and they begin in the order of the slots.
@@ -141,23 +144,32 @@ func (c *rpcCaller) Wait(ended []int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for i := range c.results[:n] {
+	return n, c.take(ended[:n])
+}
+
+func (c *rpcCaller) Poll(ended []int) (int, error) {
+	n := c.queue.Poll(c.results)
+	if n == 0 {
+		return 0, nil
+	}
+	return n, c.take(ended[:n])
+}
+
+// take looks at the first results, as many as have ended.
+func (c *rpcCaller) take(ended []int) error {
+	for i := range ended {
 		r := &c.results[i]
 		if r.Err != nil {
-			return 0, r.Err
+			return r.Err
 		}
 		ended[i] = c.slot(r.ID)
-		if c.receipts {
-			err = verifyReceipt(r.Reply.Body(), c.payloads[ended[i]])
-		} else {
-			err = verify(r.Reply.Body(), c.payloads[ended[i]])
-		}
+		err := c.endpoint.Verify(r.Reply.Body(), c.payloads[ended[i]])
 		r.Reply.Release()
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // Counters implements [Counting].

@@ -19,9 +19,11 @@ type netStream struct {
 	dial   func(context.Context, *Endpoint) (net.Conn, error)
 }
 
-func (s netStream) Name() string    { return s.name }
-func (netStream) Bypass() bool      { return false }
-func (netStream) Has(w string) bool { return w != Flood }
+func (s netStream) Name() string { return s.name }
+func (netStream) Bypass() bool   { return false }
+func (s netStream) Has(w string) bool {
+	return w != Flood && (w != Loss || s.name != "unix") // nothing is lost where there is no network
+}
 
 func listenTCP(e *Endpoint) (net.Listener, Ready, error) {
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(e.Local))
@@ -33,7 +35,7 @@ func listenTCP(e *Endpoint) (net.Listener, Ready, error) {
 }
 
 func dialTCP(ctx context.Context, e *Endpoint) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(e.Local.Addr(), 0))}
+	var d net.Dialer // to bind the endpoint's address, which is the only one, would keep the ports of closing connections from new ones, to wherever
 	conn, err := d.DialContext(ctx, "tcp", e.Remote.String())
 	if err != nil {
 		return nil, err
@@ -69,15 +71,28 @@ func (s netStream) Serve(ctx context.Context, e Endpoint, ready func(Ready)) err
 func answerConn(ctx context.Context, c net.Conn, e *Endpoint) {
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	switch e.Workload {
-	case Rate:
-		echoBatches(c, e.Size)
-	case Bulk:
-		sendReceipts(c, e.Size)
+	size := e.Size
+	if e.Workload == Mixed { // the first byte tells one connection from the other
+		var kind [1]byte
+		if _, err := io.ReadFull(c, kind[:]); err != nil {
+			return
+		}
+		if kind[0] == longMessages {
+			size = e.Longest()
+		}
+	}
+	switch {
+	case e.Receipted(size):
+		sendReceipts(c, size)
+	case e.Piped():
+		echoBatches(c, size)
 	default:
-		echoEach(c, e.Size)
+		echoEach(c, size)
 	}
 }
+
+// What a connection of workload mixed carries.
+const shortCalls, longMessages = 0, 1
 
 func echoEach(c net.Conn, size int) {
 	buf := make([]byte, size)
@@ -126,32 +141,46 @@ func sendReceipts(c net.Conn, size int) {
 const batchBytes = 64 << 10
 
 func (s netStream) Connect(ctx context.Context, e Endpoint) (Caller, error) {
+	if e.Outstanding > 1 && !e.Piped() {
+		return connectPool(ctx, s, e)
+	}
 	conn, err := s.dial(ctx, &e)
 	if err != nil {
 		return nil, err
 	}
-	c := netCaller{conn: conn, limit: e.callLimit()}
-	if e.Workload == Latency {
-		c.echo = make([]byte, e.Size)
+	c := netCaller{conn: conn, endpoint: e, limit: e.callLimit(), answer: make([]byte, e.Size)}
+	if e.Receipted(e.Size) {
+		c.answer = c.answer[:ReceiptBytes]
+	}
+	if e.Workload == Mixed {
+		kind := [1]byte{shortCalls}
+		if e.Receipted(e.Size) {
+			kind[0] = longMessages
+		}
+		if _, err := conn.Write(kind[:]); err != nil {
+			conn.Close()
+			return nil, err
+		}
+	}
+	if !e.Piped() {
 		return &c, nil
 	}
 	p := &netPipeline{netCaller: c, payloads: make([][]byte, e.Slots()), bulk: e.Workload == Bulk}
 	if p.bulk {
 		p.in = bufio.NewReader(conn)
-		p.echo = make([]byte, ReceiptBytes)
 	} else {
 		p.in = bufio.NewReaderSize(conn, batchBytes)
-		p.echo = make([]byte, e.Size)
 		p.out = make([]byte, 0, batchBytes+e.Size)
 	}
 	return p, nil
 }
 
 type netCaller struct {
-	conn  net.Conn
-	echo  []byte
-	limit time.Duration
-	calls int
+	conn     net.Conn
+	endpoint Endpoint
+	answer   []byte
+	limit    time.Duration
+	calls    int
 }
 
 func (c *netCaller) Call(payload []byte) error {
@@ -161,10 +190,10 @@ func (c *netCaller) Call(payload []byte) error {
 	if _, err := c.conn.Write(payload); err != nil {
 		return err
 	}
-	if _, err := io.ReadFull(c.conn, c.echo); err != nil {
+	if _, err := io.ReadFull(c.conn, c.answer); err != nil {
 		return err
 	}
-	return verify(c.echo, payload)
+	return c.endpoint.Verify(c.answer, payload)
 }
 
 // bound bounds the calls that follow: not each anew, which would add a timer's cost to each.
@@ -219,17 +248,11 @@ func (c *netPipeline) Wait(ended []int) (n int, err error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
-	for n == 0 || n < len(ended) && c.in.Buffered() >= len(c.echo) {
-		if _, err := io.ReadFull(c.in, c.echo); err != nil {
+	for n == 0 || n < len(ended) && c.in.Buffered() >= len(c.answer) {
+		if _, err := io.ReadFull(c.in, c.answer); err != nil {
 			return 0, err
 		}
-		payload := c.payloads[c.oldest]
-		if c.bulk {
-			err = verifyReceipt(c.echo, payload)
-		} else {
-			err = verify(c.echo, payload)
-		}
-		if err != nil {
+		if err = c.endpoint.Verify(c.answer, c.payloads[c.oldest]); err != nil {
 			return 0, err
 		}
 		ended[n] = c.oldest

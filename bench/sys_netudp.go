@@ -20,9 +20,11 @@ func init() { Register(netUDP{}) }
 // lost, and fails the run. Several calls at once are told apart by four bytes in front of the message.
 type netUDP struct{}
 
-func (netUDP) Name() string      { return "net-udp" }
-func (netUDP) Bypass() bool      { return false }
-func (netUDP) Has(w string) bool { return w == Latency || w == Rate }
+func (netUDP) Name() string { return "net-udp" }
+func (netUDP) Bypass() bool { return false }
+func (netUDP) Has(w string) bool {
+	return w == Latency || w == Rate || w == Open || w == Sweep || w == Sessions || w == Idle || w == Churn
+}
 
 // Room for as many short datagrams as may be outstanding; as much as udp:// asks for.
 const udpBuffer = 4 << 20
@@ -67,6 +69,9 @@ func growBuffer(c *net.UDPConn) {
 }
 
 func (netUDP) Connect(ctx context.Context, e Endpoint) (Caller, error) {
+	if e.Outstanding > 1 && !e.Piped() {
+		return connectPool(ctx, netUDP{}, e)
+	}
 	d := net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(e.Local.Addr(), 0))}
 	conn, err := d.DialContext(ctx, "udp", e.Remote.String())
 	if err != nil {
@@ -74,7 +79,7 @@ func (netUDP) Connect(ctx context.Context, e Endpoint) (Caller, error) {
 	}
 	growBuffer(conn.(*net.UDPConn))
 	c := udpCaller{conn: conn, buf: make([]byte, slotBytes+e.Size+1)} // a byte more, so that a longer answer shows
-	if e.Workload == Latency {
+	if !e.Piped() {
 		return &c, nil
 	}
 	return &udpPipeline{udpCaller: c, payloads: make([][]byte, e.Slots())}, nil

@@ -19,9 +19,11 @@ func init() { Register(ring{}) }
 // are a flood, see flood.go.
 type ring struct{}
 
-func (ring) Name() string    { return "ring" }
-func (ring) Bypass() bool    { return true }
-func (ring) Has(string) bool { return true }
+func (ring) Name() string { return "ring" }
+func (ring) Bypass() bool { return true }
+func (ring) Has(workload string) bool {
+	return workload == Latency || workload == Rate || workload == Bulk || workload == Flood
+}
 
 // The ports of bare rings. Each side has its namespace to itself, so that any do.
 const (

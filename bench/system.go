@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fastrpc/fastrpc/bench/meter"
+	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 // A System is one way to carry a payload to another process and back.
@@ -28,13 +30,46 @@ type System interface {
 	Connect(ctx context.Context, e Endpoint) (Caller, error)
 }
 
-// A Caller makes calls, one at a time and from one goroutine.
+// A Caller makes calls, one at a time and from one goroutine; where Endpoint.Outstanding says more than one and it is no [Pipeline], so many
+// at once, from as many goroutines.
 type Caller interface {
-	// Call sends payload, waits for its echo and compares the two, byte by byte; an echo that differs is [ErrEcho]. The payload is the
-	// caller's again when it returns.
+	// Call sends payload, waits for the answer and compares it with what it has to be, as Endpoint.Verify does: byte by byte. The payload is
+	// the caller's again when it returns.
 	Call(payload []byte) error
 
 	Close() error
+}
+
+// A Pipeline is a Caller with many calls outstanding, used from one goroutine: for systems whose users can call so. Connect returns one where
+// Endpoint.Piped asks for it and the system can.
+type Pipeline interface {
+	Caller
+
+	// Begin begins call slot, which is not outstanding; it leaves with the next Wait at the latest. Slots are begun in turn: 0, 1, ...,
+	// Endpoint.Slots()-1, 0, 1, ... payload is not written until the call has ended.
+	Begin(slot int, payload []byte) error
+
+	// Wait waits until calls have ended, at least one, compares their answers, writes their slots to ended, in any order, and returns
+	// how many. ended has room for all that are outstanding.
+	Wait(ended []int) (n int, err error)
+}
+
+// A Poller is a Pipeline that can look for what has ended without waiting. Open loops spin over it; over a system without it they make
+// blocking calls from many goroutines. Connect returns one where Endpoint.Polled asks for it and the system can.
+type Poller interface {
+	Pipeline
+
+	// Poll is Wait, but for returning at once, with 0, where nothing has ended.
+	Poll(ended []int) (n int, err error)
+}
+
+// A Measurer is a Caller with a measurement of its own in the place of calls: a flood, or a loop in a program of another language.
+type Measurer interface {
+	Caller
+
+	// Measure makes requests calls, or measures for d; the other is 0. It records latencies, if it has any, in rec, and leaves
+	// them out of the Round.
+	Measure(requests int, d time.Duration, rec *Recorder) (result.Round, error)
 }
 
 // Counting is implemented by Callers whose system counts drops and retransmissions itself.
@@ -54,18 +89,43 @@ func noteOf(c Caller) string {
 	return ""
 }
 
-// Endpoint says where one side of a System stands.
+// Endpoint says where one side of a System stands, and what is asked of it. For a client's connection Outstanding is what that connection
+// carries at once, for a server it is that of all.
 type Endpoint struct {
 	Interface string         `json:"interface"`      // in the process's network namespace
 	Local     netip.AddrPort `json:"local"`          // this side; port 0: any
 	Remote    netip.AddrPort `json:"remote"`         // the server, for a client
 	RemoteMAC string         `json:"mac,omitempty"`  // of the server, for a client
 	Path      string         `json:"path,omitempty"` // of the server's socket, for a client, where it has no address
-	Size      int            `json:"size"`           // payload, bytes
 
-	Workload    string `json:"workload"`
-	Outstanding int    `json:"outstanding"` // calls at once
+	Workload string `json:"workload"`
+	Seed     uint64 `json:"seed"`
+	result.Point
 }
+
+// Piped tells whether a client makes its calls over a [Pipeline], if the system has one.
+func (e *Endpoint) Piped() bool {
+	switch e.Workload {
+	case Rate, Bulk:
+		return !e.Blocking
+	case Loss:
+		return !e.Blocking && e.Outstanding > 1
+	}
+	return false
+}
+
+// Polled tells whether a client makes its calls over a [Poller], if the system has one.
+func (e *Endpoint) Polled() bool { return (e.Workload == Open || e.Workload == Sweep) && !e.Blocking }
+
+// calls is how many calls there are at once at most, over all connections.
+func (e *Endpoint) calls() int { return max(e.Outstanding, e.Senders, 1) }
+
+// connectLimit is how long a client may take for its connections.
+func (e *Endpoint) connectLimit() time.Duration {
+	return callLimit + time.Duration(max(e.Sessions, e.Senders, e.Clients))*slowestDial
+}
+
+const slowestDial = 10 * time.Millisecond // on average
 
 // Ready is what a server tells about itself once it can be called.
 type Ready struct {

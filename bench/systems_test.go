@@ -21,6 +21,8 @@ import (
 
 	"github.com/fastrpc/fastrpc/internal/lab"
 	"github.com/fastrpc/fastrpc/internal/lab/labtest"
+
+	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 func system(t *testing.T, name string) System {
@@ -116,7 +118,7 @@ func TestUnixSocketOfTheDead(t *testing.T) {
 	if err != nil || len(left) != 1 || left[0].Name() != filepath.Base(alive) {
 		t.Errorf("left are %v, %v, want %s", left, err, alive)
 	}
-	if _, err := system(t, "unix").Connect(t.Context(), Endpoint{Path: r.Path, Size: 64, Workload: Latency, Outstanding: 1}); err == nil || !strings.Contains(err.Error(), "one machine") {
+	if _, err := system(t, "unix").Connect(t.Context(), Endpoint{Path: r.Path, Workload: Latency, Point: result.Point{Size: 64, Outstanding: 1}}); err == nil || !strings.Contains(err.Error(), "one machine") {
 		t.Errorf("a socket that is not there: %v", err)
 	}
 }
@@ -282,7 +284,7 @@ func TestRingVerifies(t *testing.T) {
 	l := labtest.New(t, lab.Config{})
 	var server *ringSocket
 	if err := l.Server().Do(func() (err error) {
-		server, err = openRing(&Endpoint{Interface: l.Server().Interface, Size: 64, Workload: Latency}, RingServerPort, echoSize)
+		server, err = openRing(&Endpoint{Interface: l.Server().Interface, Point: result.Point{Size: 64}, Workload: Latency}, RingServerPort, echoSize)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -302,7 +304,7 @@ func TestRingVerifies(t *testing.T) {
 		}
 	}()
 	h := l.Client()
-	e := Endpoint{Interface: h.Interface, RemoteMAC: l.Server().MAC.String(), Size: 64, Workload: Latency, Outstanding: 1}
+	e := Endpoint{Interface: h.Interface, RemoteMAC: l.Server().MAC.String(), Point: result.Point{Size: 64, Outstanding: 1}, Workload: Latency}
 	e.Local, e.Remote = addrOf(h, 0), addrOf(l.Server(), RingServerPort)
 	var c Caller
 	if err := h.Do(func() (err error) {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,8 +49,8 @@ type workload struct {
 	parts []string // names of the times in result.Round.Parts
 	open  bool     // latencies are counted from when calls were due, and also from when they were sent
 
-	// connect readies what a client process needs, connections above all, which it has the client close.
-	connect func(*client) (load, error)
+	// connect readies what a client process needs, connections above all, which it has the client close. ctx bounds that alone.
+	connect func(context.Context, *client) (load, error)
 }
 
 // A load is a workload, ready to run in a client's process.

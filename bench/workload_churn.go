@@ -11,8 +11,10 @@ var churnLoad = workload{
 	about: "connections that are dialled, carry one call and are closed: the time of each and of all three",
 	least: MinSize, most: MaxSize, size: 64,
 	duration: time.Second, counted: true,
-	parts:   []string{"dial", "call", "close"},
-	connect: func(_ context.Context, c *client) (load, error) { return &churnLoop{client: c, payload: pattern(c.endpoint.Size)}, nil },
+	parts: []string{"dial", "call", "close"},
+	connect: func(_ context.Context, c *client) (load, error) {
+		return &churnLoop{client: c, payload: pattern(c.endpoint.Size)}, nil
+	},
 }
 
 type churnLoop struct {

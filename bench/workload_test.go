@@ -2,12 +2,9 @@ package bench
 
 import (
 	"bytes"
-	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,83 +19,9 @@ func TestSlots(t *testing.T) {
 		workload          string
 		outstanding, want int
 	}{{Rate, 1, 8}, {Rate, 32, 256}, {Rate, 33, 512}, {Rate, MaxOutstanding, 8192}, {Bulk, 1, 1}, {Bulk, 3, 3}} {
-		e := Endpoint{Workload: c.workload, Outstanding: c.outstanding}
+		e := Endpoint{Workload: c.workload, Point: result.Point{Outstanding: c.outstanding}}
 		if got := e.Slots(); got != c.want {
 			t.Errorf("%s, %d outstanding: %d slots, want %d", c.workload, c.outstanding, got, c.want)
-		}
-	}
-}
-
-// shuffler ends its calls out of order: of those outstanding the second oldest, unless that one has waited for long.
-type shuffler struct {
-	fakeCaller
-	t         *testing.T
-	open      []int
-	numbers   map[uint64]bool
-	next      int
-	slots     int
-	most      int
-	overtaken int
-}
-
-func (s *shuffler) Begin(slot int, payload []byte) error {
-	n := binary.LittleEndian.Uint64(payload)
-	if slot != s.next || slices.Contains(s.open, slot) || s.numbers != nil && s.numbers[n] {
-		s.t.Errorf("call %d in slot %d, want slot %d, free, and a number of its own", n, slot, s.next)
-	}
-	if s.numbers != nil {
-		s.numbers[n] = true
-	}
-	s.next = (s.next + 1) % s.slots
-	s.open = append(s.open, slot)
-	s.most = max(s.most, len(s.open))
-	return nil
-}
-
-func (s *shuffler) Wait(ended []int) (int, error) {
-	if len(s.open) == 0 {
-		s.t.Fatal("waited for nothing")
-	}
-	i := min(1, len(s.open)-1)
-	if s.overtaken++; s.overtaken == 100 { // after more calls than there are slots
-		i, s.overtaken = 0, 0
-	}
-	ended[0] = s.open[i]
-	s.open = slices.Delete(s.open, i, i+1)
-	return 1, nil
-}
-
-// The loop keeps as many calls outstanding as it may, begins the slots in turn also when one of them is late, counts what ended in time and
-// waits for the rest. It allocates nothing.
-func TestLoad(t *testing.T) {
-	e := *loopback()
-	e.Workload, e.Outstanding = Rate, 4
-	s := &shuffler{t: t, numbers: map[uint64]bool{}, slots: e.Slots()}
-	c := child{ctx: context.Background(), endpoint: e, caller: s, window: newWindow(&e)}
-	rec := NewRecorder()
-	elapsed, err := c.load(s, 5*time.Millisecond, rec)
-	if err != nil || elapsed < 5*time.Millisecond {
-		t.Errorf("%v, %v", elapsed, err)
-	}
-	ops := uint64(rec.Round(elapsed).Ops)
-	if s.most != 4 || len(s.open) != 0 || c.window.open != 0 || ops+4 < c.calls || ops >= c.calls || len(s.numbers) != int(c.calls) {
-		t.Errorf("%d at once, %d left, %d of %d calls counted", s.most, len(s.open), ops, c.calls)
-	}
-	s.numbers = nil
-	if n := testing.AllocsPerRun(10, func() { _, _ = c.load(s, 100*time.Microsecond, rec) }); n != 0 {
-		t.Errorf("%v allocations, want 0", n)
-	}
-}
-
-func TestReceipt(t *testing.T) {
-	message := pattern(100)
-	receipt := AppendReceipt(nil, message)
-	if len(receipt) != ReceiptBytes || verifyReceipt(receipt, message) != nil {
-		t.Errorf("receipt % x", receipt)
-	}
-	for name, other := range map[string][]byte{"shorter": message[:99], "another head": append([]byte{9}, message[1:]...), "another tail": append(pattern(99), 9)} {
-		if err := verifyReceipt(AppendReceipt(nil, other), message); !errors.Is(err, ErrEcho) {
-			t.Errorf("%s: %v, want ErrEcho", name, err)
 		}
 	}
 }

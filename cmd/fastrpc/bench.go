@@ -1,12 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -26,6 +24,7 @@ func benchCommand() *cobra.Command {
 func compareCommand() *cobra.Command {
 	var b benchRun
 	c := &b.config
+	var along alongFlags
 	cmd := &cobra.Command{
 		Use:   "compare",
 		Short: "Compare several systems in one interleaved run",
@@ -33,14 +32,7 @@ func compareCommand() *cobra.Command {
 round, with a server process in one and a client process in the other, and prints one table. Every byte that
 comes back is checked. What it measures is the workload:
 
-  latency     a round trip with one call outstanding: its time, calls per second, heap allocations per
-              call, and the ratio of the median to net-tcp's and to the ring's
-  rate        calls per second with many outstanding (--outstanding) from one goroutine, against the packets
-              per second that the bare ring receives in a flood one way
-  bulk        long messages one way, each answered by a few bytes: Gbit/s, against the payload of the largest
-              packets that the bare ring receives in a flood one way
-  flood       packets one way, of --size bytes from the IP header on, as fast as they go: those that arrive
-
+` + workloadHelp() + `
 These are the systems:
 
   ring        raw UDP packets over bare AF_XDP rings, no protocol: the floor, or with rate and bulk the ceiling
@@ -75,60 +67,36 @@ measured by then is written as if it had been all. One comparison runs on a mach
 		Example: `  fastrpc bench compare
   fastrpc bench compare --systems ring,xdp,net-tcp --size 256 --duration 2s --rounds 3 --json result.json
   fastrpc bench compare --workload rate --outstanding 32 --duration 2s
+  fastrpc bench compare --workload rate --outstanding 64 --blocking
+  fastrpc bench compare --workload open --rps 20000,50000 --systems xdp,net-tcp
+  fastrpc bench compare --workload sweep --systems xdp,net-tcp,grpc
+  fastrpc bench compare --workload sessions --sessions 1,1000,10000
   fastrpc bench compare --workload bulk --size 8388608
   fastrpc bench compare --systems all
   fastrpc lab up && fastrpc bench compare --lab fastrpc`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			completeConfig(cmd, c)
+			if !cmd.Flags().Changed("systems") {
+				c.Systems = bench.Default(c.Workload)
+			}
+			if err := along.apply(cmd, c); err != nil {
+				return err
+			}
 			return b.run(cmd)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Workload, "workload", bench.Latency, "what to measure: "+strings.Join(bench.Workloads(), ", "))
 	f.StringSliceVar(&c.Systems, "systems", bench.Default(bench.Latency), "what to compare; all: every one that has the workload; by default those of this project and the kernel's")
-	f.IntVar(&c.Size, "size", 64, fmt.Sprintf("payload in bytes, %d to %d; workload bulk: %d to %d, by default %d; workload flood: %d to %d",
-		bench.MinSize, bench.MaxSize, bench.MinBulk, bench.MaxBulk, bulkBytes, bench.MinFlood, bench.MaxFlood))
-	f.IntVar(&c.Outstanding, "outstanding", 1, fmt.Sprintf("calls at once, up to %d; workload rate: by default %d", bench.MaxOutstanding, rateOutstanding))
-	f.IntVar(&c.Requests, "requests", 20000, "measured calls a round; workload latency only")
-	f.DurationVar(&c.Duration, "duration", 0, fmt.Sprintf("measure for this long a round, instead of a number of requests; workloads rate and bulk: by default %v", loadFor))
+	addLoadFlags(f, c, &along)
 	f.IntVar(&c.Rounds, "rounds", 5, "how often each system runs")
 	f.IntVar(&c.MTU, "mtu", 0, "MTU of the lab that is made; by default 1500, or the size of workload flood")
 	b.addFlags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("workload", cobra.FixedCompletions(bench.Workloads(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(func() []string { return slices.Concat(bench.Names(), bench.Peers(), []string{bench.All}) }))
 	_ = cmd.RegisterFlagCompletionFunc("size", cobra.NoFileCompletions)
+	_ = cmd.RegisterFlagCompletionFunc("arrivals", cobra.FixedCompletions([]string{bench.Poisson, bench.Constant}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
-}
-
-// Defaults of the workloads other than latency.
-const (
-	rateOutstanding = 32
-	bulkBytes       = 8 << 20
-	loadFor         = 2 * time.Second
-)
-
-// completeConfig sets what was not given as the workload has it.
-func completeConfig(cmd *cobra.Command, c *bench.Config) {
-	given := cmd.Flags().Changed
-	if !given("systems") {
-		c.Systems = bench.Default(c.Workload)
-	}
-	if c.Workload == bench.Rate && !given("outstanding") {
-		c.Outstanding = rateOutstanding
-	}
-	if c.Workload == bench.Bulk && !given("size") {
-		c.Size = bulkBytes
-	}
-	if c.Workload == bench.Flood && !given("size") {
-		c.Size = bench.MinFlood
-	}
-	if c.Workload != bench.Latency && !given("duration") {
-		c.Duration = loadFor
-	}
-	if !given("requests") && c.Duration != 0 {
-		c.Requests = 0
-	}
 }
 
 const benchChild = "child"

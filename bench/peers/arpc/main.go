@@ -25,7 +25,7 @@ const arpcLimit = time.Minute
 
 func arpcSettings(h arpc.Handler, e *bench.Endpoint) {
 	h.SetMaxBodyLen(peer.MessageLimit)
-	h.SetAsyncWrite(e.Workload != bench.Latency)
+	h.SetAsyncWrite(e.Outstanding > 1)
 	h.HandleConnected(func(c *arpc.Client) { _ = c.Conn.(*net.TCPConn).SetNoDelay(true) }) // by default it switches Nagle's algorithm on
 }
 
@@ -51,7 +51,7 @@ func dial(ctx context.Context, e bench.Endpoint) (bench.Caller, error) {
 		c.Stop()
 		return nil
 	})
-	if e.Workload == bench.Latency {
+	if !e.Piped() {
 		return own, nil
 	}
 	return &arpcPipeline{own, peer.NewEndings(&e), c}, nil

@@ -46,11 +46,11 @@ func dial(_ context.Context, e bench.Endpoint) (bench.Caller, error) {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return peer.Dial(ctx, &e) },
 	}
 	stub := echopbconnect.NewEchoClient(&http.Client{Transport: t}, "http://"+e.Remote.String(), connect.WithAcceptCompression("gzip", nil, nil))
-	return peer.Goroutines(peer.NewCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
+	return peer.NewCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
 		m, err := stub.Call(ctx, &echopb.Message{Payload: payload})
 		return m.GetPayload(), err
 	}, func() error {
 		t.CloseIdleConnections()
 		return nil
-	})), nil
+	}), nil
 }

@@ -65,8 +65,8 @@ func dial(ctx context.Context, e bench.Endpoint) (bench.Caller, error) {
 		closeAll = pool.Close
 	}
 	stub := echopb.NewDRPCEchoClient(conn)
-	return peer.Goroutines(peer.NewCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
+	return peer.NewCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
 		m, err := stub.Call(ctx, &echopb.Message{Payload: payload})
 		return m.GetPayload(), err
-	}, closeAll)), nil
+	}, closeAll), nil
 }

@@ -43,8 +43,8 @@ func dial(_ context.Context, e bench.Endpoint) (bench.Caller, error) {
 		return nil, err
 	}
 	stub := echopb.NewEchoClient(conn)
-	return peer.Goroutines(peer.NewCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
+	return peer.NewCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
 		m, err := stub.Call(ctx, &echopb.Message{Payload: payload})
 		return m.GetPayload(), err
-	}, conn.Close)), nil
+	}, conn.Close), nil
 }

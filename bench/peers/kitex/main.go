@@ -50,8 +50,8 @@ func dial(_ context.Context, e bench.Endpoint) (bench.Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	return peer.Goroutines(peer.NewCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
+	return peer.NewCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
 		m, err := stub.Call(ctx, &echopb.Message{Payload: payload})
 		return m.GetPayload(), err
-	}, func() error { return nil })), nil
+	}, func() error { return nil }), nil
 }

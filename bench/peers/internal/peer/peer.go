@@ -49,9 +49,9 @@ func Main(systems ...bench.System) {
 // MessageLimit is what a system is told that its longest message is, where it has a limit: the longest payload and room for its envelope.
 const MessageLimit = bench.MaxBulk + 64<<10
 
-// Reply is the handler of every system: the payload itself, with workload bulk a receipt for it.
+// Reply is the handler of every system: the payload itself, or a receipt for it.
 func Reply(e *bench.Endpoint, payload []byte) []byte {
-	if e.Workload != bench.Bulk {
+	if !e.Receipted(len(payload)) {
 		return payload
 	}
 	return bench.AppendReceipt(make([]byte, 0, bench.ReceiptBytes), payload)

@@ -41,48 +41,10 @@ func (c Endings) Wait(slots []int) (n int, err error) {
 	}
 }
 
-// Goroutines makes a Pipeline of a client that can only block: as many calls at once are as many goroutines, as its users would have them.
-func Goroutines(c *Caller) bench.Caller {
-	if c.endpoint.Workload == bench.Latency {
-		return c
-	}
-	g := &blocking{Caller: c, Endings: NewEndings(&c.endpoint), begun: make(chan begun, c.endpoint.Outstanding)}
-	for range c.endpoint.Outstanding {
-		go func() {
-			for b := range g.begun {
-				g.ended <- ended{b.slot, g.Call(b.payload)}
-			}
-		}()
-	}
-	return g
-}
-
-type blocking struct {
-	*Caller
-	Endings
-	begun chan begun
-}
-
-type begun struct {
-	slot    int
-	payload []byte
-}
-
-func (g *blocking) Begin(slot int, payload []byte) error {
-	g.begun <- begun{slot, payload}
-	return nil
-}
-
-// Close does not wait for calls that are outstanding: not every library ends them.
-func (g *blocking) Close() error {
-	close(g.begun)
-	return g.Caller.Close()
-}
-
 // Futures makes a Pipeline of a client whose calls, of type C, are sent to a channel when they have ended. begin begins one; end tells what
 // was sent in it and what came back.
 func Futures[C comparable](c *Caller, begin func(ctx context.Context, payload []byte, done chan C) C, end func(C) (payload, got []byte, err error)) bench.Caller {
-	if c.endpoint.Workload == bench.Latency {
+	if !c.endpoint.Piped() {
 		return c
 	}
 	n := c.endpoint.Outstanding

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fastrpc/fastrpc/bench"
+	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 // Run tests a system.
@@ -77,12 +78,12 @@ func start(t *testing.T, s bench.System, e bench.Endpoint, serves string) (c ben
 // A system carries every workload that it has, without a wrong byte, and every call ends once.
 func workloads(t *testing.T, s bench.System) {
 	for _, e := range []bench.Endpoint{
-		{Workload: bench.Latency, Size: bench.MinSize, Outstanding: 1},
-		{Workload: bench.Latency, Size: bench.MaxSize, Outstanding: 1},
-		{Workload: bench.Rate, Size: 64, Outstanding: 1},
-		{Workload: bench.Rate, Size: 64, Outstanding: 300},
-		{Workload: bench.Bulk, Size: bench.MinBulk, Outstanding: 1},
-		{Workload: bench.Bulk, Size: 9 << 20, Outstanding: 2}, // above every default limit
+		{Workload: bench.Latency, Point: result.Point{Size: bench.MinSize, Outstanding: 1}},
+		{Workload: bench.Latency, Point: result.Point{Size: bench.MaxSize, Outstanding: 1}},
+		{Workload: bench.Rate, Point: result.Point{Size: 64, Outstanding: 1}},
+		{Workload: bench.Rate, Point: result.Point{Size: 64, Outstanding: 300}},
+		{Workload: bench.Bulk, Point: result.Point{Size: bench.MinBulk, Outstanding: 1}},
+		{Workload: bench.Bulk, Point: result.Point{Size: 9 << 20, Outstanding: 2}}, // above every default limit
 	} {
 		t.Run(e.Workload, func(t *testing.T) {
 			c, _ := start(t, s, e, e.Workload)
@@ -142,7 +143,7 @@ func pipeline(t *testing.T, p bench.Pipeline, e *bench.Endpoint, calls int) {
 
 // A server that answers something else is noticed, by a lone call and among many.
 func verifies(t *testing.T, s bench.System) {
-	e := bench.Endpoint{Workload: bench.Latency, Size: 64, Outstanding: 1}
+	e := bench.Endpoint{Workload: bench.Latency, Point: result.Point{Size: 64, Outstanding: 1}}
 	c, _ := start(t, s, e, bench.Bulk)
 	if err := c.Call(message(&e, 1)); !errors.Is(err, bench.ErrEcho) {
 		t.Errorf("a receipt for an echo: %v, want ErrEcho", err)
@@ -174,7 +175,7 @@ func soon(t *testing.T, what string, f func() error) {
 
 // A server that is gone is an error, not a hang: for a lone call, and for those that are outstanding.
 func serverGone(t *testing.T, s bench.System) {
-	e := bench.Endpoint{Workload: bench.Latency, Size: 64, Outstanding: 1}
+	e := bench.Endpoint{Workload: bench.Latency, Point: result.Point{Size: 64, Outstanding: 1}}
 	c, stop := start(t, s, e, e.Workload)
 	if err := c.Call(message(&e, 1)); err != nil {
 		t.Fatal(err)
@@ -213,7 +214,7 @@ func serverGone(t *testing.T, s bench.System) {
 
 // A client without a server to connect to is told, at the latest by its first call.
 func noServer(t *testing.T, s bench.System) {
-	e := bench.Endpoint{Workload: bench.Latency, Size: 64, Outstanding: 1, Local: netip.MustParseAddrPort("127.0.0.1:0")}
+	e := bench.Endpoint{Workload: bench.Latency, Point: result.Point{Size: 64, Outstanding: 1}, Local: netip.MustParseAddrPort("127.0.0.1:0")}
 	at, stop := serve(t, s, e)
 	stop() // so that the port is nobody's
 	e.Remote = at
@@ -229,7 +230,7 @@ func noServer(t *testing.T, s bench.System) {
 
 // A server that cannot listen says so.
 func portTaken(t *testing.T, s bench.System) {
-	e := bench.Endpoint{Workload: bench.Latency, Size: 64, Outstanding: 1, Local: netip.MustParseAddrPort("127.0.0.1:0")}
+	e := bench.Endpoint{Workload: bench.Latency, Point: result.Point{Size: 64, Outstanding: 1}, Local: netip.MustParseAddrPort("127.0.0.1:0")}
 	at, _ := serve(t, s, e)
 	e.Local = at
 	soon(t, "a port that is taken", func() error {
@@ -239,7 +240,7 @@ func portTaken(t *testing.T, s bench.System) {
 
 // Many clients at one server call side by side; each may come and go.
 func manyClients(t *testing.T, s bench.System) {
-	e := bench.Endpoint{Workload: bench.Latency, Size: 64, Outstanding: 1, Local: netip.MustParseAddrPort("127.0.0.1:0")}
+	e := bench.Endpoint{Workload: bench.Latency, Point: result.Point{Size: 64, Outstanding: 1}, Local: netip.MustParseAddrPort("127.0.0.1:0")}
 	e.Remote, _ = serve(t, s, e)
 	const clients = 50
 	var cs [clients]bench.Caller

@@ -161,3 +161,13 @@ func TestPauses(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 }
+
+// What Start and Stop take, outside of the measured loop.
+func BenchmarkStartStop(b *testing.B) {
+	m := New(Config{Interface: "lo"})
+	defer m.Close()
+	for b.Loop() {
+		m.Start()
+		m.Stop()
+	}
+}

@@ -143,6 +143,11 @@ func (a *agent) admit(ctx context.Context, from netip.AddrPort, i introduction, 
 	}
 	w.Machine, w.NoBypass, w.Systems, w.Missing = machine.Describe(), missingCapabilities(), Names(), maps.Clone(missing)
 	_, w.CPU = (&Config{}).cpus()
+	measured := machine.Measured{Interface: w.Endpoint.Interface, Bypass: w.NoBypass == ""}
+	if w.CPU >= 0 {
+		measured.CPUs = []int{w.CPU}
+	}
+	w.Machine.Advice = machine.Advice(measured)
 	a.driver = fmt.Sprintf("%v drives it, since %s", from, time.Now().Format(time.RFC3339))
 	return func() {
 		unlock()

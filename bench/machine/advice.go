@@ -9,8 +9,8 @@ import (
 
 // Measured says what of the machine a run used.
 type Measured struct {
-	CPUs      []int  // of client and server
-	Interface string // a hardware one, in the calling thread's network namespace; "" for a lab or loopback, about which there is nothing to advise
+	CPUs      []int  // of the client, the server, or both; none: not pinned
+	Interface string // in the calling thread's network namespace; "": none that advice would be of use for
 	Bypass    bool   // by AF_XDP
 }
 
@@ -32,7 +32,7 @@ var weight = []struct {
 // milliseconds.
 func Advice(m Measured) []string {
 	var found []doctor.Finding
-	if m.Interface == "" {
+	if driver := NIC(m.Interface).Driver; driver == Unknown || driver == "none" || driver == "veth" { // no network card
 		found = doctor.Machine(m.CPUs)
 	} else {
 		found = doctor.Examine(m.Interface, doctor.Options{NoProbe: true, CPUs: m.CPUs}).Findings
@@ -43,9 +43,9 @@ func Advice(m Measured) []string {
 // advise chooses from what the doctor found on a machine with so many CPUs.
 func advise(m Measured, found []doctor.Finding, cores int) []string {
 	var lines []string
-	spare := cores > len(m.CPUs)
+	spare := len(m.CPUs) > 0 && cores > len(m.CPUs)
 	if !spare {
-		lines = append(lines, "client and server had all CPUs of the machine, so that whatever else ran took time from them: use one with more")
+		lines = append(lines, "what was measured had all CPUs of the machine, so that whatever else ran took time from it: use one with more")
 	}
 	for _, w := range weight {
 		i := slices.IndexFunc(found, func(f doctor.Finding) bool { return f.Check == w.check && f.Level != doctor.OK })

@@ -9,6 +9,8 @@ import (
 
 	"github.com/fastrpc/fastrpc/bench/result"
 	"github.com/fastrpc/fastrpc/internal/doctor"
+	"github.com/fastrpc/fastrpc/internal/lab"
+	"github.com/fastrpc/fastrpc/internal/lab/labtest"
 	"github.com/fastrpc/fastrpc/internal/nic"
 )
 
@@ -170,7 +172,7 @@ func TestAdvise(t *testing.T) {
 		note("mitigations", "dear"), note("queues", "too few"), note("isolation", "shared", "echo x", "update-grub"), note("vlan", "one"),
 		note("governor", "slow", "cpupower frequency-set -g performance"), {Check: "threads", Level: doctor.OK, Text: "fine"},
 	}
-	const all = "client and server had all CPUs of the machine, so that whatever else ran took time from them: use one with more"
+	const all = "what was measured had all CPUs of the machine, so that whatever else ran took time from it: use one with more"
 	const governor, isolation = "slow: cpupower frequency-set -g performance", "shared: echo x (and 1 more, see 'fastrpc doctor')"
 	for _, c := range []struct {
 		name  string
@@ -189,7 +191,35 @@ func TestAdvise(t *testing.T) {
 	for _, w := range weight {
 		many = append(many, note(w.check, w.check))
 	}
-	if got := advise(Measured{Bypass: true}, many, 8); len(got) != maxAdvice || got[0] != weight[0].check {
+	if got := advise(Measured{CPUs: []int{0}, Bypass: true}, many, 8); len(got) != maxAdvice || got[0] != weight[0].check {
 		t.Errorf("%q", got)
+	}
+}
+
+// About a lab's interface there is nothing to advise; the doctor's checks that are looked for exist.
+func TestAdviceInLab(t *testing.T) {
+	h := labtest.New(t, lab.Config{}).Client()
+	err := h.Do(func() error {
+		for _, line := range Advice(Measured{Interface: h.Interface, CPUs: []int{0}, Bypass: true}) {
+			if strings.Contains(line, "queue") || strings.Contains(line, h.Interface) {
+				t.Errorf("advice about a veth device: %s", line)
+			}
+		}
+		checks := map[string]bool{}
+		for _, f := range doctor.Examine(h.Interface, doctor.Options{NoProbe: true}).Findings {
+			checks[f.Check] = true
+		}
+		for _, hardware := range []string{"pcie", "numa", "coalescing", "rss-udp", "affinity", "rings"} {
+			checks[hardware] = true // of these, silent about veth
+		}
+		for _, w := range weight {
+			if !checks[w.check] {
+				t.Errorf("the doctor has no check %q: %v", w.check, checks)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

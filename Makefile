@@ -66,6 +66,10 @@ bench-rings: peers ## the comparisons of bare AF_XDP sockets that are kept in be
 	$(FASTRPC) bench compare --workload flood --size 1500 --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --rounds 5 --json bench/results/flood-1500.json
 	$(FASTRPC) bench compare --workload flood --size 9000 --systems ring --rounds 5 --json bench/results/flood-9000.json
 
+.PHONY: figures
+figures: build ## draw the picture of the README anew
+	$(FASTRPC) bench report bench/results/unary-64.json --svg docs/latency.svg
+
 .PHONY: generate
 generate: ## compile the BPF programs (needs clang, llvm and libbpf-dev)
 	$(GO) generate ./bpf

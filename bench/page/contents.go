@@ -111,43 +111,54 @@ func (s *section) settings() {
 	s.Settings = append(s.Settings, fmt.Sprintf("seed %d", run.Seed))
 }
 
-// stealLimit is the share of processor time, in percent, that the hypervisor may take before the page warns.
-const stealLimit = 1
-
 // warn says what spoils the figures, and what is missing from them.
 func (s *section) warn() {
 	r := s.report
 	if r.Interrupted != "" {
 		s.Warnings = append(s.Warnings, "Interrupted, so that rounds are missing at the end: "+r.Interrupted)
 	}
-	for _, m := range []*result.Machine{&r.Machine, r.Server} {
-		if m != nil && m.StealPercent >= stealLimit {
-			s.Warnings = append(s.Warnings, fmt.Sprintf("The hypervisor took %s %% of the processors' time away for other guests. That is in the figures, above all in the tails.",
-				short(m.StealPercent)))
-		}
+	if w := r.StealWarning(func(res *result.Result) string { return res.System }); w != "" {
+		s.Warnings = append(s.Warnings, w)
 	}
-	for _, name := range s.systems {
-		var reasons []string
-		found, absent := false, false
-		for i := range r.Results {
-			if res := &r.Results[i]; res.System == name {
-				found = true
-				absent = absent || res.Absent
-				if res.Error != "" && !slices.Contains(reasons, res.Error) {
-					reasons = append(reasons, res.Error)
-				}
+	var said []string
+	names := map[string][]string{} // by what is said of them
+	for _, system := range s.systems {
+		text := s.missing(system)
+		if text == "" {
+			continue
+		}
+		if names[text] == nil {
+			said = append(said, text)
+		}
+		names[text] = append(names[text], system)
+	}
+	for _, text := range said {
+		s.Warnings = append(s.Warnings, strings.Join(names[text], ", ")+": "+text)
+	}
+}
+
+// missing says what a system lacks, and why; "" if nothing.
+func (s *section) missing(system string) string {
+	var reasons []string
+	found, absent := false, false
+	for i := range s.report.Results {
+		if r := &s.report.Results[i]; r.System == system {
+			found, absent = true, absent || r.Absent
+			if r.Error != "" && !slices.Contains(reasons, r.Error) {
+				reasons = append(reasons, r.Error)
 			}
 		}
-		why := cmp.Or(strings.Join(reasons, "; "), "the report does not say why")
-		switch {
-		case absent:
-			s.Warnings = append(s.Warnings, fmt.Sprintf("%s is not on this machine: %s", name, why))
-		case !found:
-			s.Warnings = append(s.Warnings, fmt.Sprintf("%s was asked for and has no result: %s", name, why))
-		case len(reasons) > 0:
-			s.Warnings = append(s.Warnings, fmt.Sprintf("%s lacks rounds: %s", name, why))
-		}
 	}
+	why := cmp.Or(strings.Join(reasons, "; "), "the report does not say why")
+	switch {
+	case absent:
+		return "not on this machine: " + why
+	case !found:
+		return "asked for, but without a result: " + why
+	case len(reasons) > 0:
+		return "rounds are missing: " + why
+	}
+	return ""
 }
 
 // What is said once of all figures of a section.

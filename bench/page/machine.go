@@ -63,6 +63,7 @@ func facts(m *result.Machine) []fact {
 	say("C-states", m.CStates)
 	say("isolated CPUs", m.Isolated)
 	say("pinning", m.Pinning)
+	say("counts instructions", m.Counters)
 	say("hypervisor", m.Hypervisor)
 	say("steal", short(m.StealPercent)+" %")
 	say("network", m.Network)

@@ -29,8 +29,8 @@ func TestPage(t *testing.T) {
 	for name, want := range map[string][]string{
 		"sample-latency": {
 			"Latency of one call at a time", "64 B payload", "1 call outstanding", "5 rounds", "5,000 calls a round",
-			"asavie is not on this machine: the program fastrpc-peers is not built; run &#39;make peers&#39;",
-			"net-tcp lacks rounds: round 5: server ended: exit status 1", "4 of 5", "The hypervisor took 2.5 %",
+			"asavie: not on this machine: the program fastrpc-peers is not built; run &#39;make peers&#39;",
+			"net-tcp: rounds are missing: round 5: server ended: exit status 1", "4 of 5", "the hypervisor took 2.5 % of the CPUs&#39; time",
 			"Latency by percentile", "Median latency", "99th percentile", "Calls a second", "Processor time a call", "At a glance",
 			"isolate the two CPUs", "Sample CPU", "A sample: these figures are invented.", "95 % interval",
 		},
@@ -122,7 +122,7 @@ func awkward() map[string]*result.Report {
 				}
 				for j := range res.Rounds {
 					d := &res.Rounds[j]
-					d.PerSec, d.Gbit, d.Seconds, d.Steal = v, v, v, v
+					d.PerSec, d.Gbit, d.Seconds = v, v, v
 					d.Client.Calls, d.Server.Calls, d.Ops = int64(j)-1, int64(j), int64(j)-1
 					if l := d.Latency; l != nil {
 						l.P50, l.P99, l.P999, l.Max, l.Histogram = v, v, v, v, ""
@@ -133,7 +133,9 @@ func awkward() map[string]*result.Report {
 					}
 				}
 			}
-			r.Machine.StealPercent = v
+			if finite(v) { // JSON has no others
+				r.Machine.StealPercent = v
+			}
 			out[fmt.Sprintf("%s of %g", name, v)] = r
 		}
 	}

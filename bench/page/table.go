@@ -107,12 +107,9 @@ func (s *section) columns() []column {
 		plain("user", "µs/call", "", per(func(u *result.Use) float64 { return float64(u.UserNs) / 1e3 }), significant, 0)
 		plain("system", "µs/call", "", per(func(u *result.Use) float64 { return float64(u.SystemNs) / 1e3 }), significant, 0)
 		plain("busy", "% of a CPU", "", busy.Of, significant, 0)
-		plain("instructions", "/call", "", per(func(u *result.Use) float64 {
-			if u.Instructions == nil {
-				return nan
-			}
-			return *u.Instructions
-		}), count, 0)
+		plain("interrupts", "µs/call", "time of interrupts on its CPUs, whoever they were for", per(func(u *result.Use) float64 { return float64(u.InterruptNs) / 1e3 }), significant, 0)
+		plain("instructions", "/call", "", per(func(u *result.Use) float64 { return counted(u.Instructions) }), count, 0)
+		plain("cycles", "/call", "", per(func(u *result.Use) float64 { return counted(u.Cycles) }), count, 0)
 		plain("switches", "/call", "voluntary context switches", per(func(u *result.Use) float64 { return float64(u.Voluntary) }), significant, 0)
 		plain("preempted", "/round", "involuntary context switches", whole(func(u *result.Use) float64 { return float64(u.Involuntary) }), significant, 0)
 		plain("collections", "/round", "of the garbage collector", whole(func(u *result.Use) float64 { return float64(u.GCs) }), significant, 0)
@@ -144,6 +141,14 @@ func (s *section) columns() []column {
 	group = "run"
 	plain("steal", "%", "processor time that the hypervisor took away", func(r *result.Round) float64 { return r.Steal }, significant, 0)
 	return cs
+}
+
+// counted is what a machine counted, if it did.
+func counted(n *float64) float64 {
+	if n == nil {
+		return nan
+	}
+	return *n
 }
 
 func (s *section) dropCauses() []string {

@@ -42,6 +42,7 @@ func (o *outputs) addFlags(cmd *cobra.Command) {
 		usage: "also write a line for each round to this file; - is standard output"})
 	o.add(cmd, &form{flag: "hlog", run: 16 << 10, write: text.HLog,
 		usage: "also write the histogram of each round to this file, in HdrHistogram's log format 1.3; - is standard output"})
+	o.add(cmd, htmlForm())
 	f.StringVar(&o.hgrm, "hgrm", "", "also write each system's percentiles, as HdrHistogram's plotter reads them, to a file of its own in this folder, in µs")
 	f.BoolVar(&o.perftest, "perftest", false, "instead of the table print the columns of perftest's ib_send_lat: one way, half of a round trip")
 }

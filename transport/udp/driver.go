@@ -18,11 +18,8 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
-	"strconv"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/fastrpc/fastrpc/internal/sock"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -50,13 +47,7 @@ func (Driver) Listen(ctx context.Context, t transport.Target) (transport.Port, e
 	if err != nil {
 		return nil, fmt.Errorf("udp: %w", err)
 	}
-	b := binding{port: t.Port}
-	if t.Host != "" {
-		if b.ip, err = netip.ParseAddr(t.Host); err != nil {
-			b.iface = t.Host
-		}
-	}
-	p, err := open(b, s)
+	p, err := open(sock.BindingOf(t), s)
 	if err != nil {
 		return nil, fmt.Errorf("udp: %w", err)
 	}
@@ -72,24 +63,25 @@ func (Driver) Dial(ctx context.Context, t transport.Target, remote netip.AddrPor
 	if err != nil {
 		return nil, fmt.Errorf("udp: %w", err)
 	}
-	ip, err := sourceFor(remote)
+	ip, err := sock.SourceFor(remote)
 	if err != nil {
 		return nil, fmt.Errorf("udp: %w", err)
 	}
-	p, err := open(binding{ip: ip}, s)
+	p, err := open(sock.Binding{IP: ip}, s)
 	if err != nil {
 		return nil, fmt.Errorf("udp: %w", err)
 	}
 	return p, nil
 }
 
-func open(b binding, s settings) (transport.Port, error) {
-	l := &Link{wakeFD: -1, probeFD: -1, fd: -1}
-	if err := l.open(b, s); err != nil {
+func open(b sock.Binding, s settings) (transport.Port, error) {
+	l := &Link{fd: -1}
+	bound, err := l.open(&b, s)
+	if err != nil {
 		l.release()
 		return nil, err
 	}
-	return &port{link: l, local: netip.AddrPortFrom(l.ip, l.port)}, nil
+	return &port{link: l, local: bound}, nil
 }
 
 // settings are what stands behind the address's question mark.
@@ -100,40 +92,16 @@ type settings struct {
 
 func parseSettings(q url.Values) (settings, error) {
 	s := settings{frames: defaultFrames}
-	keys := make([]string, 0, len(q))
-	for k := range q {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys) // so that of several mistakes always the same is named
-	for _, k := range keys {
-		var err error
-		switch k {
+	err := sock.Settings(q, "frames and busypoll", func(key, value string) (known bool, err error) {
+		switch key {
 		case "frames":
-			s.frames, err = number(q.Get(k), 16, 65536)
+			s.frames, err = sock.Number(value, 16, 65536)
 		case "busypoll":
-			s.busyPollMicros, err = number(q.Get(k), 0, 1_000_000)
+			s.busyPollMicros, err = sock.Number(value, 0, 1_000_000)
 		default:
-			return s, invalid("setting %q is unknown; there are frames and busypoll: %w", k, unix.EINVAL)
+			return false, nil
 		}
-		if err != nil {
-			return s, invalid("setting %s=%s: %w", k, q.Get(k), err)
-		}
-	}
-	return s, nil
-}
-
-func invalid(format string, args ...any) error {
-	return transport.Mark(transport.ErrInvalid, fmt.Errorf(format, args...))
-}
-
-func notFound(format string, args ...any) error {
-	return transport.Mark(transport.ErrNotFound, fmt.Errorf(format, args...))
-}
-
-func number(v string, least, most int) (int, error) {
-	n, err := strconv.Atoi(v)
-	if err != nil || n < least || n > most {
-		return 0, fmt.Errorf("want a number from %d to %d: %w", least, most, unix.EINVAL)
-	}
-	return n, nil
+		return true, err
+	})
+	return s, err
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fastrpc/fastrpc/internal/sock"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -45,7 +46,7 @@ func TestListenErrors(t *testing.T) {
 			t.Errorf("Listen(%s) = %v, %v; want %v and %q", target, p, err, want.err, want.says)
 		}
 	}
-	if err := bindError(binding{ip: addr.Addr(), port: 53}, unix.EACCES); !strings.Contains(err.Error(), "CAP_NET_BIND_SERVICE") {
+	if err := (&sock.Binding{IP: addr.Addr(), Port: 53}).Refused(unix.EACCES, "-u"); !strings.Contains(err.Error(), "CAP_NET_BIND_SERVICE") {
 		t.Errorf("a privileged port: %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
@@ -129,8 +130,8 @@ func TestBigBurst(t *testing.T) {
 	if err := client.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if c := client.Counts(); c.InFlight != all || client.frames.doneLen != all {
-		t.Errorf("%d sent, %d completed, Counts %+v", all, client.frames.doneLen, c)
+	if c := client.Counts(); c.InFlight != all || client.frames.Landed() != all {
+		t.Errorf("%d sent, %d completed, Counts %+v", all, client.frames.Landed(), c)
 	}
 	in := make([]transport.Frame, burst)
 	lost := int(server.Stats().KernelDropped) // only where SO_RCVBUFFORCE is not allowed

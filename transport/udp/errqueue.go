@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fastrpc/fastrpc/internal/sock"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -20,7 +21,7 @@ const (
 type faults struct {
 	header  unix.Msghdr
 	control [64]uint64
-	name    sockaddr
+	name    sock.Addr
 	iov     unix.Iovec
 	byte    byte // of the packet's bytes none are wanted
 	events  []transport.Event
@@ -90,9 +91,9 @@ func (l *Link) drain() (localMTU int) {
 // icmp reports one ICMP message. The error queue names the address that the packet in question was sent to.
 func (l *Link) icmp(ee *unix.SockExtendedErr) {
 	name := &l.faults.name
-	path := transport.Path{RemoteIP: name.ip(), RemotePort: name.port(), LocalIP: l.fixedIP, LocalPort: l.port}
-	if isLinkLocal(&path.RemoteIP) {
-		binary.NativeEndian.PutUint32(path.Opaque[:], name.scope())
+	path := transport.Path{RemoteIP: name.IP(), RemotePort: name.Port(), LocalIP: l.fixedIP, LocalPort: l.port}
+	if sock.IsLinkLocal(&path.RemoteIP) {
+		binary.NativeEndian.PutUint32(path.Opaque[:], name.Scope())
 	}
 	e := syscall.Errno(ee.Errno)
 	if e != unix.EMSGSIZE {
@@ -100,7 +101,7 @@ func (l *Link) icmp(ee *unix.SockExtendedErr) {
 		return
 	}
 	least := 68 // RFC 791
-	if !is4(&path.RemoteIP) {
+	if !sock.Is4(&path.RemoteIP) {
 		least = 1280 // RFC 8200, section 5
 	}
 	if mtu := min(ee.Info, 65535); int(mtu) >= least {

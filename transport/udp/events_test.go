@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/fastrpc/fastrpc/internal/sock"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -227,7 +228,7 @@ func TestMTU(t *testing.T) {
 func leaveError(t *testing.T, l *Link, path transport.Path) {
 	t.Helper()
 	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(path.RemotePort), Addr: [4]byte(path.RemoteIP[12:])}
-	if l.v6 && !is4(&path.RemoteIP) {
+	if l.v6 && !sock.Is4(&path.RemoteIP) {
 		sa = &unix.SockaddrInet6{Port: int(path.RemotePort), Addr: path.RemoteIP}
 	}
 	if err := unix.Sendto(l.fd, make([]byte, 2000), unix.MSG_DONTWAIT, sa); !errors.Is(err, unix.EMSGSIZE) {

@@ -3,14 +3,19 @@ package udp
 import (
 	"fmt"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fastrpc/fastrpc/internal/sock"
 	"github.com/fastrpc/fastrpc/transport"
+)
+
+const (
+	frameBytes    = 2048 // a page holds two; more than any path without jumbo frames carries
+	defaultFrames = 2048
 )
 
 // burst is how many packets one system call moves. At 64 the call's own cost is below a tenth of what the packets cost in the kernel.
@@ -22,49 +27,34 @@ const sendDelay = 2500 * time.Nanosecond
 // Link is one UDP socket.
 type Link struct {
 	fd      int
-	v6      bool       // an AF_INET6 socket; IPv4 peers have IPv4-mapped addresses there
-	ip      netip.Addr // what it is bound to
-	fixedIP [16]byte   // ip as it stands in a Path; zero when the socket serves several addresses
+	v6      bool     // an AF_INET6 socket; IPv4 peers have IPv4-mapped addresses there
+	fixedIP [16]byte // what it is bound to, as it stands in a Path; zero when it serves several addresses
 	port    uint16
 	caps    transport.Caps // complete after prepare
 
-	frames frames
+	frames sock.Frames
 	rx     receiver
 	tx     sender
 	mtus   mtuCache
 	faults faults
 
-	// Waiting. state is what Wake and Wait agree by; mu keeps a late Wake from writing to a descriptor that Close gave up.
-	state   atomic.Uint32
-	poll    [2]unix.PollFd
-	limit   unix.Timespec
+	router  sock.Router
+	park    sock.Parking
 	pollErr atomic.Bool // Wait saw that the error queue has something
 	blocked atomic.Bool // frames wait in tx because the socket's buffer is full
-	mu      sync.Mutex
-	wakeFD  int
 	closed  atomic.Bool
-	probeMu sync.Mutex
-	probeFD int // a socket in the same network namespace that asks the kernel for routes
 }
 
 var _ transport.Link = (*Link)(nil)
 
-const (
-	idle uint32 = iota
-	waiting
-	woken
-)
-
 // prepare sets the memory up, once the sockets are there.
-func (l *Link) prepare(n int) {
-	l.frames = newFrames(n)
+func (l *Link) prepare(n int, bound netip.AddrPort) {
+	l.frames = sock.NewFrames("udp", n, frameBytes, 0)
 	l.rx.prepare(l.v6)
 	l.tx.prepare(l.v6)
 	l.faults.prepare()
-	l.poll[0].Fd, l.poll[1].Fd = int32(l.fd), int32(l.wakeFD)
-	l.poll[1].Events = unix.POLLIN
 	l.caps = transport.Caps{
-		Scheme: "udp", Name: "udp " + netip.AddrPortFrom(l.ip, l.port).String(),
+		Scheme: "udp", Name: "udp " + bound.String(),
 		Frames: n, FrameBytes: frameBytes, Burst: burst, ECN: true, BurstDelay: burst * sendDelay,
 	}
 }
@@ -72,63 +62,45 @@ func (l *Link) prepare(n int) {
 // Caps implements transport.Link.
 func (l *Link) Caps() transport.Caps { return l.caps }
 
+// Alloc implements transport.Link.
+func (l *Link) Alloc(f *transport.Frame) bool { return !l.closed.Load() && l.frames.Alloc(f) }
+
+// Free implements transport.Link.
+func (l *Link) Free(fs []transport.Frame) { l.frames.Free(fs) }
+
+// Completed implements transport.Link. Data is as it was sent; Path is not kept.
+func (l *Link) Completed(fs []transport.Frame) int { return l.frames.Completed(fs) }
+
+// Counts implements transport.Link.
+func (l *Link) Counts() transport.FrameCounts { return l.frames.Counts() }
+
 // Wait implements transport.Link.
 func (l *Link) Wait(until transport.Time) error {
 	if l.closed.Load() {
 		return transport.ErrClosed
 	}
-	if !l.state.CompareAndSwap(idle, waiting) { // Wake came first
-		l.state.Store(idle)
-		return nil
-	}
-	var limit *unix.Timespec
-	if until != 0 {
-		l.limit = unix.NsecToTimespec(max(0, int64(until.Sub(transport.Now()))))
-		limit = &l.limit
-	}
-	l.poll[0].Events = unix.POLLIN
+	events := int16(unix.POLLIN)
 	if l.blocked.Load() {
-		l.poll[0].Events |= unix.POLLOUT
+		events |= unix.POLLOUT
 	}
-	_, err := unix.Ppoll(l.poll[:], limit, nil)
-	// A Wake that saw waiting writes to the descriptor, perhaps only after this: then the next Wait ends early, which it may.
-	l.state.Store(idle)
-	if err == unix.EINTR {
-		return nil
-	}
+	revents, err := l.park.Wait(until, events)
 	if err != nil {
-		return fmt.Errorf("udp: ppoll: %w", err)
+		return fmt.Errorf("udp: %w", err)
 	}
-	if l.poll[1].Revents != 0 {
-		var count uint64
-		_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(l.wakeFD), uintptr(unsafe.Pointer(&count)), 8)
-	}
-	if l.poll[0].Revents&unix.POLLERR != 0 {
+	if revents&unix.POLLERR != 0 {
 		l.pollErr.Store(true)
 	}
 	return nil
 }
 
 // Wake implements transport.Link. It makes a system call only when a Wait is in progress.
-func (l *Link) Wake() {
-	if l.state.Swap(woken) != waiting {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.wakeFD >= 0 {
-		one := uint64(1)
-		_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(l.wakeFD), uintptr(unsafe.Pointer(&one)), 8)
-	}
-}
+func (l *Link) Wake() { l.park.Wake() }
 
 // Close implements transport.Link. What was sent but not flushed is lost.
 func (l *Link) Close() error {
 	if l.closed.Swap(true) {
 		return transport.ErrClosed
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.release()
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fastrpc/fastrpc/internal/sock"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -27,13 +28,13 @@ type receiver struct {
 
 type rxSlot struct {
 	control [12]uint64 // packet info 40, traffic class 24, TOS 24 bytes at most; aligned as cmsghdr must be
-	name    sockaddr
+	name    sock.Addr
 	id      uint32
 	iov     unix.Iovec
 }
 
 func (r *receiver) prepare(v6 bool) {
-	r.nameLen = sockaddrLen(v6)
+	r.nameLen = sock.AddrLen(v6)
 	for i := range r.slots {
 		s, h := &r.slots[i], &r.headers[i]
 		h.Name = &s.name[0]
@@ -53,7 +54,7 @@ func (r *receiver) reset(i int) {
 
 func (l *Link) arm(i int, id uint32) {
 	l.rx.slots[i].id = id
-	l.rx.slots[i].iov.Base = &l.frames.mem[int(id)*frameBytes]
+	l.rx.slots[i].iov.Base = unsafe.SliceData(l.frames.Data(id, frameBytes))
 }
 
 // Recv implements transport.Link: one system call. What the network did to earlier packets never makes it fail; that becomes Events.
@@ -66,10 +67,12 @@ func (l *Link) Recv(fs []transport.Frame) (int, error) {
 	}
 	r, p := &l.rx, &l.frames
 	want := min(len(fs), burst)
-	for r.armed < want && len(p.toFill) > 0 {
-		last := len(p.toFill) - 1
-		l.arm(r.armed, p.toFill[last])
-		p.toFill = p.toFill[:last]
+	for r.armed < want {
+		id, ok := p.TakeFill()
+		if !ok {
+			break
+		}
+		l.arm(r.armed, id)
 		r.armed++
 	}
 	want = min(want, r.armed)
@@ -102,18 +105,16 @@ func (l *Link) handOut(fs []transport.Frame, got int) (n int) {
 		h, s := &r.headers[i], &r.slots[i]
 		if h.Flags&unix.MSG_TRUNC != 0 {
 			r.truncated++
-			p.toFill = append(p.toFill, s.id)
+			p.PutFill(s.id)
 		} else {
 			f := &fs[n]
 			n++
-			p.at[s.id] = borrowed
-			f.Data, f.Stamp, f.ID = p.data(s.id, int(h.received)), now, s.id
+			p.Lend(s.id)
+			f.Data, f.Stamp, f.ID = p.Data(s.id, int(h.received)), now, s.id
 			l.describe(f, h, s)
 		}
 		r.reset(i)
 	}
-	p.counts.Receive -= n
-	p.counts.Borrowed += n
 	for i := range min(got, r.armed-got) {
 		l.arm(i, r.slots[r.armed-1-i].id)
 	}
@@ -123,14 +124,14 @@ func (l *Link) handOut(fs []transport.Frame, got int) (n int) {
 
 // describe fills in the way back and the ECN bits from what the kernel said beside the bytes.
 func (l *Link) describe(f *transport.Frame, h *mmsghdr, s *rxSlot) {
-	f.Path = transport.Path{RemoteIP: s.name.ip(), RemotePort: s.name.port(), LocalIP: l.fixedIP, LocalPort: l.port}
+	f.Path = transport.Path{RemoteIP: s.name.IP(), RemotePort: s.name.Port(), LocalIP: l.fixedIP, LocalPort: l.port}
 	f.ECN = 0
 	index := uint32(0)
 	for c := (cmsgs{h.Control, int(h.Controllen)}); c.more(); c.next() {
 		switch level, kind, data := c.head().Level, c.head().Type, c.data(); {
 		case level == unix.SOL_IP && kind == unix.IP_PKTINFO:
 			info := (*unix.Inet4Pktinfo)(data)
-			index, f.Path.LocalIP = uint32(info.Ifindex), mapped(info.Spec_dst)
+			index, f.Path.LocalIP = uint32(info.Ifindex), sock.Mapped(info.Spec_dst)
 		case level == unix.SOL_IPV6 && kind == unix.IPV6_PKTINFO:
 			info := (*unix.Inet6Pktinfo)(data)
 			index, f.Path.LocalIP = info.Ifindex, info.Addr
@@ -140,8 +141,8 @@ func (l *Link) describe(f *transport.Frame, h *mmsghdr, s *rxSlot) {
 			f.ECN = uint8(*(*int32)(data)) & 3
 		}
 	}
-	if isLinkLocal(&f.Path.RemoteIP) {
-		binary.NativeEndian.PutUint32(f.Path.Opaque[:], s.name.scope())
+	if sock.IsLinkLocal(&f.Path.RemoteIP) {
+		binary.NativeEndian.PutUint32(f.Path.Opaque[:], s.name.Scope())
 	}
 	f.Path.MTU = pathMTU(l.mtuOf(index), &f.Path.RemoteIP)
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fastrpc/fastrpc/internal/sock"
 	"github.com/fastrpc/fastrpc/transport"
 )
 
@@ -23,7 +24,7 @@ type sender struct {
 
 type txSlot struct {
 	control [8]uint64 // packet info 40 and traffic class 24 bytes at most
-	name    sockaddr
+	name    sock.Addr
 	id      uint32
 	iov     unix.Iovec
 	path    transport.Path
@@ -33,7 +34,7 @@ func (s *sender) prepare(v6 bool) {
 	for i := range s.slots {
 		h, slot := &s.headers[i], &s.slots[i]
 		h.Name = &slot.name[0]
-		h.Namelen = sockaddrLen(v6)
+		h.Namelen = sock.AddrLen(v6)
 		h.Iov = &slot.iov
 		h.SetIovlen(1)
 		h.Control = (*byte)(unsafe.Pointer(&slot.control))
@@ -49,19 +50,19 @@ func (l *Link) Send(fs []transport.Frame) (n int, err error) {
 	fs = fs[:min(len(fs), burst)]
 	for ; n < len(fs); n++ {
 		f := &fs[n]
-		l.frames.mustOwn(f, "Send")
+		l.frames.MustOwn(f, "Send")
 		if len(f.Data) > int(f.Path.MTU) {
 			return n, fmt.Errorf("udp: frame of %d bytes on a path of %d: cut it to Path.MTU: %w", len(f.Data), f.Path.MTU, unix.EMSGSIZE)
 		}
-		if f.Path.RemotePort == 0 || !l.serves(&f.Path.RemoteIP) {
-			return n, fmt.Errorf("udp: %v cannot be reached from %v: %w", f.Path.Remote(), l.ip, unix.EAFNOSUPPORT)
+		if f.Path.RemotePort == 0 || !l.router.Serves(&f.Path.RemoteIP) {
+			return n, fmt.Errorf("udp: %v cannot be reached from %v: %w", f.Path.Remote(), l.router.IP(), unix.EAFNOSUPPORT)
 		}
 		if l.tx.tail == txDepth {
 			if l.kick(); l.tx.tail == txDepth {
 				return n, nil
 			}
 		}
-		l.frames.launch(f)
+		l.frames.Launch(f)
 		l.enqueue(f)
 	}
 	return n, nil
@@ -75,7 +76,7 @@ func (l *Link) enqueue(f *transport.Frame) {
 	s.iov.Base = unsafe.SliceData(f.Data)
 	s.iov.SetLen(len(f.Data))
 	scope := binary.NativeEndian.Uint32(f.Path.Opaque[:])
-	s.name.set(l.v6, &f.Path.RemoteIP, f.Path.RemotePort, scope)
+	s.name.Set(l.v6, &f.Path.RemoteIP, f.Path.RemotePort, scope)
 
 	// The source address only where the socket has several; without it the kernel would take the route's.
 	control := unsafe.Pointer(&s.control)
@@ -91,7 +92,7 @@ func (l *Link) enqueue(f *transport.Frame) {
 	}
 	if f.ECN != 0 {
 		level, kind := unix.SOL_IPV6, unix.IPV6_TCLASS
-		if is4(&f.Path.RemoteIP) {
+		if sock.Is4(&f.Path.RemoteIP) {
 			level, kind = unix.SOL_IP, unix.IP_TOS
 		}
 		*(*int32)(putCmsg(control, &used, level, kind, 4)) = int32(f.ECN & 3)
@@ -131,7 +132,7 @@ func (l *Link) kick() {
 		switch e {
 		case 0:
 			for range sent {
-				l.frames.land(s.slots[s.head].id)
+				l.frames.Land(s.slots[s.head].id)
 				s.head++
 			}
 			retried = false
@@ -146,7 +147,7 @@ func (l *Link) kick() {
 				continue
 			}
 			l.refused(&s.slots[s.head], e, mtu)
-			l.frames.land(s.slots[s.head].id)
+			l.frames.Land(s.slots[s.head].id)
 			s.head++
 		}
 	}

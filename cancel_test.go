@@ -174,7 +174,7 @@ func callBusily(t *testing.T, c *fastrpc.Client, goroutines int) (stop func()) {
 
 // A dial that is given up at every moment leaves nothing, and the server serves on.
 func TestDialCanceledAtEveryMoment(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		port := w.serve(t, echoServer())
 		stays := w.dial(t, port)

@@ -12,7 +12,7 @@ import (
 
 // What the caller allows is what the handler sees, by whichever way it is said; of two, the earlier counts.
 func TestDeadlineTravels(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		type seen struct {
 			left time.Duration
@@ -62,7 +62,7 @@ func TestDeadlineTravels(t *testing.T) {
 
 // A request whose deadline passes while it waits for a worker is not begun.
 func TestDeadlinePassesInTheQueue(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := fastrpc.NewServer(insecure, fastrpc.WithWorkers(1, 10))
 		busy, release := make(chan struct{}), make(chan struct{})
@@ -118,7 +118,7 @@ func collect(t testing.TB, q *fastrpc.Queue, n int, f func(fastrpc.Result)) {
 
 // A handler that takes too long: the client ends at its deadline, not knowing; the handler's context ends as well; the session goes on.
 func TestSlowHandlerMeetsTheDeadline(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := echoServer()
 		ended, release := make(chan error, 1), make(chan struct{})

@@ -121,7 +121,7 @@ func (c *mixedCalls) end(t *testing.T, l *ledger, code fastrpc.Code) {
 
 // A collector that gives up waiting loses nothing: the calls can be collected later.
 func TestQueueWaitGivenUp(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := newHoldServer()
 		c := w.dial(t, w.serve(t, s.Server))

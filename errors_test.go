@@ -18,7 +18,7 @@ import (
 
 // What a call can be refused for, each for itself, and what to do about it.
 func TestCallErrors(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := echoServer(fastrpc.WithMaxMessage(100_000))
 		var ran atomic.Int32
@@ -105,7 +105,7 @@ func TestDialErrors(t *testing.T) {
 
 // A host that answers that nobody listens ends a dial at once; silence ends it at its deadline; no way there, before it began.
 func TestDialToNobody(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		dial := func(a netip.AddrPort, patience time.Duration) error {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -13,7 +13,7 @@ import (
 // Strangers flood the server's port with noise, with damaged packets, and with handshakes that they never finish, while clients call: no call
 // fails, no new client is turned away, and the memory that it takes is bounded.
 func TestFlood(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		const bursts, burst = 200, 100
 		port := w.serve(t, echoServer())

@@ -16,7 +16,7 @@ import (
 // A server is killed under load, three times. Every call ends by itself, with an outcome that what the server has recorded bears out; the
 // same client is served again once a server is back at the address; and the dead leave nothing behind.
 func TestServerKilledUnderLoad(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		dir := t.TempDir()
 		first := filepath.Join(dir, "0")
@@ -140,7 +140,7 @@ func (l *load) check(t testing.TB, journals []string) {
 
 // Clients that are killed with calls under way leave a server that serves on, and an interface that others can use.
 func TestClientsKilledUnderLoad(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := echoServer()
 		port := w.serve(t, s)

@@ -66,7 +66,7 @@ func keepReplies(t *testing.T, w world, query string) {
 
 // More requests are being answered than the server's link has frames. Others are served meanwhile, and every reply arrives at last.
 func TestMoreHandlersThanFrames(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		const calls = 500
 		s := newHoldServer(fastrpc.WithWorkers(calls+1, 0))
@@ -103,7 +103,7 @@ func TestMoreHandlersThanFrames(t *testing.T) {
 // A client that builds more requests at once than its link has frames for is told so, and can go on when some are gone. Calls that are under way
 // hold no frame longer than until the server has the request.
 func TestMoreCallsThanFrames(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := newHoldServer()
 		port := w.serve(t, s.Server)
@@ -149,7 +149,7 @@ func TestMoreCallsThanFrames(t *testing.T) {
 // A client is closed while replies of its calls are still being read, and a request is being built. They stay as they are; with the last of
 // them its memory goes, and its descriptors with it.
 func TestRepliesOutliveTheirClient(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		c := w.dial(t, w.serve(t, echoServer()))
 		m := c.Method("echo")

@@ -12,7 +12,7 @@ import (
 
 // A full pool refuses at once, by name, what it has no room for; it forgets nothing, and goes on when there is room again.
 func TestFullPoolRefuses(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		const workers, waiting, more = 2, 3, 4
 		s := fastrpc.NewServer(insecure, fastrpc.WithWorkers(workers, waiting))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fastrpc/fastrpc"
+	_ "github.com/fastrpc/fastrpc/transport/tcp"
 	_ "github.com/fastrpc/fastrpc/transport/udp"
 )
 

@@ -38,7 +38,7 @@ func newHoldServer(opts ...fastrpc.Option) *holdServer {
 
 // Shutdown refuses what is new, as not executed, and waits for what runs, whose reply arrives. A second Shutdown waits for the first.
 func TestShutdownDrains(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := newHoldServer()
 		port := w.serve(t, s.Server)
@@ -99,7 +99,7 @@ func TestShutdownDrains(t *testing.T) {
 // A handler that does not end is waited for until the context is over: its own context ends then, its caller learns that the server is
 // gone, and when it returns at last, its reply goes nowhere and nothing breaks.
 func TestShutdownOverAStuckHandler(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := newHoldServer()
 		c := w.dial(t, w.serve(t, s.Server))
@@ -147,7 +147,7 @@ func TestListenAndServeEnds(t *testing.T) {
 
 // Close ends the calls in progress, of every kind, and only this client's.
 func TestCloseWithCallsInProgress(t *testing.T) {
-	inUDPAndXDP(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)
 		s := newHoldServer()
 		port := w.serve(t, s.Server)

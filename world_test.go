@@ -43,9 +43,15 @@ func cabled(t testing.TB, queues int) world {
 	return world{lab: l, scheme: "xdp", listen: "xdp://" + l.Server().Interface, remote: l.Server().IPv4}
 }
 
-// inUDPAndXDP runs a story in both worlds.
-func inUDPAndXDP(t *testing.T, story func(t *testing.T, w world)) {
+// loopbackTCP is loopback over connections.
+func loopbackTCP() world {
+	return world{scheme: "tcp", listen: "tcp://127.0.0.1", remote: netip.MustParseAddr("127.0.0.1")}
+}
+
+// everywhere runs a story over every transport that this tree tests with.
+func everywhere(t *testing.T, story func(t *testing.T, w world)) {
 	t.Run("udp", func(t *testing.T) { story(t, loopback()) })
+	t.Run("tcp", func(t *testing.T) { story(t, loopbackTCP()) })
 	t.Run("xdp", func(t *testing.T) { story(t, cabled(t, 1)) })
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/fastrpc/fastrpc/transport/tcp"
 	_ "github.com/fastrpc/fastrpc/transport/udp"
 	_ "github.com/fastrpc/fastrpc/transport/xdp"
 )

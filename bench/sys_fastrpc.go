@@ -16,6 +16,7 @@ func init() {
 	Register(rpc{name: "xdp", scheme: "xdp", handle: (*fastrpc.Server).HandleInline})
 	Register(rpc{name: "xdp-worker", scheme: "xdp", handle: (*fastrpc.Server).Handle})
 	Register(rpc{name: "udp", scheme: "udp", handle: (*fastrpc.Server).HandleInline})
+	Register(rpc{name: "tcp", scheme: "tcp", handle: (*fastrpc.Server).HandleInline})
 }
 
 // rpc is this project, used as anybody would: a handler that echoes, calls with a timeout, replies that are released. The program must import

@@ -68,7 +68,7 @@ type Caps struct {
 	Frames     int    // buffers in all; every Frame.ID is below it
 	FrameBytes int    // capacity of Frame.Data, bytes
 	Burst      int    // most frames that one Send or Recv takes
-	Reliable   bool   // nothing sent is lost while the peer lives
+	Reliable   bool   // nothing sent is lost or damaged while the peer is connected; Ordered as well. See PeerClosed
 	Ordered    bool   // per path
 	ECN        bool   // Frame.ECN is set and honoured
 
@@ -94,8 +94,8 @@ const (
 	LinkDown                           // the interface lost its carrier, or was deleted
 	LinkUp                             // it is back
 	MTUChanged                         // Path, or all paths where it is zero, now carry Path.MTU
-	PeerConnected                      // ordered links only
-	PeerClosed                         // ordered links only
+	PeerConnected                      // reliable links: the connection with Path's peer stands, a new one perhaps
+	PeerClosed                         // reliable links: it has ended, and what was sent last may be lost
 )
 
 // An Event is what a Link has to say beside packets.
@@ -107,6 +107,12 @@ type Event struct {
 
 // Link moves frames over one queue of a device or one socket. Unless a method says otherwise it belongs to one goroutine at a time (the
 // engine that polls it) and neither blocks nor allocates. After Close, Send and Recv return ErrClosed, Alloc returns false.
+//
+// A reliable Link carries packets over connections, one a peer, that its caller does not see but for two Events. It opens one with the first
+// Send to a peer, or in Resolve, or accepts it. When a connection ends, PeerClosed tells that frames which completed may never have arrived;
+// those that had not completed do so, and are lost. The next Send to the peer opens another one, if this Link is the one that opens them, and
+// otherwise loses its frames until the peer has; PeerConnected tells of it, after the PeerClosed of the last. One that cannot be opened is
+// Unreachable. The Link orders packets within a connection alone, but never delivers one of an earlier connection after one of a later.
 type Link interface {
 	// Caps describes the Link. Callable from any goroutine.
 	Caps() Caps

@@ -206,6 +206,10 @@ func (e *Engine) linkEvents() {
 			e.core.HandleUnreachable(e.now, &ev.Path, ev.Err)
 		case transport.MTUChanged:
 			e.core.HandleMTU(&ev.Path)
+		case transport.PeerClosed:
+			e.core.HandlePeerClosed(&ev.Path)
+		case transport.PeerConnected:
+			e.core.HandlePeerConnected(&ev.Path)
 		case transport.LinkDown:
 			if ev.Err != nil {
 				e.linkError(ev.Err)

@@ -302,7 +302,14 @@ func (k *Call) stalled(now transport.Time) {
 	k.Refuse(now, DeadlineExceeded, "the rest of the request did not come")
 }
 
-// probeInterval is the time before the n-th probe in a row for a reply: the probe timeout, doubling up to the heartbeat.
+// probeInterval is the time before the n-th probe in a row for a reply: the probe timeout, doubling up to the heartbeat. Over a reliable link,
+// where only a reply is missed for which this end had no room, it begins there.
 func (c *Conn) probeInterval(n uint8) time.Duration {
+	if c.e.caps.Reliable {
+		return min(c.e.cfg.Heartbeat<<min(n, 16), reliableProbe)
+	}
 	return min(c.rtt.pto(c)<<min(n, 16), c.e.cfg.Heartbeat)
 }
+
+// reliableProbe bounds the interval of Probes over a reliable link.
+const reliableProbe = time.Second

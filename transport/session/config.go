@@ -23,7 +23,7 @@ type Config struct {
 	StreamWindow int   // messages that the reader of a stream may be behind
 	Credit       int64 // bytes of long messages that senders may have on their way here, over all sessions. Default: half of what the link's receiving frames hold
 
-	Congestion   Congestion
+	Congestion   Congestion    // a reliable link has its own: there it is Fixed
 	Window       int           // unacknowledged packets of one session, at most
 	TargetDelay  time.Duration // that Swift lets the queues of the path have. Default: 50 µs, and what the link itself takes: Caps.BurstDelay
 	MinPTO       time.Duration // least probe timeout

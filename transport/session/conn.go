@@ -34,6 +34,7 @@ type Conn struct {
 	inReady  bool
 	ackNow   bool
 	acking   bool // in Endpoint.acking
+	away     bool // server, reliable link: the connection has ended, and only the client can open another
 
 	ptoCount        uint8
 	packetThreshold uint8

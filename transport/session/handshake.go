@@ -73,9 +73,17 @@ func (e *Endpoint) offer(kind wire.Kind, c *Conn) wire.Handshake {
 		MaxMessage:   e.cfg.MaxMessage,
 		MaxPacket:    uint16(e.packetBytes(&c.path)),
 		IdleSeconds:  uint16(min((e.cfg.IdleTimeout+time.Second-1)/time.Second, 1<<16-1)),
-		AckDelay:     uint32(e.cfg.AckDelay / time.Microsecond),
+		AckDelay:     uint32(e.ackDelay() / time.Microsecond),
 		StreamWindow: uint16(e.cfg.StreamWindow),
 	}
+}
+
+// ackDelay is the longest that this end puts an acknowledgement off for which the peer waits.
+func (e *Endpoint) ackDelay() time.Duration {
+	if e.caps.Reliable {
+		return e.cfg.LazyAckDelay
+	}
+	return e.cfg.AckDelay
 }
 
 // sendHandshake builds a handshake packet. Without a free frame, or behind too many others, it is lost as on the way.

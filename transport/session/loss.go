@@ -16,6 +16,15 @@ const (
 	timeThresholdMax   = 16
 )
 
+// resetThresholds begins with a path of which nothing is known. Over a reliable link nothing is late: what an acknowledgement leaves out was
+// lost with a connection, or the peer had no room for it.
+func (c *Conn) resetThresholds() {
+	c.packetThreshold, c.timeThreshold = packetThreshold, timeThreshold
+	if c.e.caps.Reliable {
+		c.packetThreshold = 1
+	}
+}
+
 // handleAck takes an acknowledgement; false when it names a packet that was never sent.
 func (c *Conn) handleAck(now transport.Time, h *wire.DataHeader) bool {
 	l := &c.sent
@@ -118,6 +127,9 @@ func (c *Conn) delivered(now transport.Time, o *outMessage, offset, length uint3
 func (c *Conn) spurious(now transport.Time, p *sentPacket, behind uint64) {
 	p.state = settled
 	c.e.stats.Spurious++
+	if c.e.caps.Reliable { // a ping that the probe timeout gave up
+		return
+	}
 	c.packetThreshold = uint8(min(max(uint64(c.packetThreshold), behind+1), packetThresholdMax))
 	c.timeThreshold = min(c.timeThreshold+1, timeThresholdMax)
 	c.cc.spurious(now)
@@ -171,18 +183,18 @@ func (c *Conn) lose(p *sentPacket) {
 }
 
 // probeTimeout sends what the oldest unacknowledged packets carried again (RFC 9002, section 6.2), or a ping if nothing of that matters
-// any more.
+// any more. Over a reliable link it is always a ping: what the peer has not received, the acknowledgement of that shows.
 func (c *Conn) probeTimeout(now transport.Time) {
 	l := &c.sent
 	again := 0
 	for n := l.base; n < l.next && again < 2; n++ {
-		if p := l.at(n); p.state == flying && p.timed {
+		if p := l.at(n); p.state == flying && p.timed && (p.items == 0 || !c.e.caps.Reliable) {
 			c.lose(p)
 			again++
 		}
 	}
 	l.trim(c.topAcked)
-	if c.ptoCount > 0 || c.smalls.head == nil && !c.anySendable() {
+	if c.e.caps.Reliable || c.ptoCount > 0 || c.smalls.head == nil && !c.anySendable() {
 		c.wantPing = true // is anything acknowledged at all?
 	}
 	c.elicitAt = now

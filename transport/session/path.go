@@ -93,7 +93,7 @@ func (c *Conn) setPath(p transport.Path) {
 	c.rtt = rtt{}
 	c.cc.reset()
 	c.cwnd, c.gap = c.cc.window()
-	c.packetThreshold, c.timeThreshold = packetThreshold, timeThreshold
+	c.resetThresholds()
 	c.hole = blackHole{}
 	if elsewhere {
 		e.peers[c.key()] = c
@@ -135,6 +135,7 @@ func (c *Conn) moved(now transport.Time, f *transport.Frame, frames []byte) bool
 		c.challenge = nil
 		c.setPath(f.Path)
 		c.e.stats.Migrations++
+		c.reconnected()
 		return true
 	}
 	if same && now.Sub(x.at) < c.rtt.pto(c) || !c.e.strays.take(now) {

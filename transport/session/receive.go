@@ -87,6 +87,9 @@ const (
 func (c *Conn) heard(now transport.Time) {
 	c.heardAt = now
 	c.peer.heard(c.e, now)
+	if c.away {
+		c.reconnected()
+	}
 	if c.halfOpen {
 		c.e.opened(c)
 		c.e.wheel.remove(&c.idle) // a second later it would only find that the session is open
@@ -118,7 +121,7 @@ func (c *Conn) scheduleAck(now transport.Time, urgent, elicits bool) {
 		return
 	}
 	delay, every := c.e.cfg.LazyAckDelay, lazyAckEvery
-	if urgent {
+	if urgent && !c.e.caps.Reliable { // there nobody repeats what is not acknowledged
 		delay, every = c.e.cfg.AckDelay, ackEvery
 	}
 	c.unacked++

@@ -31,6 +31,9 @@ func (c *Conn) transmit(now transport.Time) (more bool) {
 		}
 		return false
 	}
+	if c.away {
+		return false
+	}
 	p := &c.e.packet
 	p.id, p.n, p.items, p.flies, p.timed, p.full = noFrame, wire.DataHeaderBytes, 0, false, c.client, false
 	switch {
@@ -207,7 +210,7 @@ func (c *Conn) finish(now transport.Time, p *packet, path *transport.Path) {
 		}
 	}
 	if p.flies {
-		if c.sent.flying >= c.cwnd || !c.client && e.crowded() {
+		if c.sent.flying >= c.cwnd || (!c.client || e.caps.Reliable) && e.crowded() {
 			h.Flags |= wire.FlagAckNow
 		}
 		if c.sent.flying == 1 && (c.ptoCount == 0 || now.Sub(c.elicitAt) > 2*e.cfg.Heartbeat) { // and what flew before was not just lost to a timeout
@@ -238,7 +241,8 @@ func (c *Conn) finish(now transport.Time, p *packet, path *transport.Path) {
 }
 
 // crowded tells whether replies that are kept until they are acknowledged take up much of the frames or of the records: with many sessions, of
-// which each calls now and then, clients that put their acknowledgements off would bring the server to a halt.
+// which each calls now and then, clients that put their acknowledgements off would bring the server to a halt. Over a reliable
+// link either end puts them off.
 func (e *Endpoint) crowded() bool {
 	return 2*e.outHeld > e.outLimit || 2*e.calls.held > e.calls.limit
 }

@@ -102,6 +102,9 @@ func New(frames Frames, cfg Config) *Endpoint {
 	if cfg.TargetDelay == 0 {
 		cfg.TargetDelay = defaultTargetDelay + caps.BurstDelay
 	}
+	if caps.Reliable {
+		cfg.Congestion = Fixed
+	}
 	cfg = cfg.withDefaults()
 	e := &Endpoint{
 		cfg:       cfg,
@@ -315,7 +318,7 @@ func (e *Endpoint) newConn(path transport.Path, client bool, now transport.Time)
 	c.gathering = noFrame
 	c.cc = newController(e.cfg.Congestion, e.cfg.Window, e.cfg.TargetDelay)
 	c.cwnd, c.gap = c.cc.window()
-	c.packetThreshold, c.timeThreshold = packetThreshold, timeThreshold
+	c.resetThresholds()
 	e.conns[index] = c
 	e.open++
 	e.joinPeer(c)

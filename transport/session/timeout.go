@@ -81,14 +81,21 @@ func (c *Conn) due(now transport.Time) {
 // ptoAt is when the probe timeout strikes, 0 for never. At a server it does so for what nobody asks for: grants, and messages of streams. A
 // client asks for the replies that it misses.
 func (c *Conn) ptoAt() transport.Time {
-	if c.sent.timed == 0 {
+	if c.sent.timed == 0 || c.away {
 		return 0
 	}
 	return c.elicitAt.Add(c.ptoDelay())
 }
 
-// ptoDelay is the probe timeout, doubled each time that it struck in vain, up to the heartbeat's interval.
-func (c *Conn) ptoDelay() time.Duration { return min(c.rtt.pto(c)<<c.ptoCount, c.e.cfg.Heartbeat) }
+// ptoDelay is the probe timeout, doubled each time that it struck in vain, up to the heartbeat's interval. A reliable link may lead further than
+// that: there it is no less than the timeout itself.
+func (c *Conn) ptoDelay() time.Duration {
+	pto, limit := c.rtt.pto(c), c.e.cfg.Heartbeat
+	if c.e.caps.Reliable {
+		limit = max(limit, pto)
+	}
+	return min(pto<<c.ptoCount, limit)
+}
 
 // soon notes that a call is due at a time.
 func (c *Conn) soon(at transport.Time) {

@@ -94,4 +94,5 @@ func (l *Link) welcome(fd int, from *sock.Addr, now transport.Time) {
 		return
 	}
 	l.stats.Accepted++
+	l.report(transport.PeerConnected, &c.path, nil)
 }

@@ -90,7 +90,11 @@ func (l *Link) kick(c *conn) {
 		sent, e := l.push(c)
 		switch e {
 		case 0:
-			c.opened = true
+			if !c.opened {
+				c.opened = true
+				l.stats.Opened++
+				l.report(transport.PeerConnected, &c.path, nil)
+			}
 			l.taken(c, sent)
 		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM: // EAGAIN also while the peer has not answered the connect
 			l.block(c, true, transport.Now())

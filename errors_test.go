@@ -131,10 +131,8 @@ func TestDialToNobody(t *testing.T) {
 				t.Errorf("the dial to %v took %v", at, took)
 			}
 		}
-		silent, silentPort := silence(t, w)
-		_ = silent
 		began := time.Now()
-		err := dial(netip.AddrPortFrom(w.remote, silentPort), 200*time.Millisecond)
+		err := dial(silence(t, w), 200*time.Millisecond)
 		checkError(t, err, fastrpc.DeadlineExceeded, fastrpc.NotExecuted, "deadline")
 		if took := time.Since(began); took < 200*time.Millisecond {
 			t.Errorf("the dial ended after %v, before its deadline", took)
@@ -188,11 +186,21 @@ func closedPort(t testing.TB, w world, ip netip.Addr) uint16 {
 }
 
 // silence is a socket that answers nothing.
-func silence(t testing.TB, w world) (*net.UDPConn, uint16) {
+func silence(t testing.TB, w world) netip.AddrPort {
 	t.Helper()
-	c := kernelSocket(t, w, netip.AddrPortFrom(w.remote, 0))
+	local := netip.AddrPortFrom(w.remote, 0)
+	if w.scheme == "tcp" { // the kernel takes connections, and nobody them from it
+		var l *net.TCPListener
+		must(t, w.atServer(func() (err error) {
+			l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(local))
+			return err
+		}))
+		t.Cleanup(func() { l.Close() })
+		return l.Addr().(*net.TCPAddr).AddrPort()
+	}
+	c := kernelSocket(t, w, local)
 	t.Cleanup(func() { c.Close() })
-	return c, c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
 // kernelSocket opens a UDP socket on the server's host.

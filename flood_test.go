@@ -1,6 +1,8 @@
 package fastrpc_test
 
 import (
+	"encoding/binary"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -51,14 +53,55 @@ func TestFlood(t *testing.T) {
 }
 
 // stranger is a socket on the client's host that sends to the server's port.
-func stranger(t testing.TB, w world, port uint16) (c *net.UDPConn) {
+func stranger(t testing.TB, w world, port uint16) io.Writer {
 	t.Helper()
+	at := netip.AddrPortFrom(w.remote, port)
+	if w.scheme == "tcp" {
+		s := &persistent{at: net.TCPAddrFromAddrPort(at)}
+		t.Cleanup(s.hangUp)
+		return s
+	}
+	var c *net.UDPConn
 	must(t, w.atClient(func() (err error) {
-		c, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(w.remote, port)))
+		c, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(at))
 		return err
 	}))
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// persistent is a stranger with a connection, and with another when that was closed. Every thirty-second packet is no packet at all.
+type persistent struct {
+	at *net.TCPAddr
+	c  *net.TCPConn
+	n  int
+}
+
+func (s *persistent) Write(packet []byte) (int, error) {
+	if s.c == nil {
+		c, err := net.DialTCP("tcp", nil, s.at)
+		if err != nil {
+			return 0, err
+		}
+		s.c = c
+		_ = c.SetLinger(0)
+	}
+	frame := binary.LittleEndian.AppendUint32(nil, uint32(len(packet)))
+	if s.n++; s.n%32 == 0 {
+		frame = nil
+	}
+	n, err := s.c.Write(append(frame, packet...))
+	if err != nil {
+		s.hangUp()
+	}
+	return n, err
+}
+
+func (s *persistent) hangUp() {
+	if s.c != nil {
+		s.c.Close()
+		s.c = nil
+	}
 }
 
 // strange draws a packet: noise, noise that starts as one of ours does, or a handshake of a client that there is not.

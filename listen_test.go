@@ -27,7 +27,7 @@ func TestListenErrors(t *testing.T) {
 			return err
 		})
 	}
-	_, port := silence(t, w) // somebody else's
+	port := silence(t, w).Port() // somebody else's
 	for target, want := range map[string]struct {
 		code fastrpc.Code
 		is   error
@@ -44,6 +44,8 @@ func TestListenErrors(t *testing.T) {
 		"xdp://veth0:9000?frames=64&frames=128":     {fastrpc.InvalidArgument, xdp.ErrSettings, "2 times"},
 		"xdp://veth0:9000?speed=":                   {fastrpc.InvalidArgument, xdp.ErrSettings, "busypoll, chunk"},
 		"udp://veth0:9000?speed=":                   {fastrpc.InvalidArgument, unix.EINVAL, "frames and busypoll"},
+		"tcp://nowhere0:9000":                       {fastrpc.NotFound, unix.ENODEV, "ip -br link"},
+		"tcp://veth0:9000?speed=":                   {fastrpc.InvalidArgument, unix.EINVAL, "frames, busypoll, conns and idle"},
 		"auto://veth0:9000?queues=2":                {fastrpc.InvalidArgument, xdp.ErrQueue, "ethtool -l veth0"},
 		"auto://veth0:9000?zerocopy=on":             {fastrpc.FailedPrecondition, afxdp.ErrNoZeroCopy, "the driver of veth0"}, // though udp does not know it
 		"xdp://:9000":                               {fastrpc.InvalidArgument, xdp.ErrNoInterface, "xdp://eth0:9000"},

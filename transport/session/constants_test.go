@@ -98,6 +98,7 @@ func told() map[string]string {
 		"ptoBackoffMax":      count(ptoBackoffMax) + " doublings",
 		"sentRingMax":        count(sentRingMax) + " packets",
 		"smallExtra":         count(smallExtra) + " packets",
+		"reliableProbe":      lasting(reliableProbe),
 		"longBurst":          count(longBurst) + " packets",
 		"spareBuffers":       count(spareBuffers),
 		"spareBufferLeast":   count(spareBufferLeast>>10) + " KiB",

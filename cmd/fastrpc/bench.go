@@ -40,6 +40,7 @@ These are the systems:
   xdp         fastrpc over AF_XDP, inline handler
   xdp-worker  fastrpc over AF_XDP, handler on the worker pool
   udp         fastrpc over kernel UDP, inline handler
+  tcp         fastrpc over kernel TCP, inline handler
   net-tcp     Go's net.Conn over TCP, as programs write it
   net-udp     Go's net.UDPConn; nothing is sent again, so that a lost datagram fails the run
   unix        net.Conn over a Unix stream socket: processes of one machine only

@@ -21,8 +21,8 @@ func callCommand() *cobra.Command {
 		Use:   "call TARGET METHOD --insecure",
 		Short: "Call a method and print the reply",
 		Long: `Call a method and print the reply as it is, with a newline behind it when standard output is a terminal.
-TARGET is xdp://HOST:PORT, udp://HOST:PORT, or auto://HOST:PORT for the best that works; what the server
-listens with need not be the same. 'fastrpc serve --help' lists the built-in methods.`,
+TARGET is xdp://HOST:PORT, udp://HOST:PORT, or auto://HOST:PORT for the best that works, whichever of them
+the server listens with; or tcp://HOST:PORT for one that listens with tcp://. 'fastrpc serve --help' lists the built-in methods.`,
 		Example: `  fastrpc call xdp://192.0.2.7:9000 echo --data hello --insecure
   fastrpc call udp://192.0.2.7:9000 source --data 100000 --timeout 2s --insecure > bytes
   date | fastrpc call auto://server:9000 echo --data-file - --insecure`,

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
@@ -95,7 +96,11 @@ func (a *agent) receive(ctx context.Context, conn *net.TCPConn) {
 	}
 	a.Log(fmt.Sprintf("%v drives", from))
 	s := session{agent: a, conn: conn, lines: lines, cpu: w.CPU}
-	a.Log(fmt.Sprintf("%v left: %v", from, s.run(ctx)))
+	if err := s.run(ctx); errors.Is(err, io.EOF) {
+		a.Log(fmt.Sprintf("%v left", from))
+	} else {
+		a.Log(fmt.Sprintf("%v left: %v", from, err))
+	}
 }
 
 // meet finds out whether the other side may drive.

@@ -24,7 +24,7 @@ import (
 	"github.com/fastrpc/fastrpc/internal/lab/labtest"
 )
 
-// With one of these and an address the test binary is an agent, or a driver.
+// With one of these and an address the test binary is an agent, or a driver: without an address one that makes a lab.
 const (
 	agentArg = "agent"
 	driveArg = "drive"
@@ -61,6 +61,11 @@ type program struct {
 
 func startIn(t *testing.T, h lab.Host, args ...string) *program {
 	t.Helper()
+	return start(t, func(cmd *exec.Cmd) error { return h.Start(cmd) }, args...)
+}
+
+func start(t *testing.T, starter func(*exec.Cmd) error, args ...string) *program {
+	t.Helper()
 	p := &program{Cmd: exec.Command(os.Args[0], args...)}
 	log, err := p.StderrPipe()
 	if err != nil {
@@ -70,7 +75,7 @@ func startIn(t *testing.T, h lab.Host, args ...string) *program {
 		t.Fatal(err)
 	}
 	p.log = bufio.NewReader(log)
-	if err := h.Start(p.Cmd); err != nil {
+	if err := starter(p.Cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -167,7 +172,7 @@ func TestAgentInLab(t *testing.T) {
 		}
 		_ = driver.Wait()
 		agent.await(t, "left")
-		waitForOthers(t, l, agent)
+		waitForOthers(t, l.Name(), agent)
 		onlyAgent(t, l, agent)
 	}
 
@@ -189,7 +194,7 @@ func TestAgentInLab(t *testing.T) {
 	_ = agent.Wait()
 	go func() { _, _ = io.Copy(io.Discard, driver.log) }()
 	checkInterrupted(t, driver.report(t), "is gone")
-	waitForOthers(t, l, nil)
+	waitForOthers(t, l.Name(), nil)
 	onlyAgent(t, l, nil)
 }
 
@@ -206,7 +211,7 @@ func checkInterrupted(t *testing.T, r *result.Report, why string) {
 }
 
 // waitForOthers waits for the processes that lost their parent, which end by themselves.
-func waitForOthers(t *testing.T, l *lab.Lab, agent *program) {
+func waitForOthers(t *testing.T, name string, agent *program) {
 	t.Helper()
 	infos, err := lab.Status()
 	if err != nil {
@@ -214,7 +219,7 @@ func waitForOthers(t *testing.T, l *lab.Lab, agent *program) {
 	}
 	for _, i := range infos {
 		for _, pid := range i.Pids {
-			if i.Name != l.Name() || agent != nil && pid == agent.Process.Pid {
+			if i.Name != name || agent != nil && pid == agent.Process.Pid {
 				continue
 			}
 			fd, err := unix.PidfdOpen(pid, 0)

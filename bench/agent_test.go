@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const testToken = "a token"
@@ -320,4 +322,28 @@ func TestAgentLocksItsMachine(t *testing.T) {
 		unlock()
 	}
 	_ = os.Remove(a.LockFile)
+}
+
+// A machine that falls silent is noticed: by the kernel, whose options are looked at here, since cutting a cable takes the test that long.
+func TestSilenceEndsConnections(t *testing.T) {
+	addr, _ := startAgent(t)
+	c := withAgent(t, addr, "net-tcp")
+	d, _, err := callAgent(t.Context(), &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.conn.Close()
+	raw, err := d.conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for option, want := range map[int]int{unix.TCP_USER_TIMEOUT: 20000, unix.TCP_KEEPIDLE: 5, unix.TCP_KEEPINTVL: 5, unix.TCP_KEEPCNT: 3} {
+		if err := raw.Control(func(fd uintptr) {
+			if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, option); err != nil || got != want {
+				t.Errorf("option %d is %d, want %d: %v", option, got, want, err)
+			}
+		}); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -124,6 +124,14 @@ func (c *Config) check() error {
 	return nil
 }
 
+// Runs is how many runs Compare makes of c, if all systems go through: see [Progress]. A mistake in c is [ErrConfig].
+func (c Config) Runs() (int, error) {
+	if err := c.check(); err != nil {
+		return 0, err
+	}
+	return c.Rounds * len(c.Systems) * len(c.points()), nil
+}
+
 // complete fills in what the workload has by itself.
 func (c *Config) complete(w *workload) {
 	if c.Size == 0 {

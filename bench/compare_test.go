@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/fastrpc/fastrpc/bench/result"
+	"github.com/fastrpc/fastrpc/internal/lab"
 )
 
 func TestConfig(t *testing.T) {
@@ -289,6 +292,34 @@ func TestInterruptedWhileHanging(t *testing.T) {
 	}
 	noLab(t)
 	noChildren(t)
+}
+
+// The lab of a comparison that was killed is taken down by the next one; its processes have ended by themselves.
+func TestKilled(t *testing.T) {
+	if missingCapabilities() != "" {
+		t.Skip("labs need root: run the tests as root to include this one")
+	}
+	killed := start(t, func(cmd *exec.Cmd) error { return cmd.Start() }, driveArg, "")
+	killed.await(t, "run 1 measures")
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = killed.Wait()
+	name := labPrefix + strconv.Itoa(killed.Process.Pid)
+	waitForOthers(t, name, nil)
+	c := Config{Systems: []string{"net-tcp"}, Size: 64, Requests: 10, Rounds: 1, Child: childCommand(t)}
+	if _, err := Compare(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := lab.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range infos {
+		if i.Name == name {
+			t.Errorf("left behind: %+v", i)
+		}
+	}
 }
 
 // noChildren checks that no process started by this one is left.

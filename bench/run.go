@@ -41,6 +41,9 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 		return out, errors.New("server: an answer without an address")
 	}
 	out.ready, out.server = *a.Ready, *a.About
+	if p.agent != nil && out.ready.Path != "" {
+		return out, errors.New("listens at a file, which another machine does not see")
+	}
 
 	client, err := p.client.start(ctx, res.System)
 	if err != nil {

@@ -56,16 +56,18 @@ func (b *benchRun) run(cmd *cobra.Command) error {
 		c.Agent.Token = os.Getenv(tokenVariable)
 	}
 	defer b.out.discard()
-	if err := b.out.prepare(c.Workload, c.Rounds*len(c.Systems)); err != nil {
+	runs, err := c.Runs()
+	if err != nil {
+		return usageError{err}
+	}
+	if err := b.out.prepare(c.Workload, runs); err != nil {
 		return err
 	}
-	bar := newBar(cmd.ErrOrStderr())
+	bar := newBar(cmd.ErrOrStderr(), bench.AxisOf(c.Workload))
 	c.Progress = bar.show
 	report, err := bench.Compare(cmd.Context(), *c)
 	bar.clear()
 	switch {
-	case errors.Is(err, bench.ErrConfig):
-		return usageError{err}
 	case errors.Is(err, bench.ErrBusy):
 		return fmt.Errorf("%w; --wait waits for it", err)
 	case report == nil:

@@ -113,13 +113,17 @@ func TestBenchCompareMissing(t *testing.T) {
 func TestBarLine(t *testing.T) {
 	p := bench.Progress{Done: 5, Runs: 20, Left: 61400 * time.Millisecond, Round: 2, Rounds: 5, System: "net-tcp", Step: bench.Measuring}
 	const want = "[#####...............]  25 %  round 2 of 5  net-tcp measures  1m1s left"
-	if got := barLine(p, 200); got != want {
+	if got := barLine(p, result.AxisNone, 200); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got := barLine(p, 30); got != want[:29] {
+	if got := barLine(p, result.AxisNone, 30); got != want[:29] {
 		t.Errorf("%q in 30 columns", got)
 	}
-	if got := barLine(bench.Progress{}, 200); !strings.Contains(got, "  0 %") {
+	p.Point.Size = 2048
+	if got := barLine(p, result.AxisSize, 200); !strings.Contains(got, "net-tcp at 2 KiB measures") {
+		t.Errorf("%q does not show the point", got)
+	}
+	if got := barLine(bench.Progress{}, result.AxisNone, 200); !strings.Contains(got, "  0 %") {
 		t.Errorf("%q at the beginning", got)
 	}
 }

@@ -62,7 +62,7 @@ var unfit = regexp.MustCompile(`[^A-Za-z0-9.]+`)
 // distributionName tells a result from the system's others.
 func distributionName(r *result.Report, res *result.Result) string {
 	name := res.System
-	if at := onAxis(r.Run.Axis, res.Point); at != "" {
+	if at := OnAxis(r.Run.Axis, res.Point); at != "" {
 		name += "-" + string(r.Run.Axis) + "-" + strings.TrimSuffix(at, "/s")
 	}
 	if res.Point.Blocking {

@@ -57,8 +57,8 @@ func size(n int) string {
 	return fmt.Sprintf("%d B", n)
 }
 
-// onAxis shows where a point stands on an axis.
-func onAxis(axis result.Axis, p result.Point) string {
+// OnAxis shows where a point stands on an axis.
+func OnAxis(axis result.Axis, p result.Point) string {
 	switch axis {
 	case result.AxisRPS:
 		return strconv.FormatFloat(math.Round(p.RPS), 'f', -1, 64) + "/s"

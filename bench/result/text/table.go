@@ -136,7 +136,7 @@ func grid(b *strings.Builder, l *layout, r *result.Report, points []result.Point
 	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(tw, "system\t")
 	for _, p := range points {
-		fmt.Fprintf(tw, "%s\t", onAxis(r.Run.Axis, p))
+		fmt.Fprintf(tw, "%s\t", OnAxis(r.Run.Axis, p))
 	}
 	fmt.Fprintln(tw)
 	for _, system := range systems {
@@ -180,7 +180,7 @@ func (l *layout) order(r *result.Report) []*result.Result {
 
 // label names a result in a report: its system, and what tells it from the system's others.
 func label(r *result.Report, res *result.Result) string {
-	at := onAxis(r.Run.Axis, res.Point)
+	at := OnAxis(r.Run.Axis, res.Point)
 	for i := range r.Results {
 		if other := &r.Results[i]; other.System == res.System && other.Point.Blocking != res.Point.Blocking && res.Point.Blocking {
 			at += " blocking"

@@ -61,6 +61,9 @@ func TestStage(t *testing.T) {
 	if got := listed(t, dir); got != ".a.json.part a.json" {
 		t.Errorf("while it is written: %s", got)
 	}
+	if _, err := newStage(name, 1); !errors.Is(err, errBeingWritten) || !strings.Contains(err.Error(), name) {
+		t.Errorf("a second one to the same name: %v", err)
+	}
 	if err := s.commit(func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }); err != nil {
 		t.Fatal(err)
 	}

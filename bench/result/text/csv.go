@@ -13,7 +13,7 @@ import (
 )
 
 // Parts are the names of Round.Parts that have columns of the CSV form.
-var Parts = []string{"first", "dial", "close", "bulk"}
+var Parts = []string{"first", "dial", "call", "close", "bulk", "late", result.PartUnstamped}
 
 // CSV writes a line for each round: workload and system, the point, then all figures of the round. The columns are the fields of the JSON form under
 // the same names and in its units, those of an inner object after its name and a point: latency.p50_us. They are the same for every workload; what was

@@ -28,12 +28,15 @@ var (
 	cost      = figures{result.ClientCPU, result.ServerCPU, result.Allocs}
 
 	packets  = result.Figure{Name: "packets/s", More: true, Of: result.PerSec.Of}
+	offered  = result.Figure{Name: "offered/s", Of: func(r *result.Round) float64 { return zeroIsNone(r.Offered) }}
 	messages = result.Figure{Name: "messages/s", More: true, Of: calls}
 
 	first = func(f result.Figure) result.Figure { return result.Part("first", f) }
 	bulk  = func(f result.Figure) result.Figure { return result.Part("bulk", f) }
 	dial  = func(f result.Figure) result.Figure { return result.Part("dial", f) }
+	call  = func(f result.Figure) result.Figure { return result.Part("call", f) }
 	end   = func(f result.Figure) result.Figure { return result.Part("close", f) }
+	late  = func(f result.Figure) result.Figure { return result.Part("late", f) }
 	sent  = result.Uncorrected
 )
 
@@ -48,12 +51,13 @@ var layouts = map[string]layout{
 		main:  result.PerSec, columns: slices.Concat(figures{result.PerSec}, tails, cost),
 	},
 	"open": {
-		title: "Calls of {size} at a given rate, each from the moment when it was due; sent: from the moment when it was sent",
-		main:  result.P99, columns: slices.Concat(roundTrip[:6], figures{sent(result.P50), sent(result.P99), sent(result.P999), result.PerSec, result.CPU}),
+		title: "Calls of {size} at a given rate, each from when it was due; sent: from when it was sent; late: how late that was of itself",
+		main:  result.P99, columns: slices.Concat(roundTrip[:6], figures{sent(result.P50), sent(result.P99), sent(result.P999), late(result.P99), result.PerSec,
+			result.CPU}),
 	},
 	"sweep": {
-		title: "Calls of {size} at the rates offered, each from the moment when it was due",
-		main:  result.P99, along: figures{result.P50, result.P99, result.PerSec},
+		title: "Calls of {size}, each from when it was due, at loads by what the system carries in a closed loop",
+		main:  result.P99, along: figures{result.P50, result.P99, result.P999, sent(result.P99), offered, result.PerSec},
 	},
 	"sizes": {
 		title: "Round trips, one outstanding, by payload",
@@ -64,15 +68,15 @@ var layouts = map[string]layout{
 		main:  result.Gbit, columns: slices.Concat(figures{result.Gbit, messages}, tails, cost),
 	},
 	"incast": {
-		title: "Calls of {size} from many senders to one receiver",
-		main:  result.PerSec, along: figures{result.PerSec, result.Gbit, result.P50, result.P99},
+		title: "Messages of {size} from many senders, each with one outstanding, to one receiver",
+		main:  result.Gbit, along: figures{result.Gbit, result.P50, result.P99},
 	},
 	"mixed": {
-		title: "Calls of {size} beside long messages",
+		title: "Round trips of {size} beside messages of 1 MiB one way, over a connection each",
 		main:  result.P99, columns: slices.Concat(tails, figures{result.PerSec, bulk(result.P50), bulk(result.P99), result.Gbit}, cost),
 	},
 	"sessions": {
-		title: "Calls of {size} over many sessions",
+		title: "Round trips of {size} over many connections in turn",
 		main:  result.P50, along: figures{result.P50, result.P99, result.PerSec},
 	},
 	"loss": {
@@ -80,14 +84,12 @@ var layouts = map[string]layout{
 		main:  result.P99, along: figures{result.P50, result.P99, result.P999, result.PerSec},
 	},
 	"idle": {
-		title: "Calls of {size} with pauses between them: the first call after a pause, and what waiting takes of a CPU",
-		main:  first(result.P50), along: figures{first(result.P50), first(result.P99), result.ClientBusy, result.ServerBusy},
+		title: "Pauses, a first call of {size} after each, and some more; busy: what both processes take of a CPU, nearly all of it in the pauses",
+		main:  first(result.P50), along: figures{first(result.P50), first(result.P99), result.P50, result.ClientBusy, result.ServerBusy},
 	},
 	"churn": {
-		title: "Dial, call of {size}, close",
-		main:  result.PerSec,
-		columns: slices.Concat(figures{result.PerSec, dial(result.P50), dial(result.P99), result.P50, result.P99, end(result.P50), end(result.P99)},
-			cost),
+		title: "Connections that are dialled, carry one call of {size} and are closed; p50, p99: of all three",
+		main:  result.PerSec, columns: slices.Concat(figures{result.PerSec, result.P50, result.P99, dial(result.P50), dial(result.P99), call(result.P50), end(result.P50)}, cost),
 	},
 	"flood": {
 		title: "Packets of {size} (IP) in a flood one way; those that arrive",
@@ -101,6 +103,13 @@ func calls(r *result.Round) float64 {
 		return math.NaN()
 	}
 	return r.PerSec
+}
+
+func zeroIsNone(x float64) float64 {
+	if x == 0 {
+		return math.NaN()
+	}
+	return x
 }
 
 func layoutOf(r *result.Report) layout {

@@ -62,6 +62,8 @@ func OnAxis(axis result.Axis, p result.Point) string {
 	switch axis {
 	case result.AxisRPS:
 		return strconv.FormatFloat(math.Round(p.RPS), 'f', -1, 64) + "/s"
+	case result.AxisLoad:
+		return strconv.FormatFloat(100*p.Load, 'g', 4, 64) + " %"
 	case result.AxisSize:
 		return size(p.Size)
 	case result.AxisSessions:

@@ -120,7 +120,13 @@ func along(workload string, axis result.Axis, points ...result.Point) *result.Re
 			}
 			for k := range res.Rounds {
 				round := &res.Rounds[k]
-				round.Uncorrected, round.Parts = latency(1), map[string]*result.Latency{"first": latency(7 * float64(i+1))}
+				round.Uncorrected, round.Offered = latency(1), 1e5*p.Load
+				round.Parts = map[string]*result.Latency{"first": latency(7 * float64(i+1))}
+				for l, part := range []string{"dial", "call", "close", "bulk", "late"} {
+					if workload == "churn" && l < 3 || workload == "mixed" && l == 3 || (workload == "open" || workload == "sweep") && l == 4 {
+						round.Parts[part] = latency(float64(2 * (l + 1)))
+					}
+				}
 			}
 			r.Results = append(r.Results, res)
 		}

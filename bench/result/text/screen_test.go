@@ -22,9 +22,12 @@ func screen(t *testing.T, r *result.Report) string {
 
 func TestScreens(t *testing.T) {
 	size := func(n int) result.Point { return result.Point{Size: n, Outstanding: 1} }
-	var rates, pauses []result.Point
+	var rates, loads, pauses []result.Point
 	for i := range 14 {
 		rates = append(rates, result.Point{Size: 64, RPS: 1e4 * float64(i+1), Arrivals: "poisson"})
+	}
+	for _, load := range []float64{0.1, 0.5, 1, 1.1} {
+		loads = append(loads, result.Point{Size: 64, Load: load, Outstanding: 64, Arrivals: "poisson"})
 	}
 	for _, ms := range []float64{0.1, 1, 10} {
 		pauses = append(pauses, result.Point{Size: 64, PauseMs: ms})
@@ -43,7 +46,10 @@ func TestScreens(t *testing.T) {
 		"bulk":      loaded("bulk", result.Point{Size: 8 << 20, Outstanding: 1}, 1e-5),
 		"flood":     loaded("flood", result.Point{Size: 64}, 1e-6),
 		"open":      along("open", result.AxisRPS, rates[4]),
-		"sweep":     along("sweep", result.AxisRPS, rates...),
+		"rates":     along("open", result.AxisRPS, rates...),
+		"sweep":     along("sweep", result.AxisLoad, loads...),
+		"mixed":     along("mixed", result.AxisNone, size(64)),
+		"churn":     along("churn", result.AxisNone, size(64)),
 		"sizes":     along("sizes", result.AxisSize, size(64), size(1500), size(1<<20)),
 		"idle":      along("idle", result.AxisPause, pauses...),
 		"unheardof": along("unheardof", result.AxisNone, size(64)),
@@ -51,7 +57,7 @@ func TestScreens(t *testing.T) {
 		text := screen(t, r)
 		golden(t, name+".txt", []byte(text))
 		for line := range strings.Lines(text) {
-			if n := utf8.RuneCountInString(line); n > 180 {
+			if n := utf8.RuneCountInString(line); n > 170 {
 				t.Errorf("%s: a line of %d characters: %s", name, n, line)
 			}
 		}

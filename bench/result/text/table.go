@@ -20,7 +20,7 @@ func table(b *strings.Builder, r *result.Report) {
 		return
 	}
 	l := layoutOf(r)
-	fmt.Fprintf(b, "\n%s; medians of %s, times in µs", l.title, plural(r.Run.Rounds, "round"))
+	fmt.Fprintf(b, "\n%s\nmedians of %s, times in µs", l.title, plural(r.Run.Rounds, "round"))
 	points := pointsOf(r)
 	switch {
 	case r.Run.Axis == result.AxisNone || len(points) == 1:

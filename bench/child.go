@@ -18,8 +18,8 @@ import (
 // Parent and child talk in lines of JSON: an order on the child's standard input, an answer to each on its standard output. The end of the
 // input ends the child.
 //
-//	server: serve → ready, then start, stop → the allocations in between
-//	client: connect, warm, run → the round's figures
+//	server: serve → ready; count, counted → instructions; start, stop → what was used in between
+//	client: connect, warm; count → instructions of some calls; run → the round's figures
 type order struct {
 	Do       string        `json:"do"`
 	System   string        `json:"system,omitempty"`
@@ -33,6 +33,7 @@ type answer struct {
 	Ready     *Ready        `json:"ready,omitempty"`
 	Round     *result.Round `json:"round,omitempty"`
 	Counts    *meter.Counts `json:"counts,omitempty"`
+	Counted   *counted      `json:"counted,omitempty"`
 	About     *about        `json:"about,omitempty"`
 	Uncounted int64         `json:"uncounted,omitempty"` // calls since the server's start that are not the round's
 	Note      string        `json:"note,omitempty"`      // of a Noter
@@ -43,11 +44,14 @@ type about struct {
 	NIC      result.NIC `json:"nic"` // but for what the system was granted
 	GoGC     string     `json:"gogc"`
 	MaxProcs int        `json:"gomaxprocs"`
+	Counters string     `json:"counters"`
+	Counts   bool       `json:"counts"` // instructions
 }
 
 func newAbout(iface string) *about {
 	a := &about{NIC: machine.NIC(iface)}
 	a.GoGC, a.MaxProcs = machine.GoSettings()
+	a.Counters, a.Counts = meter.CountersScope()
 	return a
 }
 
@@ -99,12 +103,14 @@ func Child(in io.Reader, out io.Writer) error {
 }
 
 type child struct {
-	ctx     context.Context
-	serving bool
-	served  chan error // Serve's result
-	client  *client
-	meter   *meter.Meter
-	losing  io.Closer // of packets that come in, see workload loss
+	ctx      context.Context
+	serving  bool
+	served   chan error // Serve's result
+	client   *client
+	about    *about
+	meter    *meter.Meter
+	counters *meter.Counters // while it counts instructions
+	losing   io.Closer       // of packets that come in, see workload loss
 }
 
 func (c *child) obey(line []byte) answer {
@@ -124,9 +130,16 @@ func (c *child) do(o *order) (answer, error) {
 	case o.Do == "serve" && o.Endpoint != nil:
 		return c.serve(o)
 	case o.Do == "connect" && o.Endpoint != nil:
-		return answer{About: newAbout(o.Endpoint.Interface)}, c.connect(o)
+		c.about = newAbout(o.Endpoint.Interface)
+		return answer{About: c.about}, c.connect(o)
 	case o.Do == "warm" && c.client != nil:
-		return answer{}, c.client.warm(o.bound())
+		_, err := c.client.some(o.bound())
+		return answer{}, err
+	case o.Do == "count" && c.about != nil:
+		return c.count(o.bound())
+	case o.Do == "counted":
+		n, err := c.stopCounters()
+		return answer{Counted: &counted{Counted: n}}, err
 	case o.Do == "run" && c.client != nil:
 		r, counts, uncounted, err := c.client.measure(o.bound(), c.meter)
 		return answer{Round: &r, Counts: &counts, Uncounted: uncounted, Note: c.client.note()}, err
@@ -151,7 +164,8 @@ func (c *child) serve(o *order) (answer, error) {
 			r.MAC = ifi.HardwareAddr.String()
 		}
 		c.meter = meter.New(meter.Config{Interface: o.Endpoint.Interface, Own: r.Counters})
-		return answer{Ready: &r, About: newAbout(o.Endpoint.Interface)}, nil
+		c.about = newAbout(o.Endpoint.Interface)
+		return answer{Ready: &r, About: c.about}, nil
 	case err := <-c.served:
 		c.serving = false
 		if err == nil {
@@ -172,13 +186,7 @@ func (c *child) connect(o *order) error {
 	if c.client, err = connect(c.ctx, s, o.Endpoint); err != nil {
 		return err
 	}
-	config := meter.Config{Interface: o.Endpoint.Interface}
-	if len(c.client.callers) == 1 {
-		if counting, ok := c.client.callers[0].(Counting); ok {
-			config.Own = counting.Counters
-		}
-	}
-	c.meter = meter.New(config)
+	c.meter = meter.New(meter.Config{Interface: o.Endpoint.Interface, Own: c.client.counters})
 	return nil
 }
 

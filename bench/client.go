@@ -90,9 +90,6 @@ func (c *client) note() string {
 	return noteOf(c.callers[0])
 }
 
-// warm makes calls that nobody counts.
-func (c *client) warm(b bound) error { return c.describe(c.load.run(b, c.newTally())) }
-
 func (c *client) describe(err error) error {
 	if err == nil {
 		return nil

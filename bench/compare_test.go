@@ -105,6 +105,9 @@ func TestCompare(t *testing.T) {
 	if privileged && (r.Machine.NIC.Driver != "veth" || r.Machine.NIC.XDPMode != "native" || r.Machine.NIC.ZeroCopy != "no") {
 		t.Errorf("machine %+v: want what the kernel granted on veth", r.Machine)
 	}
+	if m := &r.Machine; m.Counters == "" || m.MaxProcs < 1 || m.GoGC == "" || m.NIC.MTU == 0 {
+		t.Errorf("machine %+v: want what the client says of itself", m)
+	}
 }
 
 // starts collects the systems in the order in which they run.
@@ -138,6 +141,13 @@ func checkResult(t *testing.T, res *result.Result, rounds, ops int) {
 	for _, round := range res.Rounds {
 		if l := round.Latency; l == nil || round.Ops != int64(ops) || l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max || round.PerSec <= 0 {
 			t.Errorf("%s: implausible %+v", res.System, round)
+		}
+		c, s := &round.Client, &round.Server
+		if c.Calls != round.Ops || s.Calls < round.Ops || c.UserNs+c.SystemNs <= 0 || s.UserNs+s.SystemNs <= 0 || (c.Instructions != nil) != (s.Instructions != nil) {
+			t.Errorf("%s: client %+v, server %+v", res.System, c, s)
+		}
+		if n := &round.Network; n.Sent < uint64(round.Ops) || n.Received < uint64(round.Ops) || n.Retransmissions == nil { // in packets of their own, all of them
+			t.Errorf("%s: %+v for %d calls", res.System, n, round.Ops)
 		}
 	}
 }

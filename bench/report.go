@@ -76,7 +76,7 @@ func add(r *result.Report, res *result.Result, out *outcome) {
 // describe adds to a machine what its side of a run says of itself, and what the server was granted. Systems without AF_XDP say nothing of that.
 func describe(m *result.Machine, a *about, ready *Ready) {
 	granted := m.NIC
-	m.NIC, m.GoGC, m.MaxProcs = a.NIC, a.GoGC, a.MaxProcs
+	m.NIC, m.GoGC, m.MaxProcs, m.Counters = a.NIC, a.GoGC, a.MaxProcs, a.Counters
 	n := &m.NIC
 	n.XDPMode, n.ZeroCopy, n.BusyPoll = granted.XDPMode, granted.ZeroCopy, granted.BusyPoll
 	for _, f := range []struct {

@@ -14,6 +14,7 @@ type outcome struct {
 	round          result.Round // complete but for its number and place
 	ready          Ready
 	client, server about
+	counted        struct{ client, server counted }
 	note           string
 }
 
@@ -22,6 +23,8 @@ const (
 	setupLimit = 15 * time.Second
 	slowestOp  = 2 * time.Millisecond // on average
 )
+
+var errNoFigures = errors.New("an answer without figures")
 
 // runOnce runs a system once, at the point of its result.
 func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell func(Step)) (out outcome, err error) {
@@ -68,6 +71,11 @@ func measure(ctx context.Context, c *Config, server, client *process, out *outco
 	if _, err := client.ask(ctx, warm, limitOf(&warm)+extra); err != nil {
 		return err
 	}
+	if out.client.Counts || out.server.Counts {
+		if err := count(ctx, server, client, out, extra); err != nil {
+			return err
+		}
+	}
 	if _, err := server.ask(ctx, order{Do: "start"}, setupLimit); err != nil {
 		return err
 	}
@@ -82,12 +90,14 @@ func measure(ctx context.Context, c *Config, server, client *process, out *outco
 		return err
 	}
 	if a.Round == nil || a.Counts == nil || b.Counts == nil {
-		return errors.New("an answer without figures")
+		return errNoFigures
 	}
 	out.note = a.Note
 	r := &out.round
 	*r, r.Client, r.Server = *a.Round, a.Counts.Use, b.Counts.Use
 	r.Client.Calls, r.Server.Calls = a.Round.Ops, a.Round.Ops+a.Uncounted
+	out.counted.client.scale(&r.Client)
+	out.counted.server.scale(&r.Server)
 	r.Network, r.Steal = meter.Join(a.Counts, b.Counts), (a.Counts.StealPercent+b.Counts.StealPercent)/2
 	return nil
 }

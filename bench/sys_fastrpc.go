@@ -53,7 +53,7 @@ func (s rpc) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	}
 	r := granted(srv.Transports())
 	r.Addr = netip.AddrPortFrom(e.Local.Addr(), addr.Port())
-	r.Counters = func() meter.Own { return own(srv.Stats()) }
+	r.Counters = func() map[string]meter.Own { return own(srv.Stats()) }
 	ready(r)
 	<-ctx.Done()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
@@ -174,23 +174,21 @@ func (c *rpcCaller) take(ended []int) error {
 }
 
 // Counters implements [Counting].
-func (c *rpcCaller) Counters() meter.Own { return own(c.client.Stats()) }
+func (c *rpcCaller) Counters() map[string]meter.Own { return own(c.client.Stats()) }
 
-// own adds up what queues dropped, in both directions.
-func own(queues []fastrpc.QueueStats) meter.Own {
-	o := meter.Own{Drops: map[string]uint64{}}
+// own is what queues dropped, in both directions.
+func own(queues []fastrpc.QueueStats) map[string]meter.Own {
+	all := map[string]meter.Own{}
 	for i := range queues {
 		q := &queues[i]
-		o.Retransmissions += q.Retransmitted
-		for cause, n := range map[string]uint64{
-			"malformed": q.Malformed, "corrupt": q.Corrupt, "wrong path": q.WrongPath, "unknown session": q.UnknownSession, "stale": q.Stale,
-			"duplicates": q.Duplicates, "unsendable": q.Unsendable, "calls refused": q.CallsRefused, "reassembly refused": q.ReassemblyRefused,
-			"inbox dropped": q.InboxDropped, "no frame": q.NoFrame, "link errors": q.LinkErrors,
-		} {
-			o.Drops["fastrpc "+cause] += n
-		}
+		all[q.Queue] = meter.Own{Retransmissions: q.Retransmitted, Drops: map[string]uint64{
+			"fastrpc malformed": q.Malformed, "fastrpc corrupt": q.Corrupt, "fastrpc wrong path": q.WrongPath,
+			"fastrpc unknown session": q.UnknownSession, "fastrpc stale": q.Stale, "fastrpc duplicates": q.Duplicates,
+			"fastrpc unsendable": q.Unsendable, "fastrpc calls refused": q.CallsRefused, "fastrpc reassembly refused": q.ReassemblyRefused,
+			"fastrpc inbox dropped": q.InboxDropped, "fastrpc no frame": q.NoFrame, "fastrpc link errors": q.LinkErrors,
+		}}
 	}
-	return o
+	return all
 }
 
 func (c *rpcCaller) Close() error { return c.client.Close() }

@@ -74,7 +74,8 @@ type Measurer interface {
 
 // Counting is implemented by Callers whose system counts drops and retransmissions itself.
 type Counting interface {
-	Counters() meter.Own // so far
+	// Counters gives what was counted so far, by who counted it: what several callers share counts once.
+	Counters() map[string]meter.Own
 }
 
 // Noter is implemented by Callers with something to say that a reader of its figures must know.
@@ -134,8 +135,8 @@ type Ready struct {
 
 	MAC string `json:"mac,omitempty"` // of Endpoint.Interface; filled in by the harness
 
-	// Counters tells what the server counted so far; it may be nil.
-	Counters func() meter.Own `json:"-"`
+	// Counters is that of [Counting], for the server; it may be nil.
+	Counters func() map[string]meter.Own `json:"-"`
 
 	// What the kernel granted; empty for systems without AF_XDP.
 	XDPMode  string `json:"xdp_mode,omitempty"`  // "native" or "generic"

@@ -13,12 +13,14 @@ import (
 
 // Config says what a Meter looks at beside the process itself.
 type Config struct {
-	Interface string     // whose packets to count, in the calling thread's network namespace; "": none's
-	CPUs      []int      // whose steal time, interrupts and drops to count; nil: those that the calling thread may run on
-	Own       func() Own // what the system that is measured counts itself; nil: nothing
+	Interface string // whose packets to count, in the calling thread's network namespace; "": none's
+	CPUs      []int  // whose steal time, interrupts and drops to count; nil: those that the calling thread may run on
+	// Own gives what the system that is measured counts itself, since any moment in the past, by who counts it; nil: nothing. What is new when
+	// Stop asks began at 0.
+	Own func() map[string]Own
 }
 
-// Own is what a system counts itself, since any moment in the past.
+// Own is what a system counts itself.
 type Own struct {
 	Retransmissions uint64
 	Drops           map[string]uint64 // by cause
@@ -50,7 +52,7 @@ type snapshot struct {
 	cpus   cpuTime
 	kernel kernelCounts
 	xsk    xskCounts
-	own    Own
+	own    map[string]Own
 }
 
 // New opens what is read. What this machine does not have, or this process may not see, is not counted.
@@ -89,10 +91,12 @@ func (m *Meter) Stop() Counts {
 		StealPercent: after.cpus.stealSince(m.before.cpus),
 		Namespace:    m.kernel.namespace,
 		Kernel:       after.kernel.since(&m.before.kernel, m.config.Interface != ""),
-		Own:          after.own.since(m.before.own),
 	}
 	c.Use.InterruptNs = after.cpus.interruptsSince(m.before.cpus)
 	collected(&c.Use, &m.beforeMem, &m.afterMem)
+	for who, own := range after.own {
+		c.Own.add(own.since(m.before.own[who]))
+	}
 	for cause, n := range after.xsk.since(m.before.xsk) {
 		c.Own.drop(cause, n)
 	}
@@ -116,6 +120,13 @@ func (o Own) since(before Own) (d Own) {
 		d.drop(cause, grown(before.Drops[cause], n))
 	}
 	return d
+}
+
+func (o *Own) add(d Own) {
+	o.Retransmissions += d.Retransmissions
+	for cause, n := range d.Drops {
+		o.drop(cause, n)
+	}
 }
 
 func (o *Own) drop(cause string, n uint64) {

@@ -161,16 +161,16 @@ func send(to *net.UDPAddr) error {
 
 // What a system counts itself is what it counted between Start and Stop; a counter that began anew meanwhile is taken as it is.
 func TestOwn(t *testing.T) {
-	counts := []Own{
-		{Retransmissions: 5, Drops: map[string]uint64{"old": 7, "same": 1, "anew": 9}},
-		{Retransmissions: 8, Drops: map[string]uint64{"old": 9, "same": 1, "anew": 2, "new": 4}},
+	counts := []map[string]Own{
+		{"a": {Retransmissions: 5, Drops: map[string]uint64{"old": 7, "same": 1, "anew": 9}}, "gone": {Retransmissions: 99}},
+		{"a": {Retransmissions: 8, Drops: map[string]uint64{"old": 9, "same": 1, "anew": 2}}, "b": {Retransmissions: 1, Drops: map[string]uint64{"new": 4, "old": 1}}},
 	}
 	calls := 0
-	m := New(Config{Own: func() Own { calls++; return counts[calls-1] }})
+	m := New(Config{Own: func() map[string]Own { calls++; return counts[calls-1] }})
 	defer m.Close()
 	m.Start()
 	c := m.Stop()
-	if c.Own.Retransmissions != 3 || !maps.Equal(c.Own.Drops, map[string]uint64{"old": 2, "anew": 2, "new": 4}) {
+	if c.Own.Retransmissions != 4 || !maps.Equal(c.Own.Drops, map[string]uint64{"old": 3, "anew": 2, "new": 4}) {
 		t.Errorf("%+v", c.Own)
 	}
 }

@@ -16,7 +16,8 @@ type way struct {
 }
 
 var ways = map[result.Axis]way{
-	result.AxisRPS:      {"offered load, calls a second", "offered", func(r *result.Result) float64 { return r.Point.RPS }, perSecond, true},
+	result.AxisRPS:      {"offered load, calls a second", "offered", (*result.Result).OfferedLoad, perSecond, true},
+	result.AxisLoad:     {"offered load, calls a second", "offered", (*result.Result).OfferedLoad, perSecond, true},
 	result.AxisSize:     {"payload", "payload", func(r *result.Result) float64 { return float64(r.Point.Size) }, byteSize, false},
 	result.AxisSessions: {"sessions", "sessions", func(r *result.Result) float64 { return float64(r.Point.Sessions) }, thousands, false},
 	result.AxisSenders:  {"senders", "senders", func(r *result.Result) float64 { return float64(r.Point.Senders) }, thousands, false},
@@ -47,8 +48,8 @@ func (s *section) alongFigure(id, title string, f result.Figure, m measure, ghos
 			}
 		}
 		c.markers, g.markers = c.points, g.points
-		if s.report.Run.Axis == result.AxisRPS && m.knees {
-			if k := s.knee(system); k != nil {
+		if m.knees {
+			if k := s.report.Knee(system); k != nil {
 				c.knee = &point{w.of(k), k.Median(f)}
 			}
 		}
@@ -99,23 +100,6 @@ func (s *section) along(system string) []*result.Result {
 		return 0
 	})
 	return rs
-}
-
-// carried is the part of the offered load that a system must still complete for the load not to count as past its knee.
-const carried = 0.95
-
-// knee is the result at the highest offered load that a system still carries, nil if it carries none or all of them: then the knee was not
-// reached.
-func (s *section) knee(system string) *result.Result {
-	var last *result.Result
-	for _, r := range s.along(system) {
-		done := r.Median(result.PerSec)
-		if finite(done) && done < carried*ways[s.report.Run.Axis].of(r) {
-			return last
-		}
-		last = r
-	}
-	return nil
 }
 
 // measure is a kind of figure: its name and how it is said.

@@ -182,7 +182,7 @@ func (s *section) atPoint(id, title string, rs []*result.Result) {
 	bars("gbit", "Throughput", result.Gbit, throughput)
 	s.barFigure(id+"-cpu", "Processor time a call"+title, "Of both processes, user and system time; the full part is the client's, the pale part the server's.", rs,
 		result.CPU, cpuTime, result.ClientCPU, result.ServerCPU)
-	for i, name := range s.partNames() {
+	for i, name := range s.drawnParts() {
 		bars(fmt.Sprintf("part%d-p50", i+1), fmt.Sprintf("Median of %q", name), result.Part(name, result.P50), latency)
 		bars(fmt.Sprintf("part%d-p99", i+1), fmt.Sprintf("99th percentile of %q", name), result.Part(name, result.P99), latency)
 	}
@@ -200,7 +200,7 @@ func (s *section) alongAxis() {
 		}
 		s.alongFigure(s.ID+"-"+name, words, f, m, sent)
 	}
-	if s.report.Run.Axis == result.AxisRPS {
+	if axis := s.report.Run.Axis; axis == result.AxisRPS || axis == result.AxisLoad {
 		s.Reading = append(s.Reading, kneeWords)
 		s.leadKnee()
 	}
@@ -216,7 +216,7 @@ func (s *section) alongAxis() {
 	}
 	part := latency
 	part.knees = false
-	for i, name := range s.partNames() {
+	for i, name := range s.drawnParts() {
 		curves(fmt.Sprintf("part%d-p50", i+1), fmt.Sprintf("Median of %q", name), result.Part(name, result.P50), part)
 		curves(fmt.Sprintf("part%d-p99", i+1), fmt.Sprintf("99th percentile of %q", name), result.Part(name, result.P99), part)
 	}
@@ -249,6 +249,14 @@ func (s *section) has(of func(*result.Round) *result.Latency) bool {
 		}
 	}
 	return false
+}
+
+// partLate is how late an open loop's generator was: it says whether to trust the figures, and stands in the tables.
+const partLate = "late"
+
+// drawnParts are the parts that have figures.
+func (s *section) drawnParts() []string {
+	return slices.DeleteFunc(s.partNames(), func(name string) bool { return name == partLate })
 }
 
 // partNames are the names of the rounds' other times.

@@ -71,20 +71,21 @@ func TestBestIsMarked(t *testing.T) {
 	}
 }
 
-// TestKnee is at the highest load that a system completes, and nowhere if it completes all.
-func TestKnee(t *testing.T) {
-	r := sampleSweep()
-	s := newSection("r1", Input{"", r}, &keys{})
-	if k := s.knee("udp"); k == nil || k.Point.RPS != 260e3 {
-		t.Errorf("knee of udp: %+v", k)
+// TestKnees rings those that were reached on the curves of latency, and on no others.
+func TestKnees(t *testing.T) {
+	html := write(t, Input{"", sampleSweep()})
+	// Five systems, three figures, each in four forms.
+	if n := strings.Count(html, `<circle class="knee"`); n != 5*3*4 {
+		t.Errorf("%d rings", n)
 	}
+	r := sampleSweep()
 	for i := range r.Results {
 		for j := range r.Results[i].Rounds {
-			r.Results[i].Rounds[j].PerSec = r.Results[i].Point.RPS
+			r.Results[i].Rounds[j].PerSec = r.Results[i].Rounds[j].Offered
 		}
 	}
-	if k := s.knee("udp"); k != nil {
-		t.Errorf("knee of a system that was not brought to it: %+v", k)
+	if n := strings.Count(write(t, Input{"", r}), `<circle class="knee"`); n != 0 {
+		t.Errorf("%d rings where no knee was reached", n)
 	}
 }
 

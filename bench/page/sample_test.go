@@ -190,11 +190,11 @@ func sampleOpen() *result.Report {
 
 func sampleSweep() *result.Report {
 	vs := pick("xdp", "udp", "net-tcp", "grpc", "arpc")
-	r := &result.Report{Schema: result.Schema, Machine: sampleMachine(), Run: result.Run{Workload: "sweep", Axis: result.AxisRPS, Rounds: 2, Seed: 3, Seconds: 1, Systems: names(vs)},
+	r := &result.Report{Schema: result.Schema, Machine: sampleMachine(), Run: result.Run{Workload: "sweep", Axis: result.AxisLoad, Rounds: 2, Seed: 3, Seconds: 1, Systems: names(vs)},
 		Notes: []string{"A sample: these figures are invented."}}
 	for place, v := range vs {
 		for _, part := range []float64{.1, .25, .5, .7, .8, .9, 1, 1.1, 1.3} {
-			res := result.Result{System: v.name, Point: result.Point{Size: 64, RPS: math.Round(v.knee * part), Arrivals: "poisson"}}
+			res := result.Result{System: v.name, Point: result.Point{Size: 64, Load: part, Arrivals: "poisson"}}
 			for n := 1; n <= 2; n++ {
 				queue := 1 / (1 - min(part, .98))
 				wait := v.p50 * (1 + .3*queue)
@@ -206,7 +206,8 @@ func sampleSweep() *result.Report {
 				}
 				round := v.round(n, place+1, 100000, flat(wait))
 				round.Uncorrected = flat(v.p50 * (1 + .1*queue))
-				round.PerSec = math.Round(v.knee * min(part, 1.01))
+				round.Offered, round.PerSec = math.Round(v.knee*part), math.Round(v.knee*min(part, 1.01))
+				round.Parts = map[string]*result.Latency{partLate: flat(1)}
 				res.Rounds = append(res.Rounds, round)
 			}
 			r.Results = append(r.Results, res)

@@ -186,8 +186,8 @@ func (s *section) lead(name string, rs []*result.Result, f result.Figure, m meas
 func (s *section) leadKnee() {
 	var es []entry
 	for _, system := range s.systems {
-		if k := s.knee(system); k != nil {
-			es = append(es, entry{system, ways[s.report.Run.Axis].of(k)})
+		if k := s.report.Knee(system); k != nil {
+			es = append(es, entry{system, k.OfferedLoad()})
 		}
 	}
 	s.leadOf("load carried", es, rate)
@@ -229,6 +229,7 @@ func pointWords(p result.Point, besides result.Axis) []string {
 	say(p.Clients > 1, result.AxisNone, count(float64(p.Clients))+" connections")
 	say(p.Blocking, result.AxisNone, "a goroutine for each call")
 	say(p.RPS > 0, result.AxisRPS, perSecond(p.RPS)+" offered")
+	say(p.Load > 0, result.AxisLoad, "a load of "+share(p.Load)+" of what the system carries")
 	say(p.Arrivals != "", result.AxisNone, p.Arrivals+" arrivals")
 	say(p.Sessions > 0, result.AxisSessions, plural(float64(p.Sessions), "session", "sessions"))
 	say(p.Senders > 0, result.AxisSenders, plural(float64(p.Senders), "sender", "senders"))

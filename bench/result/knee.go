@@ -1,0 +1,42 @@
+package result
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// Offered is the load that an open loop offered: calls that came due a second.
+var Offered = Figure{Name: "offered/s", Unit: "1/s", Of: func(r *Round) float64 { return orNaN(r.Offered) }}
+
+// Carried is the share of the offered load that a system must still complete for the load not to lie past its knee.
+const Carried = 0.95
+
+// OfferedLoad is the load that was offered at the result: what the rounds say, at the median, else what was asked for; NaN without either.
+func (r *Result) OfferedLoad() float64 {
+	if load := r.Median(Offered); !math.IsNaN(load) {
+		return load
+	}
+	return orNaN(r.Point.RPS)
+}
+
+// Knee is the result at the highest load that the system still carried before the first that it did not. It is nil if the report has no loads that
+// rise, if the system carried all of them, so that its knee was not reached, or none.
+func (r *Report) Knee(system string) *Result {
+	var rising []*Result
+	for i := range r.Results {
+		res := &r.Results[i]
+		if res.System == system && !math.IsNaN(res.OfferedLoad()) && !math.IsNaN(res.Median(PerSec)) {
+			rising = append(rising, res)
+		}
+	}
+	slices.SortStableFunc(rising, func(a, b *Result) int { return cmp.Compare(a.OfferedLoad(), b.OfferedLoad()) })
+	var last *Result
+	for _, res := range rising {
+		if res.Median(PerSec) < Carried*res.OfferedLoad() {
+			return last
+		}
+		last = res
+	}
+	return nil
+}

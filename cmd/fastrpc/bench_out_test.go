@@ -87,3 +87,20 @@ func TestBenchUnwritable(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
 }
+
+// A standard output that is full, or gone, keeps nothing from the files.
+func TestBenchFullStandardOutput(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	name := filepath.Join(t.TempDir(), "a.json")
+	var errOut strings.Builder
+	if code := run(t.Context(), short("--json", name), strings.NewReader(""), full, &errOut); code != exitFailure || !strings.Contains(errOut.String(), "no space left on device") {
+		t.Errorf("exit code %d: %s", code, errOut.String())
+	}
+	if r, err := result.Load(name); err != nil || len(r.Results) != 2 {
+		t.Error(err)
+	}
+}

@@ -23,6 +23,7 @@ type openLoop struct {
 	windows  []*window // over Pollers: one goroutine has them all, and spins
 	workers  []*opener // else
 	next     atomic.Uint64
+	open     atomic.Int64 // calls that workers have under way
 }
 
 func (l *openLoop) goroutines() int { return max(len(l.workers), 1) }
@@ -49,7 +50,7 @@ func connectOpen(ctx context.Context, c *client) (*openLoop, error) {
 			if err != nil {
 				return nil, err
 			}
-			w.sleep = a.until
+			w.sleep = func(until time.Duration) error { return a.untilDue(until, &l.open) }
 			l.workers = append(l.workers, w)
 		}
 	}
@@ -168,9 +169,11 @@ func (w *opener) run(l *openLoop, begin time.Duration, requests uint64, duration
 			r.latency.Record(duration - due)
 			continue
 		}
+		l.open.Add(1)
 		if err := w.call(); err != nil {
 			return fmt.Errorf("call %d: %w", i, err)
 		}
+		l.open.Add(-1)
 		ended := c.clock() - begin
 		r.latency.Record(ended - due)
 		r.uncorrected.Record(ended - now)

@@ -193,7 +193,7 @@ func (c *child) connect(o *order) error {
 // lose has this side's interface lose packets where the endpoint says so, and the system does not see to it itself.
 func (c *child) lose(s System, e *Endpoint) (err error) {
 	if e.Loss > 0 && !s.Bypass() {
-		c.losing, err = loseArrivals(e.Interface, e.Loss)
+		c.losing, err = dropArrivals(e.Interface, e.Loss)
 	}
 	return err
 }

@@ -47,7 +47,11 @@ func (s rpc) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	if s.Bypass() {
 		host = e.Interface
 	}
-	addr, err := srv.Listen(ctx, s.target(host, e.Local.Port()))
+	target, err := s.target(&e, host, e.Local.Port())
+	if err != nil {
+		return err
+	}
+	addr, err := srv.Listen(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -61,8 +65,14 @@ func (s rpc) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	return srv.Shutdown(limit)
 }
 
-func (s rpc) target(host string, port uint16) string {
-	return s.scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(port)))
+func (s rpc) target(e *Endpoint, host string, port uint16) (target string, err error) {
+	scheme := s.scheme
+	if e.Loss > 0 && s.Bypass() { // others' packets the harness has the kernel drop
+		if scheme, err = lossyScheme(scheme, e.Loss, e.Seed); err != nil {
+			return "", err
+		}
+	}
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(port))), nil
 }
 
 // granted reads what the kernel granted out of the transport's name, such as "xdp eth0 queue 0 (native, zero-copy)".
@@ -92,7 +102,11 @@ func options(e *Endpoint) []fastrpc.Option {
 }
 
 func (s rpc) Connect(ctx context.Context, e Endpoint) (Caller, error) {
-	client, err := fastrpc.Dial(ctx, s.target(e.Remote.Addr().String(), e.Remote.Port()), options(&e)...)
+	target, err := s.target(&e, e.Remote.Addr().String(), e.Remote.Port())
+	if err != nil {
+		return nil, err
+	}
+	client, err := fastrpc.Dial(ctx, target, options(&e)...)
 	if err != nil {
 		return nil, err
 	}

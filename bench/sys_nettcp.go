@@ -179,8 +179,8 @@ type netCaller struct {
 	conn     net.Conn
 	endpoint Endpoint
 	answer   []byte
-	limit    time.Duration
-	calls    int
+	limit    time.Duration // of a call
+	bounded  time.Time     // when the deadline was set
 }
 
 func (c *netCaller) Call(payload []byte) error {
@@ -198,11 +198,12 @@ func (c *netCaller) Call(payload []byte) error {
 
 // bound bounds the calls that follow: not each anew, which would add a timer's cost to each.
 func (c *netCaller) bound() error {
-	c.calls++
-	if c.limit == callLimit && c.calls%1000 != 1 {
+	now := time.Now()
+	if now.Sub(c.bounded) < c.limit/2 {
 		return nil
 	}
-	return c.conn.SetDeadline(time.Now().Add(c.limit))
+	c.bounded = now
+	return c.conn.SetDeadline(now.Add(2 * c.limit))
 }
 
 func (c *netCaller) Close() error { return c.conn.Close() }

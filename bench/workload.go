@@ -70,7 +70,7 @@ type bound struct {
 
 // workloads in the order in which people read of them.
 var workloads = []*workload{
-	&latencyLoad, &rateLoad, &openLoad, &sweepLoad, &sizesLoad, &bulkLoad, &incastLoad, &mixedLoad, &sessionsLoad, &idleLoad, &churnLoad, &floodLoad,
+	&latencyLoad, &rateLoad, &openLoad, &sweepLoad, &sizesLoad, &bulkLoad, &incastLoad, &mixedLoad, &sessionsLoad, &lossLoad, &idleLoad, &churnLoad, &floodLoad,
 }
 
 // Workloads lists the names of the workloads.

@@ -6,7 +6,7 @@ import (
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
-// lossLoad is the time of a call where both ends' interfaces lose packets.
+// lossLoad is the time of a call where packets are lost on their way in, at both ends: see lossy.go.
 var lossLoad = workload{
 	name:  Loss,
 	about: "round trips where both ends lose a share of the packets that come to them",

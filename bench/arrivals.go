@@ -2,6 +2,7 @@ package bench
 
 import (
 	"math/rand/v2"
+	"sort"
 	"time"
 )
 
@@ -47,4 +48,9 @@ func (a *arrivals) at(i uint64) time.Duration {
 		return time.Duration(a.gap * float64(i))
 	}
 	return time.Duration(a.gap * (float64(i/repeat*repeat) + a.sums[i%repeat]))
+}
+
+// before is how many calls come due before a moment.
+func (a *arrivals) before(end time.Duration) int64 {
+	return int64(sort.Search(2*int(float64(end)/a.gap)+2*repeat, func(i int) bool { return a.at(uint64(i)) >= end })) // those of Poisson are ahead by less than repeat
 }

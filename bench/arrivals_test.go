@@ -72,6 +72,11 @@ func TestArrivalsRepeat(t *testing.T) {
 			t.Fatalf("call %d is due before the one in front of it", i)
 		}
 	}
+	for _, n := range []int64{0, 1, 1000, repeat, 3*repeat + 7} {
+		if got := a.before(a.at(uint64(n))); got != n {
+			t.Errorf("%d calls come due before call %d", got, n)
+		}
+	}
 	if a.at(0) == c.at(0) {
 		t.Error("two seeds, one beginning")
 	}

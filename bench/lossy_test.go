@@ -16,14 +16,14 @@ import (
 	"github.com/fastrpc/fastrpc/transport"
 )
 
-// counted is a Link that receives frames numbered in turn, and takes back those that are freed.
-type counted struct {
+// numbered is a Link that receives frames with the next numbers, and takes back those that are freed.
+type numbered struct {
 	transport.Link
 	next  uint32
 	freed []uint32
 }
 
-func (l *counted) Recv(fs []transport.Frame) (int, error) {
+func (l *numbered) Recv(fs []transport.Frame) (int, error) {
 	for i := range fs {
 		fs[i].ID = l.next
 		l.next++
@@ -31,7 +31,7 @@ func (l *counted) Recv(fs []transport.Frame) (int, error) {
 	return len(fs), nil
 }
 
-func (l *counted) Free(fs []transport.Frame) {
+func (l *numbered) Free(fs []transport.Frame) {
 	for _, f := range fs {
 		l.freed = append(l.freed, f.ID)
 	}
@@ -40,7 +40,7 @@ func (l *counted) Free(fs []transport.Frame) {
 // Of the packets the share is lost that shall be, the others come in order, and every frame is either handed out or given back.
 func TestLossyLink(t *testing.T) {
 	const packets, share = 64 * 1000, 0.1
-	inner := &counted{}
+	inner := &numbered{}
 	l := &lossyLink{Link: inner, share: share, random: rand.New(rand.NewPCG(1, 2))}
 	var fs [64]transport.Frame
 	seen := map[uint32]bool{}
@@ -74,7 +74,7 @@ func TestLossyLink(t *testing.T) {
 // Whoever opens the same link twice gets the same lossy one, for engines are told apart by their links.
 func TestLossyLinksAreShared(t *testing.T) {
 	d := &lossyDriver{share: 0.5, links: map[transport.Link]*lossyLink{}}
-	inner := &counted{}
+	inner := &numbered{}
 	a, _ := d.wrap(onePort{inner}, nil)
 	b, _ := d.wrap(onePort{inner}, nil)
 	if a.Links()[0] != b.Links()[0] {
@@ -171,7 +171,7 @@ func TestLossInALab(t *testing.T) {
 	if missingCapabilities() != "" {
 		labtest.New(t, lab.Config{}) // says what is missing
 	}
-	c := Config{Systems: []string{"xdp", "udp", "net-tcp"}, Workload: Loss, Along: []float64{0, 0.05}, Requests: 500, Rounds: 1, Child: childCommand(t)}
+	c := Config{Systems: []string{"xdp", "udp", "net-tcp"}, Workload: Loss, Along: []float64{0, 0.05}, Requests: 150, Rounds: 1, Child: childCommand(t)}
 	r, err := Compare(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -182,12 +182,12 @@ func TestLossInALab(t *testing.T) {
 			if res.System != name {
 				continue
 			}
-			if res.Error != "" || len(res.Rounds) != 1 || res.Rounds[0].Ops != 500 {
+			if res.Error != "" || len(res.Rounds) != 1 || res.Rounds[0].Ops != 150 {
 				t.Fatalf("%s: %+v", name, res)
 			}
 			slowest[res.Point.Loss] = res.Rounds[0].Latency
 		}
-		// Of 500 calls, some 50 lose their request or their answer; the least time after which that is noticed is well above what a call takes.
+		// Of 150 calls, some 15 lose their request or their answer; the least time after which that is noticed is well above what a call takes.
 		if slow, ok := slowest[0.05]; !ok || slow.P99 < 900 {
 			t.Errorf("%s: p99 is %+v µs where packets are lost", name, slow)
 		}

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync/atomic"
 	"time"
 )
@@ -59,9 +58,6 @@ func connectOpen(ctx context.Context, c *client) (*openLoop, error) {
 
 func (l *openLoop) run(b bound, t *tally) error {
 	requests, duration := b.limits()
-	if b.requests > 0 {
-		duration = math.MaxInt64
-	}
 	begin := l.client.clock()
 	l.next.Store(0)
 	var err error
@@ -72,10 +68,9 @@ func (l *openLoop) run(b bound, t *tally) error {
 			return l.workers[i].run(l, begin, requests, duration, t.records[i])
 		})
 	}
-	if t.elapsed = duration; b.requests > 0 {
-		t.elapsed = l.client.clock() - begin
+	if t.elapsed, t.offered = duration, perSecond(l.arrivals.before(duration), duration); b.requests > 0 {
+		t.elapsed, t.offered = l.client.clock()-begin, perSecond(int64(b.requests), l.arrivals.at(requests-1))
 	}
-	t.offered = math.Round(float64(time.Second)/l.arrivals.gap*10) / 10
 	var calls uint64
 	for _, w := range l.windows {
 		calls += w.calls

@@ -9,7 +9,7 @@ import (
 )
 
 // queueing is a system in virtual time whose calls, as many as may be, take so long each and end in the order in which they began. Looking at it
-// takes 100 ns.
+// takes 400 ns.
 type queueing struct {
 	virtual
 	begun []time.Duration
@@ -23,7 +23,7 @@ func (q *queueing) Begin(slot int, _ []byte) error {
 }
 
 func (q *queueing) Poll(ended []int) (n int, err error) {
-	*q.now += 100
+	*q.now += 400
 	if len(q.slots) == 0 {
 		return 0, nil
 	}
@@ -94,7 +94,7 @@ func TestOpenConstantServer(t *testing.T) {
 				near(t, "p99", l.P99, 50)
 				near(t, "mean", l.Mean, 50)
 			}
-			if late := r.Parts["late"]; late == nil || late.Max > 0.3 || late.Count < 990 {
+			if late := r.Parts["late"]; late == nil || late.Max > 0.5 || late.Count < 990 {
 				t.Errorf("the generator was late: %+v", late)
 			}
 		})

@@ -91,6 +91,9 @@ func describe(m *result.Machine, a *about, ready *Ready) {
 
 // finish adds what can be said when all rounds are there, or no more come.
 func finish(r *result.Report) {
+	if r.Run.Workload == Sweep {
+		r.NoteKnees()
+	}
 	var stolen, seconds float64
 	for i := range r.Results {
 		for _, round := range r.Results[i].Rounds {

@@ -28,7 +28,8 @@ var (
 // Figures of what was moved, and at what cost. The cost of a call is that of both processes, each by the calls that it saw.
 var (
 	PerSec = Figure{Name: "calls/s", Unit: "1/s", More: true, Of: func(r *Round) float64 { return r.PerSec }}
-	Gbit   = Figure{Name: "Gbit/s", Unit: "Gbit/s", More: true, Of: func(r *Round) float64 { return orNaN(r.Gbit) }}
+
+	Gbit = Figure{Name: "Gbit/s", Unit: "Gbit/s", More: true, Of: func(r *Round) float64 { return orNaN(r.Gbit) }}
 
 	CPU       = Figure{Name: "CPU/call", Unit: "µs", Of: func(r *Round) float64 { return perCall(&r.Client, cpuTime) + perCall(&r.Server, cpuTime) }}
 	ClientCPU = Figure{Name: "client CPU", Unit: "µs", Of: func(r *Round) float64 { return perCall(&r.Client, cpuTime) }}

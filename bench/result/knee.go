@@ -40,3 +40,21 @@ func (r *Report) Knee(system string) *Result {
 	}
 	return nil
 }
+
+// Knee is where the latency of a system takes off: the highest load that it carried, as [Report.Knee] finds it.
+type Knee struct {
+	System  string  `json:"system"`
+	Offered float64 `json:"offered_per_s"`
+	P50     float64 `json:"p50_us"` // there, as P99; medians over the rounds
+	P99     float64 `json:"p99_us"`
+}
+
+// NoteKnees notes in the report the knees that were reached.
+func (r *Report) NoteKnees() {
+	r.Knees = nil
+	for _, system := range r.Run.Systems {
+		if k := r.Knee(system); k != nil {
+			r.Knees = append(r.Knees, Knee{System: system, Offered: k.OfferedLoad(), P50: k.Median(P50), P99: k.Median(P99)})
+		}
+	}
+}

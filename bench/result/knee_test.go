@@ -25,3 +25,15 @@ func TestKnee(t *testing.T) {
 		}
 	}
 }
+
+// A report says where the knees are of those systems that have one.
+func TestNoteKnees(t *testing.T) {
+	at := func(system string, offered, done, p50 float64) Result {
+		return Result{System: system, Rounds: []Round{{Offered: offered, PerSec: done, Latency: &Latency{P50: p50, P99: 2 * p50}}}}
+	}
+	r := &Report{Run: Run{Systems: []string{"a", "all"}}, Results: []Result{at("all", 100, 100, 1), at("a", 100, 99, 10), at("a", 200, 150, 1000)}}
+	r.NoteKnees()
+	if want := (Knee{System: "a", Offered: 100, P50: 10, P99: 20}); len(r.Knees) != 1 || r.Knees[0] != want {
+		t.Errorf("%+v, want %+v alone", r.Knees, want)
+	}
+}

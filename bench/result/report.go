@@ -15,6 +15,7 @@ type Report struct {
 	Run         Run      `json:"run"`
 	Results     []Result `json:"results"`
 	Notes       []string `json:"notes,omitempty"`       // what the reader must know to read the figures
+	Knees       []Knee   `json:"knees,omitempty"`       // of workload sweep
 	Interrupted string   `json:"interrupted,omitempty"` // why rounds are missing at the end
 }
 

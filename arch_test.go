@@ -60,6 +60,7 @@ var subrooms = map[string]string{
 	"bench/meter":          "bench",
 	"bench/page":           "bench",
 	"bench/result":         "bench",
+	"bench/stamp":          "bench",
 	"bench/result/diff":    "bench",
 	"bench/result/text":    "bench",
 }

@@ -208,6 +208,8 @@ func (c *Config) loadProblem(w *workload) error {
 	switch {
 	case c.Size < w.least || c.Size > w.most:
 		return fmt.Errorf("a payload of %d bytes is not between %d and %d, the bounds of workload %s", c.Size, w.least, w.most, c.Workload)
+	case c.Workload == Anatomy && (c.Duration != 0 || c.Requests > MaxAnatomyCalls):
+		return fmt.Errorf("workload %s takes a number of requests, up to %d a round: their stamps stand in memory", Anatomy, MaxAnatomyCalls)
 	case w.outstanding == 0 && c.Outstanding != 1:
 		return fmt.Errorf("workload %s has one call outstanding; choose workload %s for more", c.Workload, Rate)
 	case c.Outstanding < 1 || c.Outstanding > MaxOutstanding:

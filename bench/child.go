@@ -37,6 +37,8 @@ type answer struct {
 	About     *about        `json:"about,omitempty"`
 	Uncounted int64         `json:"uncounted,omitempty"` // calls since the server's start that are not the round's
 	Note      string        `json:"note,omitempty"`      // of a Noter
+	Stamps    []byte        `json:"stamps,omitempty"`    // of workload anatomy: stamp.Encode
+	Unstamped []string      `json:"unstamped,omitempty"` // of workload anatomy: what will not be stamped, and why
 }
 
 // about is what a side tells of itself.
@@ -68,7 +70,7 @@ var (
 func Child(in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c := child{ctx: ctx, served: make(chan error, 1)}
+	c := child{ctx: ctx, cancel: cancel, served: make(chan error, 1)}
 	defer c.close()
 	lines := bufio.NewReader(in)
 	enc := json.NewEncoder(out)
@@ -104,6 +106,7 @@ func Child(in io.Reader, out io.Writer) error {
 
 type child struct {
 	ctx      context.Context
+	cancel   context.CancelFunc
 	serving  bool
 	served   chan error // Serve's result
 	client   *client
@@ -111,6 +114,7 @@ type child struct {
 	meter    *meter.Meter
 	counters *meter.Counters // while it counts instructions
 	losing   io.Closer       // of packets that come in, see workload loss
+	anatomy  anatomySide
 }
 
 func (c *child) obey(line []byte) answer {
@@ -143,6 +147,8 @@ func (c *child) do(o *order) (answer, error) {
 	case o.Do == "run" && c.client != nil:
 		r, counts, uncounted, err := c.client.measure(o.bound(), c.meter)
 		return answer{Round: &r, Counts: &counts, Uncounted: uncounted, Note: c.client.note()}, err
+	case c.anatomy.side != nil:
+		return c.stamp(o)
 	}
 	return answer{}, fmt.Errorf("control channel: order %q does not fit", o.Do)
 }
@@ -150,6 +156,9 @@ func (c *child) do(o *order) (answer, error) {
 func (c *child) serve(o *order) (answer, error) {
 	s, err := Lookup(o.System)
 	if err != nil {
+		return answer{}, err
+	}
+	if s, err = c.stamped(s, o); err != nil {
 		return answer{}, err
 	}
 	if err := c.lose(s, o.Endpoint); err != nil {
@@ -178,6 +187,9 @@ func (c *child) serve(o *order) (answer, error) {
 func (c *child) connect(o *order) error {
 	s, err := Lookup(o.System)
 	if err != nil {
+		return err
+	}
+	if s, err = c.stamped(s, o); err != nil {
 		return err
 	}
 	if err := c.lose(s, o.Endpoint); err != nil {

@@ -36,7 +36,7 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 	defer func() { err = joinEnd(err, server) }()
 	e := p.server.endpoint
 	e.Workload, e.Point, e.Seed = c.Workload, res.Point, c.Seed
-	a, err := server.ask(ctx, order{Do: "serve", System: res.System, Endpoint: &e}, setupLimit)
+	a, err := server.ask(ctx, order{Do: "serve", System: res.System, Endpoint: &e, Requests: c.Requests}, setupLimit)
 	if err != nil {
 		return out, err
 	}
@@ -55,11 +55,14 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 	defer func() { err = joinEnd(err, client) }()
 	e.Interface, e.Local, e.Remote, e.RemoteMAC = p.client.endpoint.Interface, p.client.endpoint.Local, out.ready.Addr, out.ready.MAC
 	e.Path = out.ready.Path
-	if a, err = client.ask(ctx, order{Do: "connect", System: res.System, Endpoint: &e}, setupLimit+e.connectLimit()); err != nil {
+	if a, err = client.ask(ctx, order{Do: "connect", System: res.System, Endpoint: &e, Requests: c.Requests}, setupLimit+e.connectLimit()); err != nil {
 		return out, err
 	}
 	if a.About != nil {
 		out.client = *a.About
+	}
+	if c.Workload == Anatomy {
+		return out, anatomize(ctx, c, server, client, &out, p.agent == nil, tell)
 	}
 	return out, measure(ctx, c, server, client, &out, e.callLimit()-callLimit, tell)
 }
@@ -76,6 +79,11 @@ func measure(ctx context.Context, c *Config, server, client *process, out *outco
 			return err
 		}
 	}
+	return measureWarm(ctx, c, server, client, out, extra, tell)
+}
+
+// measureWarm is measure without the warm-up.
+func measureWarm(ctx context.Context, c *Config, server, client *process, out *outcome, extra time.Duration, tell func(Step)) error {
 	if _, err := server.ask(ctx, order{Do: "start"}, setupLimit); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ const (
 	Idle     = "idle"
 	Churn    = "churn"
 	Flood    = "flood"
+	Anatomy  = "anatomy"
 )
 
 // A workload is what is measured. Each stands in a file of its own.
@@ -71,6 +72,7 @@ type bound struct {
 // workloads in the order in which people read of them.
 var workloads = []*workload{
 	&latencyLoad, &rateLoad, &openLoad, &sweepLoad, &sizesLoad, &bulkLoad, &incastLoad, &mixedLoad, &sessionsLoad, &lossLoad, &idleLoad, &churnLoad, &floodLoad,
+	&anatomyLoad,
 }
 
 // Workloads lists the names of the workloads.
@@ -118,6 +120,10 @@ type Loader interface {
 
 // has tells whether a system has a workload.
 func has(s System, workload string) bool {
+	if workload == Anatomy {
+		_, ok := stampedSystem(s, nil)
+		return ok
+	}
 	l, ok := s.(Loader)
 	return ok && l.Has(workload) || !ok && workload == Latency
 }

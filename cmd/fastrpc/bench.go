@@ -18,7 +18,7 @@ func benchCommand() *cobra.Command {
 		Short:   "Measure on this machine",
 		Long:    "Measure fastrpc, and what one would use instead, on this machine.",
 		Example: "  fastrpc bench compare",
-	}, compareCommand(), diffCommand(), reportCommand(), benchAgentCommand(), benchChildCommand())
+	}, compareCommand(), anatomyCommand(), diffCommand(), reportCommand(), benchAgentCommand(), benchChildCommand())
 }
 
 func compareCommand() *cobra.Command {

@@ -46,6 +46,10 @@ var layouts = map[string]layout{
 		title: "Round trips of {size}, one outstanding",
 		main:  result.P50, columns: slices.Concat(roundTrip, figures{result.PerSec}, cost),
 	},
+	"anatomy": {
+		title: "Round trips of {size}, one outstanding, with stamps on both sides",
+		main:  result.P50, columns: slices.Concat(tails, figures{result.Part(result.PartUnstamped, result.P50), result.Part(result.PartUnstamped, result.P99)}),
+	},
 	"rate": {
 		title: "Calls of {size}, {outstanding} outstanding; of ring: of the packets that it receives in a flood one way",
 		main:  result.PerSec, columns: slices.Concat(figures{result.PerSec}, tails, cost),

@@ -16,6 +16,7 @@ func Screen(w io.Writer, r *result.Report) error {
 	var b strings.Builder
 	header(&b, r)
 	table(&b, r)
+	anatomies(&b, r)
 	lines := append(failures(r), warnings(r)...)
 	for _, note := range r.Notes {
 		lines = append(lines, "note: "+note)

@@ -42,6 +42,7 @@ func TestScreens(t *testing.T) {
 	for name, r := range map[string]*result.Report{
 		"latency":   sample(),
 		"spoilt":    spoilt,
+		"anatomy":   stamped(),
 		"rate":      loaded("rate", result.Point{Size: 64, Outstanding: 32}, 0),
 		"bulk":      loaded("bulk", result.Point{Size: 8 << 20, Outstanding: 1}, 1e-5),
 		"flood":     loaded("flood", result.Point{Size: 64}, 1e-6),

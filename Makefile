@@ -72,7 +72,7 @@ figures: build ## draw the picture of the README anew
 
 .PHONY: generate
 generate: ## compile the BPF programs (needs clang, llvm and libbpf-dev)
-	$(GO) generate ./bpf
+	$(GO) generate ./bpf ./bench/stamp
 
 .PHONY: lint
 lint: ## check format, go vet and the linters

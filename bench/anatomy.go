@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,7 +36,7 @@ func anatomize(ctx context.Context, c *Config, server, client *process, out *out
 		o := order{Do: "run", Requests: requests}
 		a, err := client.ask(ctx, o, limitOf(&o))
 		if err == nil && a.Round == nil {
-			err = errors.New("an answer without figures")
+			err = errNoFigures
 		}
 		if err == nil {
 			plain.Rounds = append(plain.Rounds, *a.Round)

@@ -28,7 +28,6 @@ var (
 	cost      = figures{result.ClientCPU, result.ServerCPU, result.Allocs}
 
 	packets  = result.Figure{Name: "packets/s", More: true, Of: result.PerSec.Of}
-	offered  = result.Figure{Name: "offered/s", Of: func(r *result.Round) float64 { return zeroIsNone(r.Offered) }}
 	messages = result.Figure{Name: "messages/s", More: true, Of: calls}
 
 	first = func(f result.Figure) result.Figure { return result.Part("first", f) }
@@ -61,7 +60,7 @@ var layouts = map[string]layout{
 	},
 	"sweep": {
 		title: "Calls of {size}, each from when it was due, at loads by what the system carries in a closed loop",
-		main:  result.P99, along: figures{result.P50, result.P99, result.P999, sent(result.P99), offered, result.PerSec},
+		main:  result.P99, along: figures{result.P50, result.P99, result.P999, sent(result.P99), result.Offered, result.PerSec},
 	},
 	"sizes": {
 		title: "Round trips, one outstanding, by payload",
@@ -107,13 +106,6 @@ func calls(r *result.Round) float64 {
 		return math.NaN()
 	}
 	return r.PerSec
-}
-
-func zeroIsNone(x float64) float64 {
-	if x == 0 {
-		return math.NaN()
-	}
-	return x
 }
 
 func layoutOf(r *result.Report) layout {

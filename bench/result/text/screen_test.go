@@ -65,6 +65,42 @@ func TestScreens(t *testing.T) {
 	}
 }
 
+// A system's knee is the last load that it carried; one that carried all, or none, says so.
+func TestKnees(t *testing.T) {
+	var loads []result.Point
+	for _, load := range []float64{0.1, 0.5, 1} {
+		loads = append(loads, result.Point{Load: load})
+	}
+	r := along("sweep", result.AxisLoad, loads...)
+	for i := range r.Results {
+		res := &r.Results[i]
+		for j := range res.Rounds {
+			round := &res.Rounds[j]
+			round.Offered = 1000 * res.Point.Load
+			round.PerSec = round.Offered
+			if res.System == "net-tcp" && res.Point.Load > 0.5 {
+				round.PerSec *= 0.9
+			}
+		}
+	}
+	for i := range r.Results {
+		if r.Results[i].System == "ring" { // which ends early
+			r.Results[i].Rounds = nil
+		}
+	}
+	if text := screen(t, r); !strings.Contains(text, "of which 95 % still ended: xdp not reached at 1000/s, net-tcp 500.0/s (50 %)\n") {
+		t.Error(text)
+	}
+	for i := range r.Results {
+		for j := range r.Results[i].Rounds {
+			r.Results[i].Rounds[j].PerSec /= 2
+		}
+	}
+	if text := screen(t, r); !strings.Contains(text, "ended: xdp below 100.0/s, net-tcp below 100.0/s\n") {
+		t.Error(text)
+	}
+}
+
 // Who is better stands above, also where that is somebody else than the project's own.
 func TestBestIsFirst(t *testing.T) {
 	r := sample()

@@ -33,6 +33,9 @@ func table(b *strings.Builder, r *result.Report) {
 			grid(b, &l, r, points, f)
 		}
 	}
+	if k := knees(r, l.order(r)); k != "" {
+		b.WriteString("\n" + k)
+	}
 }
 
 func plural(n int, what string) string {

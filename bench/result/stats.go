@@ -56,7 +56,7 @@ func Ratios(a, b *Result, f Figure) []float64 {
 // The bootstrap draws as many samples as make its own error small beside that of some rounds, from a fixed seed: the same rounds always give
 // the same interval.
 const (
-	resamples = 4000
+	resamples = 2000
 	seed1     = 0x9e3779b97f4a7c15
 	seed2     = 0xbf58476d1ce4e5b9
 )

@@ -69,7 +69,7 @@ func TestIntervalHoldsTheMedian(t *testing.T) {
 		rounds   int
 		from, to float64
 	}{{5, 0.92, 0.96}, {8, 0.91, 0.97}, {15, 0.93, 0.98}} {
-		const repetitions = 600
+		const repetitions = 500
 		rng, held := rand.New(rand.NewPCG(7, uint64(c.rounds))), 0
 		for range repetitions {
 			xs := make([]float64, c.rounds)

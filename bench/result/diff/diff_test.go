@@ -79,7 +79,7 @@ func TestVerdicts(t *testing.T) {
 // Of what nothing changed in, chance makes no more differ than Alpha says, and less still by more than Worse.
 func TestFalseAlarms(t *testing.T) {
 	rng, differ, alarms := rand.New(rand.NewPCG(5, 6)), 0, 0
-	const runs = 1000
+	const runs = 300
 	draw := func() (xs []float64) {
 		for range 5 {
 			xs = append(xs, 5+rng.ExpFloat64())

@@ -62,13 +62,13 @@ func await(t *testing.T, log <-chan string, what string) {
 // A comparison with an agent is one like any other: figures of both sides, reasons of systems that fail, and of those that the agent lacks.
 func TestAgentOnLoopback(t *testing.T) {
 	addr, log := startAgent(t)
-	r, err := Compare(t.Context(), withAgent(t, addr, "net-tcp", "udp", "test-panics", "test-refuses"))
+	r, err := Compare(t.Context(), withAgent(t, addr, "net-tcp", "udp", "test-panics", "test-refuses", "unix"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkResult(t, &r.Results[0], 2, 100)
 	checkResult(t, &r.Results[1], 2, 100)
-	for i, want := range map[int]string{2: "out of luck", 3: "no such luck"} {
+	for i, want := range map[int]string{2: "out of luck", 3: "no such luck", 4: "another machine"} {
 		if res := r.Results[i]; !strings.Contains(res.Error, want) {
 			t.Errorf("%s: %q, want %q", res.System, res.Error, want)
 		}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -125,5 +127,42 @@ func TestBarLine(t *testing.T) {
 	}
 	if got := barLine(bench.Progress{}, result.AxisNone, 200); !strings.Contains(got, "  0 %") {
 		t.Errorf("%q at the beginning", got)
+	}
+}
+
+// What a user of two machines types: the agent's line has all that the other machine needs.
+func TestBenchAgent(t *testing.T) {
+	t.Setenv(tokenVariable, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	log, w := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"bench", "agent", "--listen", "127.0.0.1:0"}, strings.NewReader(""), io.Discard, w)
+		w.Close()
+	}()
+	defer func() {
+		cancel()
+		if code := <-ended; code != exitOK {
+			t.Errorf("agent: exit code %d", code)
+		}
+	}()
+	lines := bufio.NewScanner(log)
+	var token, port string
+	for token == "" && lines.Scan() {
+		if _, after, ok := strings.Cut(lines.Text(), tokenVariable+"="); ok {
+			token, _, _ = strings.Cut(after, " ")
+			_, port, _ = strings.Cut(after, "HOST:")
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, log) }()
+	compare := []string{"bench", "compare", "--systems", "net-tcp,udp", "--requests", "100", "--rounds", "2", "--agent", "127.0.0.1:" + port}
+	code, out, errOut := fast(t, compare...)
+	if code != exitFailure || !strings.Contains(errOut, "wrong token") {
+		t.Errorf("without the token: exit code %d: %s%s", code, out, errOut)
+	}
+	t.Setenv(tokenVariable, token)
+	code, out, errOut = fast(t, compare...)
+	if code != exitOK || !strings.Contains(out, "net-tcp") || !strings.Contains(out, "two machines") {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
 	}
 }

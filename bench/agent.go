@@ -73,6 +73,7 @@ type agent struct {
 // receive is what happens to one connection.
 func (a *agent) receive(ctx context.Context, conn *net.TCPConn) {
 	from := conn.RemoteAddr().(*net.TCPAddr).AddrPort()
+	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 	select {
 	case a.strangers <- struct{}{}:
 	default:

@@ -98,11 +98,11 @@ func medianStages(r *result.Result) []stage {
 
 // Measures of the diagram, in pixels: three of them stand beside each other, one on a phone.
 const (
-	tripWidth = 330.0
+	tripWidth = 344.0
 	laneTop   = 26.0
-	laneFirst = 40.0
-	laneWidth = 27.0
-	laneStep  = laneWidth + 5
+	laneFirst = 42.0
+	laneWidth = 29.0
+	laneStep  = laneWidth + 6
 	tripNames = laneFirst + 3*laneStep + 10
 )
 

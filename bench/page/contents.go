@@ -183,8 +183,8 @@ func (s *section) atPoint(id, title string, rs []*result.Result) {
 	s.barFigure(id+"-cpu", "Processor time a call"+title, "Of both processes, user and system time; the full part is the client's, the pale part the server's.", rs,
 		result.CPU, cpuTime, result.ClientCPU, result.ServerCPU)
 	for i, name := range s.drawnParts() {
-		bars(fmt.Sprintf("part%d-p50", i+1), fmt.Sprintf("Median of %q", name), result.Part(name, result.P50), latency)
-		bars(fmt.Sprintf("part%d-p99", i+1), fmt.Sprintf("99th percentile of %q", name), result.Part(name, result.P99), latency)
+		bars(fmt.Sprintf("part%d-p50", i+1), partTitle(name)+": median", result.Part(name, result.P50), latency)
+		bars(fmt.Sprintf("part%d-p99", i+1), partTitle(name)+": 99th percentile", result.Part(name, result.P99), latency)
 	}
 	s.percentileFigure(id+"-percentiles", "Latency by percentile"+title,
 		"All rounds together. To the right of 99 % is one call in a hundred, of 99.9 % one in a thousand; each curve ends at the longest call.", rs)
@@ -204,6 +204,17 @@ func (s *section) alongAxis() {
 		s.Reading = append(s.Reading, kneeWords)
 		s.leadKnee()
 	}
+	part := latency
+	part.knees = false
+	parts := func() {
+		for i, name := range s.drawnParts() {
+			curves(fmt.Sprintf("part%d-p50", i+1), partTitle(name)+": median", result.Part(name, result.P50), part)
+			curves(fmt.Sprintf("part%d-p99", i+1), partTitle(name)+": 99th percentile", result.Part(name, result.P99), part)
+		}
+	}
+	if s.report.Run.Axis == result.AxisPause {
+		parts() // the first call after the pause is what it is about
+	}
 	curves("p99", "99th percentile", result.P99, latency)
 	curves("p50", "Median latency", result.P50, latency)
 	curves("p999", "99.9th percentile", result.P999, latency)
@@ -214,11 +225,8 @@ func (s *section) alongAxis() {
 		curves("client-busy", "What waiting costs the client", result.ClientBusy, busy)
 		curves("server-busy", "What waiting costs the server", result.ServerBusy, busy)
 	}
-	part := latency
-	part.knees = false
-	for i, name := range s.drawnParts() {
-		curves(fmt.Sprintf("part%d-p50", i+1), fmt.Sprintf("Median of %q", name), result.Part(name, result.P50), part)
-		curves(fmt.Sprintf("part%d-p99", i+1), fmt.Sprintf("99th percentile of %q", name), result.Part(name, result.P99), part)
+	if s.report.Run.Axis != result.AxisPause {
+		parts()
 	}
 }
 
@@ -253,6 +261,13 @@ func (s *section) has(of func(*result.Round) *result.Latency) bool {
 
 // partLate is how late an open loop's generator was: it says whether to trust the figures, and stands in the tables.
 const partLate = "late"
+
+// partTitles say in words what a part is.
+var partTitles = map[string]string{
+	"first": "First call after the pause", "dial": "Dialling", "call": "The call", "close": "Closing", "bulk": "Long messages", result.PartUnstamped: "Calls without stamps",
+}
+
+func partTitle(name string) string { return cmp.Or(partTitles[name], fmt.Sprintf("%q", name)) }
 
 // drawnParts are the parts that have figures.
 func (s *section) drawnParts() []string {

@@ -79,7 +79,7 @@ func (s *section) glance(id, title string, rs []*result.Result) {
 	}
 	g.id, g.title = id, title
 	s.Figures = append(s.Figures, figure{ID: id, Title: title, Full: true,
-		Caption: "Median (filled) and 99th percentile (hollow) of a call, on a logarithmic axis: the same distance is the same ratio everywhere. Ratios of the median to " + g.base + "’s.",
+		Caption: "Median (filled) and 99th percentile (hollow) of a call, on a logarithmic axis: the same distance is the same ratio everywhere.",
 		Drawings: []drawing{
 			{"broad", g.draw("-broad", wide)}, {"slim", g.draw("-slim", narrow)},
 		}})
@@ -138,7 +138,7 @@ func (g glance) draw(suffix string, width float64) template.HTML {
 			base = r.p50
 		}
 	}
-	columns := []string{"p50", "p99", "÷ " + abbreviate(g.base, 8)}
+	columns := []string{"p50", "p99", "p50 ÷ " + abbreviate(g.base, 5)}
 	p := plot{left: margin + names + 24, right: width - margin - spanColumn*float64(len(columns)) - 12, top: top, x: logOver(vs, microseconds)}
 	if slim {
 		p.left, p.right, step = 6, width-6, spanNarrow

@@ -71,7 +71,9 @@ func facts(m *result.Machine) []fact {
 	say("driver", n.Driver)
 	say("firmware", n.Firmware)
 	say("bus", n.Bus)
-	number("MTU", n.MTU)
+	if n.MTU > 0 {
+		say("MTU", fmt.Sprint(n.MTU))
+	}
 	if n.Driver != "" && n.NUMANode >= 0 {
 		say("NUMA node of the card", fmt.Sprint(n.NUMANode))
 	}

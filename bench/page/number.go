@@ -142,16 +142,13 @@ func significant(v float64) string {
 // short gives at most three significant figures, without zeros at the end.
 func short(v float64) string { return trim(significant(v)) }
 
-// trim takes the zeros off the end of a decimal fraction, which a unit may follow.
+// trim takes the zeros off the end of the decimal fraction that a text begins with.
 func trim(s string) string {
-	number, unit, apart := strings.Cut(s, " ")
-	if strings.Contains(number, ".") && !strings.ContainsAny(number, "e") {
-		number = strings.TrimRight(strings.TrimRight(number, "0"), ".")
+	end := len(s) - len(strings.TrimLeft(s, "-0123456789."))
+	if number := s[:end]; strings.Contains(number, ".") && !strings.HasPrefix(s[end:], "e") {
+		return strings.TrimRight(strings.TrimRight(number, "0"), ".") + s[end:]
 	}
-	if apart {
-		return number + " " + unit
-	}
-	return number
+	return s
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

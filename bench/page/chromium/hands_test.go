@@ -38,7 +38,7 @@ func TestHands(t *testing.T) {
 	if !strings.HasPrefix(said, "p90\n") || !strings.Contains(said, "ring") || strings.Index(said, "connect") > strings.Index(said, "ring") {
 		t.Errorf("above 90 %% it says %q", said)
 	}
-	screenshot(t, ctx, "pointer")
+	screenshot(t, ctx, "pointer", chromedp.CaptureScreenshot())
 
 	// The keyboard does the same, step by step, and Escape ends it.
 	do(t, ctx, chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, 1, 1))
@@ -92,7 +92,7 @@ func TestWithoutScript(t *testing.T) {
 	if s := shown(); s != "drawing lin broad" {
 		t.Errorf("then it shows %q", s)
 	}
-	screenshot(t, ctx, "linear")
+	screenshot(t, ctx, "linear", chromedp.CaptureScreenshot())
 }
 
 // TestPolicy puts into the page what an attacker would: a script, a style and requests that are not its own do nothing.

@@ -172,13 +172,14 @@ func eval[T any](t *testing.T, ctx context.Context, expression string) T {
 	return v
 }
 
-func screenshot(t *testing.T, ctx context.Context, name string) {
+// screenshot keeps what the page looks like, if somebody wants to see it: the whole of it, or what is in sight.
+func screenshot(t *testing.T, ctx context.Context, name string, shot chromedp.Action[[]byte]) {
 	t.Helper()
 	dir := os.Getenv(screenshotsEnv)
 	if dir == "" {
 		return
 	}
-	b, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	b, err := chromedp.Run(ctx, shot)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, name+".png"), b, 0o644)
 	}
@@ -226,7 +227,7 @@ func TestPage(t *testing.T) {
 			if dark != (view.scheme == "dark") {
 				t.Errorf("dark ground: %v", dark)
 			}
-			screenshot(t, ctx, view.name)
+			screenshot(t, ctx, view.name, chromedp.FullScreenshot(100))
 
 			// Calm: it says nothing on the console and asks for nothing but itself.
 			w.mu.Lock()

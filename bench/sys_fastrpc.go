@@ -80,7 +80,7 @@ func granted(transports []string) (r Ready) {
 	name := strings.Join(transports, " ")
 	for _, mode := range []string{"native", "generic"} {
 		if strings.Contains(name, mode) {
-			r.XDPMode, r.ZeroCopy = mode, "no"
+			r.XDPMode, r.ZeroCopy, r.BusyPoll = mode, "no", "no" // the target does not ask for the last
 		}
 	}
 	if r.XDPMode != "" && strings.Contains(name, "zero-copy") {

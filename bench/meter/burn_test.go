@@ -26,7 +26,12 @@ const (
 const burnVariable = "FASTRPC_TEST_BURN"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(burnVariable) != "" {
+	switch os.Getenv(burnVariable) {
+	case "":
+	case "helper":
+		helper()
+		return
+	default:
 		burn()
 		return
 	}

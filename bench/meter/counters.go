@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"unsafe"
@@ -12,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Counters count what the processor does for this process: in all its threads, also those that start meanwhile.
+// Counters count what the processor does for this process, and those that it has started: in all threads, also those that start meanwhile.
 //
 // They are for calls beside the measured loop, not in it. While they count, each switch from one thread to another saves and loads them, by
 // writes to registers that a hypervisor may have to carry out: systems that park would pay for that, and those that poll would not.
@@ -87,16 +86,10 @@ const openTries = 20
 // nobody knows whether it is counted, not, or twice, and the whole begins anew.
 func (c *Counters) open(bits uint64) error {
 	for range openTries {
-		before, err := threads()
-		if err != nil {
-			return err
-		}
-		err = c.openFor(before, bits)
-		if err == nil {
-			var after []int
-			if after, err = threads(); err == nil && !slices.ContainsFunc(after, func(tid int) bool { return !slices.Contains(before, tid) }) {
-				return nil
-			}
+		before := threads()
+		err := c.openFor(before, bits)
+		if err == nil && !slices.ContainsFunc(threads(), func(tid int) bool { return !slices.Contains(before, tid) }) {
+			return nil
 		}
 		c.close()
 		if err != nil && !errors.Is(err, unix.ESRCH) { // one that has ended meanwhile
@@ -122,14 +115,13 @@ func (c *Counters) openFor(tids []int, bits uint64) error {
 	return nil
 }
 
-func threads() (tids []int, err error) {
-	tasks, err := os.ReadDir("/proc/self/task")
-	for _, t := range tasks {
-		if tid, err := strconv.Atoi(t.Name()); err == nil {
-			tids = append(tids, tid)
-		}
+// threads lists those of this process and of its children.
+func threads() []int {
+	tids := tasksOf("self")
+	for _, pid := range children() {
+		tids = append(tids, tasksOf(strconv.Itoa(pid))...)
 	}
-	return tids, err
+	return tids
 }
 
 // Stop ends the counting and frees the counters.

@@ -1,4 +1,5 @@
-// Package meter counts what a process uses while it is measured, and what the network of its namespace counts meanwhile.
+// Package meter counts what a process, with those that it has started, uses while it is measured, and what the network of its namespace counts
+// meanwhile.
 package meter
 
 import (
@@ -53,6 +54,7 @@ type snapshot struct {
 	kernel kernelCounts
 	xsk    xskCounts
 	own    map[string]Own
+	others map[int]childUse
 }
 
 // New opens what is read. What this machine does not have, or this process may not see, is not counted.
@@ -93,6 +95,7 @@ func (m *Meter) Stop() Counts {
 		Kernel:       after.kernel.since(&m.before.kernel, m.config.Interface != ""),
 	}
 	c.Use.InterruptNs = after.cpus.interruptsSince(m.before.cpus)
+	addChildren(&c.Use, m.before.others, after.others)
 	collected(&c.Use, &m.beforeMem, &m.afterMem)
 	for who, own := range after.own {
 		c.Own.add(own.since(m.before.own[who]))
@@ -108,6 +111,7 @@ func (m *Meter) look() (s snapshot) {
 		s.own = m.config.Own()
 	}
 	s.xsk = countXSK()
+	s.others = lookAtChildren()
 	s.kernel = m.kernel.read()
 	s.cpus = m.cpus.read()
 	return s

@@ -68,9 +68,10 @@ const settleFor = 20 * time.Millisecond
 func (c *client) measure(b bound, m *meter.Meter) (r result.Round, counts meter.Counts, uncounted int64, err error) {
 	runtime.GC() // the warm-up's rubbish is not the loop's
 	before := c.calls.Load()
-	settle, t := c.newTally(), c.newTally()
-	if err := c.load.run(bound{duration: settleFor}, settle); err != nil {
-		return r, counts, 0, c.describe(err)
+	t := c.newTally()
+	settled, err := c.some(bound{duration: settleFor})
+	if err != nil {
+		return r, counts, 0, err
 	}
 	m.Start()
 	err = c.load.run(b, t)
@@ -79,7 +80,7 @@ func (c *client) measure(b bound, m *meter.Meter) (r result.Round, counts meter.
 		return r, counts, 0, c.describe(err)
 	}
 	r = t.round()
-	return r, counts, max(int64(c.calls.Load()-before)-r.Ops, 0), nil
+	return r, counts, max(int64(c.calls.Load()-before)-r.Ops, settled), nil
 }
 
 // note is what the system has to say about the figures.

@@ -199,6 +199,13 @@ func (c *Config) problem(w *workload) error {
 	case len(c.Child) == 0:
 		return errors.New("no command for the child processes")
 	}
+	for i, cpu := range c.CPUs {
+		if i == 0 || c.Agent.Addr == "" { // else it is the agent's
+			if err := onCPUs([]int{cpu}, func() error { return nil }); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -70,17 +70,17 @@ func fill(ctx context.Context, c *Config, p *place, r *result.Report) error {
 				out, err := runOnce(ctx, c, p, res, t.tell)
 				t.done()
 				switch {
+				case err == nil:
+					out.round.Number, out.round.Place = round+1, place+1
+					add(r, res, &out)
 				case ctx.Err() != nil:
 					return context.Cause(ctx)
 				case errors.Is(err, errAgent):
 					return err
-				case err != nil:
+				default:
 					res.Error = err.Error()
 					t.drop(c.Rounds - round - 1)
-					continue
 				}
-				out.round.Number, out.round.Place = round+1, place+1
-				add(r, res, &out)
 			}
 		}
 	}

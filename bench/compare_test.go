@@ -24,6 +24,9 @@ func TestConfig(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Config){
 		"no systems":    func(c *Config) { c.Systems = nil },
+		"one CPU":       func(c *Config) { c.CPUs = []int{0} },
+		"no such CPU":   func(c *Config) { c.CPUs = []int{0, 1023} },
+		"lab and agent": func(c *Config) { c.Lab, c.Agent.Addr = "x", "y:1" },
 		"twice":         func(c *Config) { c.Systems = []string{"net-tcp", "net-tcp"} },
 		"negative size": func(c *Config) { c.Size = -1 },
 		"too large":     func(c *Config) { c.Size = MaxSize + 1 },

@@ -50,7 +50,11 @@ func onTwoMachines(ctx context.Context, c *Config) (*place, error) {
 	if len(c.CPUs) == 2 {
 		server = c.CPUs[1]
 	}
-	p := &place{network: "two machines", noBypass: missingCapabilities(), pinning: pinning(client, server), close: d.conn.Close, agent: d}
+	p := &place{network: "two machines", noBypass: missingCapabilities(), pinning: pinning(client, server), agent: d}
+	p.close = func() error {
+		d.conn.Close() // the agent may have been quicker
+		return nil
+	}
 	if p.noBypass == "" && d.NoBypass != "" {
 		p.noBypass = "on the agent: " + d.NoBypass
 	}

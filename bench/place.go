@@ -67,10 +67,16 @@ func (c *Config) cpus() (client, server int) {
 }
 
 func pinning(client, server int) string {
-	if client < 0 {
+	if client < 0 && server < 0 {
 		return "not pinned: a single CPU"
 	}
-	return fmt.Sprintf("client on CPU %d, server on CPU %d", client, server)
+	at := func(role string, cpu int) string {
+		if cpu < 0 {
+			return role + " not pinned: a single CPU"
+		}
+		return fmt.Sprintf("%s on CPU %d", role, cpu)
+	}
+	return at("client", client) + ", " + at("server", server)
 }
 
 // labPrefix starts the names of the labs made here; the process's id follows, so that comparisons do not meet.
@@ -166,12 +172,16 @@ func onLoopback(c *Config) *place {
 	return p
 }
 
-// startPinned starts cmd with the given CPUs to run on. A child inherits the affinity of the thread that forks it; that thread is not used
-// for anything else again.
+// startPinned starts cmd with the given CPUs to run on: a child inherits the affinity of the thread that forks it.
 func startPinned(cmd *exec.Cmd, cpus ...int) error {
 	if len(cpus) == 0 {
 		return cmd.Start()
 	}
+	return onCPUs(cpus, cmd.Start)
+}
+
+// onCPUs calls f on a thread that runs on these CPUs only, and is not used for anything else again.
+func onCPUs(cpus []int, f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -183,7 +193,7 @@ func startPinned(cmd *exec.Cmd, cpus ...int) error {
 			result <- fmt.Errorf("pin to CPU %v: %w", cpus, err)
 			return
 		}
-		result <- cmd.Start()
+		result <- f()
 	}()
 	return <-result
 }

@@ -3,7 +3,7 @@
 //
 // A Link that listens accepts connections and opens none. One that dialled opens a connection with the first Send to a peer, from its one
 // port, and again after it broke: to the peer it stays the same address. In front of each packet stands its length, four bytes, little-endian;
-// a peer that sends another length than 1 to 8184 loses its connection. The sockets stay out of Go's network poller: a Link polls them
+// a peer that sends another length than 1 to 8248 loses its connection. The sockets stay out of Go's network poller: a Link polls them
 // without blocking, and parks in ppoll only when told to Wait.
 //
 // Addresses: tcp://HOST:PORT, where HOST is as in udp://: an IP address, a link-local one with its zone; the name of an interface; or

@@ -97,6 +97,16 @@ func (l *Link) open(s settings) error {
 		}
 	}
 	l.binding.Port = l.local.Port()
+	if !l.listening {
+		// A socket loses a port that the kernel chose when its connection ends, and keeps one that it was told (SOCK_BINDPORT_LOCK:
+		// __inet_bind in net/ipv4/af_inet.c sets it, tcp_set_state in net/ipv4/tcp.c looks): one that is told takes this one's place.
+		told, err := l.another()
+		if err != nil {
+			return err
+		}
+		l.spare[0] = told
+		_ = unix.Close(fd)
+	}
 	if err := l.router.Open(&l.binding, v6, l.local); err != nil {
 		return err
 	}

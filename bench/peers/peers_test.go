@@ -5,7 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,6 +74,95 @@ func TestInALab(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A peer that dies in the middle of a run ends it with a reason, whichever side it was, and at once: not when the time is up.
+func TestKilled(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes network namespaces")
+	}
+	const much = time.Hour // of which the warm-up is a tenth
+	for _, name := range bench.Peers() {
+		s, err := bench.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for side, why := range []string{"server: signal: killed", "client: ended early"} {
+			if s.Bypass() || testing.Short() {
+				continue // what they have of their own is their sockets; bench's own tests kill processes, too
+			}
+			t.Run(name+"/"+why, func(t *testing.T) {
+				begin := time.Now()
+				r, err := bench.Compare(t.Context(), bench.Config{
+					Systems: []string{name}, Size: 64, Duration: much, Rounds: 1, Child: []string{"/bin/false"},
+					Progress: func(p bench.Progress) {
+						if p.Step == bench.WarmingUp {
+							go kill(t, filepath.Join(programs, name), side)
+						}
+					},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := r.Results[0].Error; !strings.Contains(got, why) || len(r.Results[0].Rounds) > 0 || time.Since(begin) > much/2 {
+					t.Errorf("after %v: %+v", time.Since(begin), r.Results[0])
+				}
+			})
+		}
+	}
+}
+
+// kill ends one of the two children of this process that run a program, in the order of their start, once the younger one works.
+func kill(t *testing.T, program string, side int) {
+	var pids []int
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		if _, parent, _ := readStat(file); parent != os.Getpid() {
+			continue
+		}
+		if exe, _ := os.Readlink(filepath.Join(filepath.Dir(file), "exe")); exe == program {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			pids = append(pids, pid)
+		}
+	}
+	slices.SortFunc(pids, func(a, b int) int { return started(a) - started(b) })
+	if len(pids) != 2 {
+		t.Errorf("%s runs as %v, want two processes", program, pids)
+		return
+	}
+	stat := fmt.Sprintf("/proc/%d/stat", pids[1])
+	_, _, before := readStat(stat)
+	for {
+		_, parent, ticks := readStat(stat)
+		if parent == 0 {
+			t.Errorf("%s ended by itself", program)
+			return
+		}
+		if ticks >= before+5 {
+			break
+		}
+		time.Sleep(time.Millisecond) // there is no event to wait for
+	}
+	if err := syscall.Kill(pids[side], syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+}
+
+// readStat reads when a process was started, its parent, and the CPU time that it has used, in ticks (proc_pid_stat(5)); zeros if it is gone.
+func readStat(file string) (start, parent, used int) {
+	text, err := os.ReadFile(file)
+	_, rest, found := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest)
+	if err != nil || !found || len(f) < 20 {
+		return 0, 0, 0
+	}
+	at := func(i int) int { n, _ := strconv.Atoi(f[i-3]); return n }
+	return at(22), at(4), at(14) + at(15)
+}
+
+func started(pid int) int {
+	start, _, _ := readStat(fmt.Sprintf("/proc/%d/stat", pid))
+	return start
 }
 
 // A peer that cannot be built leaves the compiler's words behind, and the others are built.

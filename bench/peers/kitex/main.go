@@ -33,9 +33,13 @@ func (s kitexEcho) Call(_ context.Context, m *echopb.Message) (*echopb.Message, 
 }
 
 func serve(ctx context.Context, e bench.Endpoint, ready func(bench.Ready)) error {
+	return serveEcho(ctx, e, ready, &kitexEcho{&e})
+}
+
+func serveEcho(ctx context.Context, e bench.Endpoint, ready func(bench.Ready), handler echopb.Echo) error {
 	exit := make(chan error, 1)
 	return peer.Listen(ctx, &e, ready, func(l net.Listener) error {
-		return echo.NewServer(&kitexEcho{&e},
+		return echo.NewServer(handler,
 			server.WithListener(l),
 			server.WithExitSignal(func() <-chan error { return exit }),
 			server.WithExitWaitTime(time.Millisecond), // the client is done

@@ -101,7 +101,7 @@ var (
 )
 
 // usual are the systems of a comparison that does not name any.
-var usual = []string{"ring", "ring-copy", "xdp", "xdp-worker", "udp", "net-tcp", "net-udp", "unix", "spin-tcp", "spin-tcp-busy"}
+var usual = []string{"ring", "ring-copy", "xdp", "xdp-worker", "udp", "tcp", "net-tcp", "net-udp", "unix", "spin-tcp", "spin-tcp-busy"}
 
 // Default lists the systems of a comparison that does not name any: those of the project itself that have the workload.
 func Default(workload string) []string {

@@ -88,7 +88,7 @@ func (netUDP) Connect(ctx context.Context, e Endpoint) (Caller, error) {
 type udpCaller struct {
 	conn    net.Conn
 	buf     []byte
-	limited time.Time // when the deadline was set
+	bounded time.Time // when the deadline was set
 }
 
 func (c *udpCaller) Call(payload []byte) error {
@@ -102,13 +102,13 @@ func (c *udpCaller) Call(payload []byte) error {
 	return verify(c.buf[:n], payload)
 }
 
-// write bounds the calls that follow, too: not each anew, which would add a timer's cost to each.
+// write bounds the calls that follow, too, as netCaller does.
 func (c *udpCaller) write(b []byte) error {
-	if now := time.Now(); now.Sub(c.limited) > callLimit/2 {
+	if now := time.Now(); now.Sub(c.bounded) >= callLimit {
 		if err := c.conn.SetDeadline(now.Add(2 * callLimit)); err != nil {
 			return err
 		}
-		c.limited = now
+		c.bounded = now
 	}
 	_, err := c.conn.Write(b)
 	return err

@@ -17,7 +17,7 @@ func init() {
 }
 
 // spinTCP is the kernel's TCP path at its best: non-blocking sockets read in a tight loop, past Go's netpoller and its scheduler. With busy, each
-// read that finds nothing polls the device's queue: see busyPoll.
+// read that finds nothing polls the device's queue: see setBusy.
 type spinTCP struct {
 	name string
 	busy bool
@@ -25,6 +25,9 @@ type spinTCP struct {
 
 func (s spinTCP) Name() string { return s.name }
 func (spinTCP) Bypass() bool   { return false }
+
+// Has tells that a server spins over one connection at a time, with one message.
+func (spinTCP) Has(w string) bool { return w == Latency || w == Sizes || w == Idle || w == Churn }
 
 func (s spinTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	l, err := tcpSocket(e.Local)

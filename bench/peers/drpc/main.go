@@ -53,7 +53,7 @@ func dial(ctx context.Context, e bench.Endpoint) (bench.Caller, error) {
 	}
 	var conn drpc.Conn
 	closeAll := func() error { return conn.Close() }
-	if e.Outstanding == 1 {
+	if e.Outstanding <= 1 {
 		c, err := open(ctx)
 		if err != nil {
 			return nil, err

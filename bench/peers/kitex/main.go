@@ -12,6 +12,7 @@ import (
 	"github.com/cloudwego/kitex/client"
 	"github.com/cloudwego/kitex/pkg/connpool"
 	"github.com/cloudwego/kitex/pkg/klog"
+	remotepool "github.com/cloudwego/kitex/pkg/remote/connpool"
 	"github.com/cloudwego/kitex/server"
 
 	"github.com/fastrpc/fastrpc/bench"
@@ -48,14 +49,15 @@ func serveEcho(ctx context.Context, e bench.Endpoint, ready func(bench.Ready), h
 }
 
 func dial(_ context.Context, e bench.Endpoint) (bench.Caller, error) {
+	pool := remotepool.NewLongPool("echo", *connpool.CheckPoolConfig(connpool.IdleConfig{MaxIdlePerAddress: e.Outstanding}))
 	stub, err := echo.NewClient("echo",
 		client.WithHostPorts(e.Remote.String()),
-		client.WithLongConnection(connpool.IdleConfig{MaxIdlePerAddress: e.Outstanding}))
+		client.WithConnPool(pool)) // as WithLongConnection makes it, but for one that can be closed, which generated clients do not offer
 	if err != nil {
 		return nil, err
 	}
 	return peer.NewCaller(&e, func(ctx context.Context, payload []byte) ([]byte, error) {
 		m, err := stub.Call(ctx, &echopb.Message{Payload: payload})
 		return m.GetPayload(), err
-	}, func() error { return nil }), nil
+	}, pool.Close), nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/fastrpc/fastrpc/bench"
 	"github.com/fastrpc/fastrpc/bench/peers/internal/peer/peertest"
 	"github.com/fastrpc/fastrpc/bench/peers/kitex/echopb"
+	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 func TestPeer(t *testing.T) { peertest.Run(t, system) }
@@ -26,7 +27,7 @@ func (l *lookAround) Call(_ context.Context, m *echopb.Message) (*echopb.Message
 // Both ends are over netpoll: the handler is called by a connection of it, and the caller waits in one.
 func TestOverNetpoll(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	e := bench.Endpoint{Local: netip.MustParseAddrPort("127.0.0.1:0"), Workload: bench.Latency, Size: 64, Outstanding: 1}
+	e := bench.Endpoint{Local: netip.MustParseAddrPort("127.0.0.1:0"), Workload: bench.Latency, Point: result.Point{Size: 64, Outstanding: 1}}
 	ready, served, handler := make(chan bench.Ready, 1), make(chan error, 1), &lookAround{make(chan string, 1)}
 	go func() { served <- serveEcho(ctx, e, func(r bench.Ready) { ready <- r }, handler) }()
 	e.Remote = (<-ready).Addr

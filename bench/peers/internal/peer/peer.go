@@ -97,9 +97,7 @@ func Dial(ctx context.Context, e *bench.Endpoint) (net.Conn, error) {
 // NewCaller makes a Caller of call, which sends a payload and gives what came back; that is read at once and not kept. It may be called from
 // several goroutines.
 func NewCaller(e *bench.Endpoint, call func(context.Context, []byte) ([]byte, error), close func() error) *Caller {
-	c := &Caller{endpoint: *e, call: call, close: close}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	return c
+	return &Caller{endpoint: *e, call: call, close: close}
 }
 
 // Caller makes blocking calls.
@@ -107,13 +105,14 @@ type Caller struct {
 	endpoint bench.Endpoint
 	call     func(ctx context.Context, payload []byte) ([]byte, error)
 	close    func() error
-
-	ctx    context.Context // of every call; bench itself bounds how long a round may take
-	cancel context.CancelFunc
 }
 
+// background is the context of every call: one that can end costs some libraries a goroutine a call, kitex for one (client/rpctimeout.go,
+// rpcTimeoutMW). Bench itself bounds how long a round may take.
+var background = context.Background()
+
 func (c *Caller) Call(payload []byte) error {
-	got, err := c.call(c.ctx, payload)
+	got, err := c.call(background, payload)
 	if err != nil {
 		return err
 	}
@@ -129,6 +128,5 @@ func UnlessShut(err, shut error) error {
 }
 
 func (c *Caller) Close() error {
-	c.cancel()
 	return c.close()
 }

@@ -60,7 +60,7 @@ type future[C comparable] struct {
 }
 
 func (f *future[C]) Begin(slot int, payload []byte) error {
-	f.slots[f.begin(f.ctx, payload, f.done)] = slot
+	f.slots[f.begin(background, payload, f.done)] = slot
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,7 +99,9 @@ func workloads(t *testing.T, s bench.System) {
 				if e.Workload == bench.Bulk {
 					calls = 5 * e.Outstanding
 				}
-				pipeline(t, c.(bench.Pipeline), &e, calls)
+				if err := many(t, c, &e, calls); err != nil {
+					t.Fatal(err)
+				}
 			}
 		})
 	}
@@ -116,21 +119,46 @@ func message(e *bench.Endpoint, i int) []byte {
 	return b
 }
 
-// pipeline makes calls with as many outstanding as may be.
-func pipeline(t *testing.T, p bench.Pipeline, e *bench.Endpoint, calls int) {
+// many makes calls with as many outstanding as may be: over a Pipeline, or from as many goroutines. It returns the first error.
+func many(t *testing.T, c bench.Caller, e *bench.Endpoint, calls int) error {
+	p, ok := c.(bench.Pipeline)
+	if ok {
+		return pipeline(t, p, e, calls)
+	}
+	var group sync.WaitGroup
+	errs := make(chan error, e.Outstanding)
+	for i := range e.Outstanding {
+		group.Go(func() {
+			for k := i; k < calls; k += e.Outstanding {
+				if err := c.Call(message(e, k)); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(errs)
+	return <-errs
+}
+
+func pipeline(t *testing.T, p bench.Pipeline, e *bench.Endpoint, calls int) error {
 	outstanding := map[int]bool{}
 	ended := make([]int, e.Outstanding)
 	for begun := 0; begun < calls || len(outstanding) > 0; {
 		for begun < calls && len(outstanding) < e.Outstanding && !outstanding[begun%e.Slots()] {
 			if err := p.Begin(begun%e.Slots(), message(e, begun)); err != nil {
-				t.Fatalf("call %d: %v", begun, err)
+				return err
 			}
 			outstanding[begun%e.Slots()] = true
 			begun++
 		}
 		n, err := p.Wait(ended)
-		if err != nil || n == 0 {
-			t.Fatalf("of %d begun, %d outstanding: Wait = %d, %v", begun, len(outstanding), n, err)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			t.Fatal("Wait returned without a call that has ended")
 		}
 		for _, slot := range ended[:n] {
 			if !outstanding[slot] {
@@ -139,6 +167,7 @@ func pipeline(t *testing.T, p bench.Pipeline, e *bench.Endpoint, calls int) {
 			delete(outstanding, slot)
 		}
 	}
+	return nil
 }
 
 // A server that answers something else is noticed, by a lone call and among many.
@@ -150,11 +179,8 @@ func verifies(t *testing.T, s bench.System) {
 	}
 	e.Workload = bench.Rate
 	c, _ = start(t, s, e, bench.Bulk)
-	if err := c.(bench.Pipeline).Begin(0, message(&e, 1)); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := c.(bench.Pipeline).Wait(make([]int, 1)); n != 0 || !errors.Is(err, bench.ErrEcho) {
-		t.Errorf("a receipt for an echo: %d ended, %v, want ErrEcho", n, err)
+	if err := many(t, c, &e, 2); !errors.Is(err, bench.ErrEcho) {
+		t.Errorf("receipts for echoes: %v, want ErrEcho", err)
 	}
 }
 
@@ -189,26 +215,15 @@ func serverGone(t *testing.T, s bench.System) {
 	})
 	e.Workload, e.Outstanding = bench.Rate, 8
 	c, stop = start(t, s, e, e.Workload)
-	p := c.(bench.Pipeline)
-	soon(t, "many calls to a server that goes", func() error {
-		ended := make([]int, e.Outstanding)
-		next, open := 0, 0
-		for calls := 0; ; calls++ {
-			for ; open < e.Outstanding; open++ {
-				if err := p.Begin(next, message(&e, next)); err != nil {
-					return err
-				}
-				next = (next + 1) % e.Slots()
-			}
-			n, err := p.Wait(ended)
-			if err != nil {
-				return err
-			}
-			open -= n
-			if calls == 100 {
-				go stop()
-			}
+	if err := many(t, c, &e, 100); err != nil {
+		t.Fatal(err)
+	}
+	go stop()
+	soon(t, "many calls to a server that goes", func() (err error) {
+		for err == nil {
+			err = many(t, c, &e, 100)
 		}
+		return err
 	})
 }
 

@@ -67,7 +67,7 @@ func TestConfig(t *testing.T) {
 func TestDefault(t *testing.T) {
 	for _, workload := range Workloads() {
 		names := Default(workload)
-		if slices.Contains(names, "ring") != has(ring{}, workload) || slices.Contains(names, "spin-tcp") != (workload == Latency) || len(names) == 0 {
+		if slices.Contains(names, "ring") != has(ring{}, workload) || slices.Contains(names, "spin-tcp") != has(system(t, "spin-tcp"), workload) || len(names) == 0 {
 			t.Errorf("workload %s: %v", workload, names)
 		}
 	}

@@ -142,18 +142,16 @@ type opener struct {
 	sleep func(until time.Duration) error
 }
 
-// run allocates nothing.
+// run reads the clock once a call, and once more after it has slept. It allocates nothing.
 func (w *opener) run(l *openLoop, begin time.Duration, requests uint64, duration time.Duration, r *record) error {
 	c := l.client
-	for !c.failed.Load() {
+	for now := c.clock() - begin; !c.failed.Load(); {
 		i := l.next.Add(1) - 1
 		due := l.arrivals.at(i)
 		if i >= requests || due >= duration {
 			return nil
 		}
-		now := c.clock() - begin
-		asleep := now < due
-		if asleep {
+		if now < due {
 			if err := w.sleep(begin + due); err != nil {
 				return err
 			}
@@ -169,10 +167,11 @@ func (w *opener) run(l *openLoop, begin time.Duration, requests uint64, duration
 			return fmt.Errorf("call %d: %w", i, err)
 		}
 		l.open.Add(-1)
-		ended := c.clock() - begin
-		r.latency.Record(ended - due)
-		r.uncorrected.Record(ended - now)
-		if ended <= duration {
+		sent := now
+		now = c.clock() - begin
+		r.latency.Record(now - due)
+		r.uncorrected.Record(now - sent)
+		if now <= duration {
 			r.ops++
 		}
 	}

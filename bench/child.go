@@ -161,6 +161,7 @@ func (c *child) serve(o *order) (answer, error) {
 	if s, err = c.stamped(s, o); err != nil {
 		return answer{}, err
 	}
+	allowFiles(o.Endpoint)
 	if err := c.lose(s, o.Endpoint); err != nil {
 		return answer{}, err
 	}
@@ -192,6 +193,7 @@ func (c *child) connect(o *order) error {
 	if s, err = c.stamped(s, o); err != nil {
 		return err
 	}
+	allowFiles(o.Endpoint)
 	if err := c.lose(s, o.Endpoint); err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fastrpc/fastrpc/bench/result"
 )
 
@@ -19,6 +21,20 @@ var sessionsLoad = workload{
 	duration:    time.Second, counted: true,
 	connect: connectSessions,
 }
+
+// allowFiles lets this process have a descriptor for each session, and some, if it may.
+func allowFiles(e *Endpoint) {
+	var limit unix.Rlimit
+	need := uint64(filesEach*e.Sessions + 1000)
+	if e.Sessions == 0 || unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur >= need {
+		return
+	}
+	limit.Cur, limit.Max = need, max(limit.Max, need)
+	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) // else the session that has none says so
+}
+
+// filesEach is how many descriptors a session takes at most: fastrpc holds a port with one for each version of IP.
+const filesEach = 2
 
 func connectSessions(ctx context.Context, c *client) (load, error) {
 	e := c.endpoint

@@ -9,6 +9,7 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,7 +21,7 @@ import (
 	"github.com/fastrpc/fastrpc/internal/lab"
 )
 
-// Config says what Compare runs. Of the fields from Size to Duration, 0 stands for what the workload has by itself.
+// Config says what Compare runs. Of the fields from Size to Rounds, 0 stands for what the workload has by itself.
 type Config struct {
 	Systems  []string // names, in the order of the report
 	Workload string   // "" stands for Latency
@@ -35,7 +36,7 @@ type Config struct {
 
 	Requests int           // measured calls a round
 	Duration time.Duration // of a measured round, instead of Requests
-	Rounds   int
+	Rounds   int           // how often each system runs
 
 	// CPUs are the client's and the server's; empty: the first two that each machine's process may use.
 	CPUs []int
@@ -92,6 +93,7 @@ const (
 	MaxFlood       = 9000
 	MaxOutstanding = 1024
 	MaxRounds      = 1000
+	usualRounds    = 5
 )
 
 // Errors about a Config, for errors.Is.
@@ -148,6 +150,9 @@ func (c *Config) complete(w *workload) {
 	}
 	if c.Arrivals == "" && w.open {
 		c.Arrivals = Poisson
+	}
+	if c.Rounds == 0 {
+		c.Rounds = cmp.Or(w.rounds, usualRounds)
 	}
 	if c.Requests == 0 && c.Duration == 0 {
 		c.Requests, c.Duration = w.requests, w.duration

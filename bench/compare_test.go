@@ -30,7 +30,7 @@ func TestConfig(t *testing.T) {
 		"twice":         func(c *Config) { c.Systems = []string{"net-tcp", "net-tcp"} },
 		"negative size": func(c *Config) { c.Size = -1 },
 		"too large":     func(c *Config) { c.Size = MaxSize + 1 },
-		"no rounds":     func(c *Config) { c.Rounds = 0 },
+		"no rounds":     func(c *Config) { c.Rounds = -1 },
 		"two bounds":    func(c *Config) { c.Duration = time.Second },
 		"negative":      func(c *Config) { c.Requests = -1 },
 		"nobody to do":  func(c *Config) { c.Child = nil },

@@ -46,6 +46,7 @@ type workload struct {
 	requests int
 	duration time.Duration
 	counted  bool
+	rounds   int // 0: usualRounds
 
 	parts []string // names of the times in result.Round.Parts
 	open  bool     // latencies are counted from when calls were due, and also from when they were sent

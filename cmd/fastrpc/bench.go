@@ -90,7 +90,7 @@ measured by then is written as if it had been all. One comparison runs on a mach
 	f.StringVar(&c.Workload, "workload", bench.Latency, "what to measure: "+strings.Join(bench.Workloads(), ", "))
 	f.StringSliceVar(&c.Systems, "systems", bench.Default(bench.Latency), "what to compare; all: every one that has the workload; by default those of this project and the kernel's")
 	addLoadFlags(f, c, &along)
-	f.IntVar(&c.Rounds, "rounds", 5, "how often each system runs")
+	f.IntVar(&c.Rounds, "rounds", 0, "how often each system runs; by default 11 times with workload latency, 5 with the others")
 	f.IntVar(&c.MTU, "mtu", 0, "MTU of the lab that is made; by default 1500, or the size of workload flood")
 	b.addFlags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("workload", cobra.FixedCompletions(bench.Workloads(), cobra.ShellCompDirectiveNoFileComp))

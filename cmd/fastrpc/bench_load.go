@@ -79,6 +79,7 @@ func floats[T any](xs []T, f func(T) float64) []float64 {
 func (a *alongFlags) apply(cmd *cobra.Command, c *bench.Config) error {
 	zeros := map[string]bool{
 		"size": c.Size == 0, "outstanding": c.Outstanding == 0, "clients": c.Clients == 0, "requests": c.Requests == 0, "duration": c.Duration == 0,
+		"rounds": c.Rounds == 0,
 	}
 	for _, name := range slices.Sorted(maps.Keys(zeros)) {
 		if zeros[name] && cmd.Flags().Changed(name) {
@@ -106,7 +107,7 @@ func addLoadFlags(f *pflag.FlagSet, c *bench.Config, a *alongFlags) {
 	f.IntVar(&c.Clients, "clients", 0, "connections that share the calls outstanding; by default 1")
 	f.BoolVar(&c.Blocking, "blocking", false, "make blocking calls, from a goroutine for each that is outstanding, also over systems with asynchronous ones")
 	f.IntVar(&c.Requests, "requests", 0, "measured calls a round, instead of a duration")
-	f.DurationVar(&c.Duration, "duration", 0, "measure for this long a round; by default 300ms to 2s, by workload")
+	f.DurationVar(&c.Duration, "duration", 0, "measure for this long a round; by default 250ms to 2s, by workload")
 	f.StringVar(&c.Arrivals, "arrivals", "", "how the calls of workloads open and sweep come due: poisson (the default) or constant")
 	f.Float64SliceVar(&a.rps, "rps", nil, "workload open: calls a second, one or several")
 	f.Float64SliceVar(&a.load, "load", nil, "workload sweep: loads, as shares of what the system carries; by default 0.1 to 1.1")

@@ -91,7 +91,8 @@ func endCommand(cmd *exec.Cmd, stderr *tail, busy bool) error {
 	return fmt.Errorf("%w%s", err, stderr.suffix())
 }
 
-// tail keeps the first and the last bytes written to it: a crash begins with its reason. os/exec writes from a goroutine that has ended once the process was waited for.
+// tail keeps the first and the last bytes written to it: a crash begins with its reason. os/exec writes from a goroutine that has ended once
+// the process was waited for.
 type tail struct{ buf []byte }
 
 const headBytes, tailBytes = 2048, 2048

@@ -3,7 +3,6 @@
 package meter
 
 import (
-	"os"
 	"path/filepath"
 	"runtime"
 
@@ -174,19 +173,23 @@ func collected(u *result.Use, before, after *runtime.MemStats) {
 }
 
 // file is one of the kernel's that is read again and again into the same memory. The zero value, and what could not be opened, is empty.
+//
+// It is none of package os: those of proc(5) can be polled, so that they would be registered with the runtime's poller, whose checks are
+// then on the way of every system that yields: 0.3 µs a round trip, seen.
 type file struct {
-	f   *os.File
+	fd  int // 0: none
 	buf []byte
 }
 
 func (f *file) open(path ...string) {
-	f.f, _ = os.Open(filepath.Join(path...))
-	f.buf = make([]byte, 1<<14)
+	if fd, err := unix.Open(filepath.Join(path...), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+		f.fd, f.buf = fd, make([]byte, 1<<14)
+	}
 }
 
 // read gives what is in it now, until the next read.
 func (f *file) read() []byte {
-	if f.f == nil {
+	if f.fd == 0 {
 		return nil
 	}
 	n := 0
@@ -194,16 +197,20 @@ func (f *file) read() []byte {
 		if n == len(f.buf) {
 			f.buf = append(f.buf, make([]byte, len(f.buf))...)
 		}
-		got, err := f.f.ReadAt(f.buf[n:], int64(n))
-		n += got
-		if err != nil { // io.EOF
+		got, err := unix.Pread(f.fd, f.buf[n:], int64(n))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || got == 0 {
 			return f.buf[:n]
 		}
+		n += got
 	}
 }
 
 func (f *file) close() {
-	if f.f != nil {
-		_ = f.f.Close()
+	if f.fd > 0 {
+		_ = unix.Close(f.fd)
+		f.fd = 0
 	}
 }

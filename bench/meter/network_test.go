@@ -2,10 +2,12 @@ package meter
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -192,4 +194,46 @@ func TestJoin(t *testing.T) {
 	if *n.Retransmissions != 302 || !maps.Equal(n.Drops, map[string]uint64{"x": 2, "y": 3, "client: mine": 1, "server: mine": 2}) {
 		t.Errorf("together: %+v, %d", n, *n.Retransmissions)
 	}
+}
+
+// No file of the kernel's is registered with the runtime's poller, which would then cost what is measured.
+func TestPollerIsLeftAlone(t *testing.T) {
+	m := New(Config{})
+	defer m.Close()
+	files := []*file{&m.cpus.stat, &m.kernel.snmp, &m.kernel.netstat, &m.kernel.softnet}
+	polled := polledDescriptors(t)
+	for _, f := range files {
+		if f.fd <= 0 || polled[f.fd] {
+			t.Errorf("descriptor %d: polled are %v", f.fd, polled)
+		}
+	}
+	// As package os opens it, it is: so the test would see it.
+	other, err := os.Open("/proc/self/net/snmp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if fd := int(other.Fd()); !polledDescriptors(t)[fd] {
+		t.Logf("this Go release does not poll what package os opens below /proc")
+	}
+}
+
+// polledDescriptors reads what the process's epoll instances watch (fs/eventpoll.c, ep_show_fdinfo).
+func polledDescriptors(t *testing.T) map[int]bool {
+	t.Helper()
+	polled := map[int]bool{}
+	infos, err := filepath.Glob("/proc/self/fdinfo/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, info := range infos {
+		text, _ := os.ReadFile(info) // one that is gone meanwhile
+		for line := range strings.Lines(string(text)) {
+			var fd int
+			if n, _ := fmt.Sscanf(line, "tfd: %d", &fd); n == 1 {
+				polled[fd] = true
+			}
+		}
+	}
+	return polled
 }

@@ -19,7 +19,6 @@ type Side struct {
 
 	calls, links log
 	kernel       *kernel
-	missing      []string
 	each         int
 
 	schemes map[string]string

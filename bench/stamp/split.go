@@ -162,7 +162,7 @@ func tripsOf(events []Event, side *sidePlaces) (trips []trip, has uint32) {
 		switch {
 		case e.Kind == side.opens:
 			next.number = e.Number
-			trips, next, open = append(trips, next), trip{}, true
+			trips, next = append(trips, next), trip{}
 		case slices.Contains(side.before, e.Kind):
 			next.add(place, e.At)
 			has |= 1 << place

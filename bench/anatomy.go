@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fastrpc/fastrpc/bench/result"
@@ -51,20 +52,23 @@ func anatomize(ctx context.Context, c *Config, server, client *process, out *out
 	if err := unstamped(c.Requests/2 + 1); err != nil {
 		return err
 	}
+	var notes []string
+	if !oneClock {
+		notes = append(notes, "the clocks of two machines differ: each way on the wire is half of what neither side spent")
+	}
 	for _, side := range []*process{server, client} {
 		a, err := side.ask(ctx, order{Do: "stamp"}, setupLimit)
 		if err != nil {
 			return err
 		}
 		for _, why := range a.Unstamped {
-			out.note = side.role + ": " + why
+			notes = append(notes, side.role+": "+why)
 		}
 	}
-	note := out.note
 	if err := measureWarm(ctx, c, server, client, out, 0, tell); err != nil {
 		return err
 	}
-	out.note = note
+	out.note = strings.Join(notes, "; ")
 	for _, side := range []*process{server, client} {
 		if _, err := side.ask(ctx, order{Do: "unstamp"}, setupLimit); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fastrpc/fastrpc/bench/result"
@@ -95,5 +96,36 @@ func TestAnatomyConfig(t *testing.T) {
 	}
 	if names := AnatomySystems(); !slices.Contains(names, "xdp") || slices.Contains(names, "spin-tcp") {
 		t.Error(names)
+	}
+}
+
+// Two machines' clocks cannot be compared: the wire is known there and back only.
+func TestAnatomyOnTwoMachines(t *testing.T) {
+	addr, _ := startAgent(t)
+	c := withAgent(t, addr, "udp", "net-tcp")
+	c.Workload = Anatomy
+	r, err := Compare(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range r.Results {
+		res := &r.Results[i]
+		if res.Error != "" || len(res.Rounds) != 2 {
+			t.Fatalf("%s: %d rounds, %s", res.System, len(res.Rounds), res.Error)
+		}
+		for _, round := range res.Rounds {
+			var wire []result.Stage
+			for _, s := range round.Stages {
+				if s.Name == result.StageWire {
+					wire = append(wire, s)
+				}
+			}
+			if len(wire) != 2 || math.Abs(wire[0].P50-wire[1].P50) > 0.0011 || wire[0].P50 <= 0 || wire[0].KernelP50 != nil {
+				t.Errorf("%s: on the wire %+v, want the same there and back", res.System, wire)
+			}
+		}
+	}
+	if len(r.Notes) != 2 || !strings.Contains(r.Notes[0], "clocks") {
+		t.Errorf("notes %q", r.Notes)
 	}
 }

@@ -38,8 +38,11 @@ func anatomies(b *strings.Builder, r *result.Report) {
 func anatomy(b *strings.Builder, res *result.Result, stages []result.Stage) {
 	stamped, plain := res.Median(result.P50), res.Median(result.Part(result.PartUnstamped, result.P50))
 	fmt.Fprintf(b, "\n%s: %s µs", res.System, number(stamped))
-	if !math.IsNaN(plain) {
-		fmt.Fprintf(b, ", and %s without stamps: they cost %s µs a round trip", number(plain), number(max(stamped-plain, 0)))
+	switch {
+	case stamped > plain:
+		fmt.Fprintf(b, ", and %s without stamps: they cost %s µs a round trip", number(plain), number(stamped-plain))
+	case stamped <= plain:
+		fmt.Fprintf(b, ", and %s without stamps: what they cost does not show beside other differences", number(plain))
 	}
 	var unclear int64
 	for i := range res.Rounds {

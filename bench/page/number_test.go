@@ -16,6 +16,7 @@ func TestNumbers(t *testing.T) {
 		{share(0.001), "0.1 %"}, {share(0), "0 %"}, {milliseconds(0.5), "500 µs"}, {milliseconds(100), "100 ms"},
 		{ratio(0.716), "0.72×"}, {ratio(1), "1.00×"}, {ratio(0.9999), "1.00×"}, {ratio(11.52), "11.5×"}, {ratio(0.0012), "0.001×"}, {ratio(340.4), "340×"}, {ratio(math.NaN()), "–×"},
 		{count(1234567), "1,234,567"}, {count(-1234), "-1,234"}, {count(-123), "-123"}, {count(999.6), "1,000"},
+		{percentile(0), "p0"}, {percentile(.5), "p50"}, {percentile(.9), "p90"}, {percentile(.99), "p99"}, {percentile(.9987), "p99.87"}, {percentile(.99998), "p99.998"}, {percentile(1), "p100"},
 		{trim("1.50 ms"), "1.5 ms"}, {trim("100 µs"), "100 µs"}, {trim("2.00e-07"), "2.00e-07"}, {trim("–"), "–"},
 	} {
 		if test.got != test.want {

@@ -2,6 +2,7 @@ package page
 
 import (
 	"math"
+	"strconv"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
@@ -45,7 +46,7 @@ func (s *section) percentileFigure(id, title, caption string, rs []*result.Resul
 	if coarse {
 		caption += " Where the report holds no histogram, straight lines join the percentiles that it has."
 	}
-	s.add(figure{ID: id, Title: title, Caption: caption, Full: true, Data: newStops(l, func(x float64) string { return "p" + short(x*100) })}, l)
+	s.add(figure{ID: id, Title: title, Caption: caption, Full: true, Data: newStops(l, percentile)}, l)
 }
 
 // spectrum is one distribution of a system, of all rounds together.
@@ -131,6 +132,15 @@ func (v spectrum) curve(qs []float64) curve {
 		}
 	}
 	return c
+}
+
+// percentile names a quantile with as many decimals as it has nines: p50, p99.87.
+func percentile(q float64) string {
+	decimals := 0
+	if q < 1 {
+		decimals = int(math.Ceil(-math.Log10(1 - q)))
+	}
+	return "p" + trim(strconv.FormatFloat(q*100, 'f', min(decimals, 9), 64))
 }
 
 // endings says in words where the curves end, for those who cannot see them.

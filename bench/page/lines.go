@@ -196,7 +196,8 @@ func drawName(c *canvas, p plot, v curve, y, x float64) {
 	ex, ey := p.at(v.points[len(v.points)-1])
 	c.draw("path", "class", "lead", "d", "M"+px(ex+2)+" "+px(ey)+"L"+px(max(p.right+2, ex+2))+" "+px(ey)+"L"+px(x-1)+" "+px(y))
 	c.open("g", "class", "label", "data-s", int(v.key))
-	if len(v.markers) == 0 || ex < p.right-1 || math.Abs(y-ey) > 1 { // else the curve's own marker is right beside it
+	marked := len(v.markers) > 0 && v.markers[len(v.markers)-1] == v.points[len(v.points)-1]
+	if !marked || ex < p.right-1 || math.Abs(y-ey) > 1 { // else the curve's own marker is right beside it
 		v.key.marker(c, x+4, y, "mark")
 	}
 	c.text(x+12, y+4, "start", "name", abbreviate(v.name, longLabel))

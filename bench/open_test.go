@@ -213,8 +213,11 @@ func TestAlarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.close()
-	for i := range 200 {
-		due := sinceStart() + time.Duration(i-10)*10*time.Microsecond
+	for i := range 400 {
+		due := sinceStart() + time.Duration(i/2-10)*10*time.Microsecond
+		if i%2 == 1 {
+			due = sinceStart() + time.Duration(i%20)*200 // in no time
+		}
 		if err := a.until(due); err != nil {
 			t.Fatal(err)
 		}

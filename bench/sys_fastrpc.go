@@ -89,11 +89,20 @@ func granted(transports []string) (r Ready) {
 	return r
 }
 
+// What fastrpc has by itself: the longest message, and the memory for those that arrive.
+const (
+	maxMessage = 16 << 20
+	reassembly = 64 << 20
+)
+
 // options are those of both ends. Long messages need limits of their own: memory for those outstanding, and for one that is given back.
 func options(e *Endpoint) []fastrpc.Option {
 	o := []fastrpc.Option{fastrpc.WithInsecure()}
-	if n := e.Longest(); n > MaxSize {
-		o = append(o, fastrpc.WithMaxMessage(uint32(n)), fastrpc.WithReassembly(int64(e.calls()+1)*int64(n)))
+	if n := e.Longest(); n > maxMessage {
+		o = append(o, fastrpc.WithMaxMessage(uint32(n)))
+	}
+	if n := int64(e.calls()+1) * int64(e.Longest()); n > reassembly {
+		o = append(o, fastrpc.WithReassembly(n))
 	}
 	if e.Sessions > 0 {
 		o = append(o, fastrpc.WithMaxSessions(e.Sessions))

@@ -5,22 +5,27 @@ import (
 	"time"
 )
 
-// churnLoad is connections that live for one call.
+// churnLoad is connections that live for one call, beside one that stays: what a process sets up once for all of them is not theirs.
 var churnLoad = workload{
 	name:  Churn,
 	about: "connections that are dialled, carry one call and are closed: the time of each and of all three",
 	least: MinSize, most: MaxSize, size: 64,
 	duration: time.Second, counted: true,
-	parts: []string{"dial", "call", "close"},
-	connect: func(_ context.Context, c *client) (load, error) {
-		return &churnLoop{client: c, payload: pattern(c.endpoint.Size)}, nil
-	},
+	parts:   []string{"dial", "call", "close"},
+	connect: connectChurn,
 }
 
 type churnLoop struct {
 	client  *client
 	payload []byte
 	calls   uint64
+}
+
+func connectChurn(ctx context.Context, c *client) (load, error) {
+	if _, err := c.dial(ctx, c.endpoint); err != nil {
+		return nil, err
+	}
+	return &churnLoop{client: c, payload: pattern(c.endpoint.Size)}, nil
 }
 
 func (l *churnLoop) goroutines() int { return 1 }

@@ -49,7 +49,13 @@ func startServe(t *testing.T, listen string) (addr string) {
 }
 
 func TestServeAndCall(t *testing.T) {
-	target := "udp://" + startServe(t, "udp://127.0.0.1:0")
+	for _, scheme := range []string{"udp", "tcp"} {
+		t.Run(scheme, func(t *testing.T) { serveAndCall(t, scheme) })
+	}
+}
+
+func serveAndCall(t *testing.T, scheme string) {
+	target := scheme + "://" + startServe(t, scheme+"://127.0.0.1:0")
 	for _, c := range []struct {
 		method, data string
 		code         int

@@ -116,7 +116,7 @@ func (l *Link) look() {
 const (
 	connectLimit = 3 * time.Second        // a SYN and one more
 	proofLimit   = 5 * time.Second        // of an accepted one, until its first packet
-	stallLimit   = 10 * time.Second       // the peer takes nothing of what waits; also for the kernel's own (TCP_USER_TIMEOUT)
+	stallLimit   = 3 * time.Second        // the peer takes nothing of what waits, or its host answers nothing (TCP_USER_TIMEOUT): to a session it is long dead
 	dryLimit     = 200 * time.Millisecond // the same, while it holds most frames and others need some
 	defaultIdle  = 3 * time.Minute        // three times as long as a server keeps a session that is silent
 	defaultConns = 4096                   // as many as sessions

@@ -56,8 +56,8 @@ func (s *section) anatomy(id, title string, rs []*result.Result) {
 			Caption:  "The stages of a round trip by the side on which they pass: from the left client, wire (pale), server. All on one axis.",
 			Drawings: []drawing{{"broad", b.draw("-broad", wide)}, {"slim", b.draw("-slim", narrow)}}})
 	}
-	s.Reading = append(s.Reading, "In the pictures of a round trip time runs down, through a lane for each side. The pale part of a stage's width is the kernel's share of it, "+
-		"where the stamps tell. The medians of stages add up to the median of the whole only about.")
+	s.Reading = append(s.Reading, "In the pictures of a round trip time runs down, through a lane for each side. The pale part of a stage's width is the kernel's share of it; "+
+		"of a stage drawn empty the stamps do not tell. The medians of stages add up to the median of the whole only about.")
 	s.Figures = append(s.Figures, figures...)
 }
 
@@ -137,13 +137,12 @@ func (a anatomy) draw(suffix string) template.HTML {
 			before := laneX(a.stages[i-1].side) + 2
 			c.line(min(x, before)+laneWidth-4, top, max(x, before), top, "line")
 		}
-		own := laneWidth - 4.0
-		if g.kernelStamps && g.took > 0 {
-			own *= 1 - g.kernel/g.took
-			c.draw("rect", "class", "second", "x", x+own, "y", top, "width", laneWidth-4-own, "height", tall)
-		}
-		if own > 0 {
+		const width = laneWidth - 4.0
+		if own := width * (1 - g.kernel/max(g.took, 1e-12)); g.kernelStamps {
+			c.draw("rect", "class", "second", "x", x+own, "y", top, "width", width-own, "height", tall)
 			c.draw("rect", "class", "box", "x", x, "y", top, "width", own, "height", tall)
+		} else {
+			c.draw("rect", "class", "hollow", "x", x+1, "y", top+min(1, tall/4), "width", width-2, "height", max(tall-2, tall/2))
 		}
 		c.draw("path", "class", "lead", "d", "M"+px(laneX(g.side)+laneWidth)+" "+px(middles[i])+"H"+px(tripNames-10)+"L"+px(tripNames-2)+" "+px(places[i]))
 	}

@@ -38,7 +38,7 @@ func TestPage(t *testing.T) {
 		"sample-sweep":   {"Latency under rising load", "knee", "load carried", "coordinated omission"},
 		"sample-sizes":   {"Interrupted", "signal: interrupt in round 1 of 3", "4 KiB", "4 MiB", "Throughput"},
 		"sample-loss":    {"0.01 %", "sent again", "packets dropped", "on purpose"},
-		"sample-anatomy": {"A round trip of xdp", "A round trip of net-tcp", "TX to wire", "handler", "of which the kernel"},
+		"sample-anatomy": {"A round trip of xdp", "A round trip of net-tcp", "TX to wire", "handler", "of which the kernel", "drawn empty"},
 	} {
 		html := write(t, Input{name + ".json", samples[name]()})
 		for _, s := range want {

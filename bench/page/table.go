@@ -139,6 +139,12 @@ func (s *section) columns() []column {
 		plain(cause, "", "", func(r *result.Round) float64 { return float64(r.Network.Drops[cause]) }, significant, 0)
 	}
 	group = "run"
+	plain("unclear", "calls", "whose stamps could not be told apart: they are not in the stages", func(r *result.Round) float64 {
+		if len(r.Stages) == 0 {
+			return nan
+		}
+		return float64(r.Unclear)
+	}, significant, 0)
 	plain("steal", "%", "processor time that the hypervisor took away", func(r *result.Round) float64 { return r.Steal }, significant, 0)
 	return cs
 }

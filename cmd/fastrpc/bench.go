@@ -44,7 +44,7 @@ These are the systems:
   net-tcp     Go's net.Conn over TCP, as programs write it
   net-udp     Go's net.UDPConn; nothing is sent again, so that a lost datagram fails the run
   unix        net.Conn over a Unix stream socket: processes of one machine only
-  spin-tcp    TCP at its best: raw non-blocking sockets, spinning; latency only
+  spin-tcp    TCP at its best: raw non-blocking sockets, spinning over one connection
   spin-tcp-busy  the same with SO_BUSY_POLL: a note says whether the device takes part
 
 With 'make peers' there is the RPC of others over TCP too, for every workload but flood:

@@ -23,7 +23,7 @@ func NewEndings(e *bench.Endpoint) Endings { return Endings{e, make(chan ended, 
 // End ends the call in a slot, from any goroutine, with what came back; that is read at once and not kept.
 func (c Endings) End(slot int, payload, got []byte, err error) {
 	if err == nil {
-		err = check(c.endpoint, got, payload)
+		err = c.endpoint.Verify(got, payload)
 	}
 	c.ended <- ended{slot, err}
 }
@@ -68,7 +68,7 @@ func (f *future[C]) Wait(slots []int) (n int, err error) {
 	for call := <-f.done; ; call = <-f.done {
 		payload, got, err := f.end(call)
 		if err == nil {
-			err = check(&f.endpoint, got, payload)
+			err = f.endpoint.Verify(got, payload)
 		}
 		if err != nil {
 			return n, err

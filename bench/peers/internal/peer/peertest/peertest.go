@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,17 +38,12 @@ func serve(t *testing.T, s bench.System, e bench.Endpoint) (at netip.AddrPort, s
 		cancel()
 		t.Fatalf("Serve: %v", err)
 	}
-	ended := false
-	stop = func() {
-		if ended {
-			return
-		}
-		ended = true
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
-	}
+	})
 	t.Cleanup(stop)
 	return at, stop
 }
@@ -64,14 +60,14 @@ func start(t *testing.T, s bench.System, e bench.Endpoint, serves string) (c ben
 	if err != nil {
 		t.Fatalf("Connect: %v", err)
 	}
-	stopped := false
+	var stopped atomic.Bool
 	t.Cleanup(func() {
-		if err := c.Close(); err != nil && !stopped { // a connection that the server has closed may say so
+		if err := c.Close(); err != nil && !stopped.Load() { // a connection that the server has closed may say so
 			t.Errorf("Close: %v", err)
 		}
 	})
 	return c, func() {
-		stopped = true
+		stopped.Store(true)
 		end()
 	}
 }

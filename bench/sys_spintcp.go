@@ -26,8 +26,8 @@ type spinTCP struct {
 func (s spinTCP) Name() string { return s.name }
 func (spinTCP) Bypass() bool   { return false }
 
-// Has tells that a server spins over one connection at a time, with one message.
-func (spinTCP) Has(w string) bool { return w == Latency || w == Sizes || w == Idle } // its server has one connection at a time
+// Has tells that a server spins over one connection at a time, with one call on it.
+func (spinTCP) Has(w string) bool { return w == Latency || w == Sizes || w == Idle }
 
 func (s spinTCP) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	l, err := tcpSocket(e.Local)

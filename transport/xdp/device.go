@@ -52,6 +52,7 @@ type device struct {
 	payload4   atomic.Uint32 // largest Frame.Data by the interface's MTU
 	payload6   atomic.Uint32
 	sockets    atomic.Pointer[[]*kernelSocket]
+	ready      readiness                   // which of them have something
 	bound      atomic.Pointer[[]boundAddr] // nil when no Port is bound to an address
 
 	mu    sync.Mutex // guards the life of the device: what follows, and Link.refs
@@ -144,6 +145,9 @@ func (d *device) open(ifi iface) (err error) {
 	s := &d.settings
 	d.goneErr = fmt.Errorf("xdp: %s: %w", d.name, ErrInterfaceGone)
 	d.sockets.Store(new([]*kernelSocket))
+	if err := d.ready.open(); err != nil {
+		return fmt.Errorf("xdp: %w", err)
+	}
 	if err := d.plan(ifi); err != nil {
 		return err
 	}
@@ -220,7 +224,7 @@ func (d *device) teardown() error {
 	if d.tables != nil {
 		errs = append(errs, d.tables.Close())
 	}
-	errs = append(errs, d.card.close())
+	errs = append(errs, d.card.close(), d.ready.close())
 	return errors.Join(errs...)
 }
 
@@ -235,7 +239,7 @@ func (d *device) letGo() (errs []error) {
 		errs = append(errs, h.close())
 	}
 	clear(d.held)
-	d.publish()
+	d.publish(nil, nil)
 	return errs
 }
 

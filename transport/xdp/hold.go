@@ -75,17 +75,22 @@ func (p *port) Close() error {
 func (d *device) hold(ifi iface, ip netip.Addr, number uint16, to *dialled) (*port, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	h := d.held[number]
+	h, opened := d.held[number], []*kernelSocket(nil)
 	switch {
 	case h == nil:
 		var err error
 		if h, err = d.openSuitable(ifi, ip, number, to); err != nil {
 			return nil, err
 		}
+		for _, s := range h.sockets {
+			if err := d.ready.add(s); err != nil {
+				return nil, errors.Join(fmt.Errorf("xdp: %w", err), h.close())
+			}
+		}
 		if err := d.prog.AllowPort(h.port); err != nil { // last: the port is ours before its packets are
 			return nil, errors.Join(fmt.Errorf("xdp: %w", err), h.close())
 		}
-		d.held[h.port] = h
+		d.held[h.port], opened = h, h.sockets
 		d.card.add(h.port)
 	case !h.takes(ip):
 		return nil, portTaken(ip, number, errors.New("this process listens there already"))
@@ -99,7 +104,7 @@ func (d *device) hold(ifi iface, ip netip.Addr, number uint16, to *dialled) (*po
 		p.expect(to.remote)
 	}
 	h.ports[ip] = p
-	d.publish()
+	d.publishNew(ip, h.port, opened)
 	return p, nil
 }
 
@@ -182,12 +187,12 @@ func (d *device) drop(p *port) error {
 	}
 	delete(h.ports, p.local.Addr())
 	if len(h.ports) > 0 {
-		d.publish()
+		d.publishGone(p.local.Addr(), h.port, nil)
 		return nil
 	}
 	err := errors.Join(d.card.remove(h.port), d.prog.DenyPort(h.port))
 	delete(d.held, h.port)
-	d.publish()
+	d.publishGone(p.local.Addr(), h.port, h.sockets)
 	return errors.Join(err, h.close())
 }
 
@@ -199,19 +204,11 @@ func (h *holding) close() error {
 	return errors.Join(errs...)
 }
 
-// publish shows the Links which sockets and addresses are held, and ends the Wait that does not know of them.
-func (d *device) publish() {
-	sockets, bound := []*kernelSocket{}, []boundAddr(nil)
-	for _, h := range d.held {
-		sockets = append(sockets, h.sockets...)
-		for ip := range h.ports {
-			if !ip.IsUnspecified() {
-				bound = append(bound, boundAddr{ip.As16(), h.port})
-			}
-		}
-	}
+// publish shows the Links which sockets and addresses are held, and ends the Wait that does not know of them. Lists are not changed but
+// replaced, for Links read them meanwhile; each change is made to the last, because a process may hold thousands of ports.
+func (d *device) publish(sockets []*kernelSocket, bound []boundAddr) {
 	d.sockets.Store(&sockets)
-	if bound == nil {
+	if len(bound) == 0 {
 		d.bound.Store(nil)
 	} else {
 		d.bound.Store(&bound)
@@ -219,6 +216,30 @@ func (d *device) publish() {
 	if len(d.links) > 0 {
 		d.links[0].Wake()
 	}
+}
+
+// published are the lists as they are, to be changed.
+func (d *device) published() (sockets []*kernelSocket, bound []boundAddr) {
+	if b := d.bound.Load(); b != nil {
+		bound = slices.Clone(*b)
+	}
+	return slices.Clone(*d.sockets.Load()), bound
+}
+
+// publishNew adds a Port at ip, and sockets if it is the first of its number.
+func (d *device) publishNew(ip netip.Addr, number uint16, opened []*kernelSocket) {
+	sockets, bound := d.published()
+	if !ip.IsUnspecified() {
+		bound = append(bound, boundAddr{ip.As16(), number})
+	}
+	d.publish(append(sockets, opened...), bound)
+}
+
+// publishGone takes a Port at ip out, and sockets if it was the last of its number.
+func (d *device) publishGone(ip netip.Addr, number uint16, closing []*kernelSocket) {
+	sockets, bound := d.published()
+	bound = slices.DeleteFunc(bound, func(b boundAddr) bool { return b == boundAddr{ip.As16(), number} })
+	d.publish(slices.DeleteFunc(sockets, func(s *kernelSocket) bool { return slices.Contains(closing, s) }), bound)
 }
 
 // socketOf finds the kernel's socket that a packet from a local address goes through.

@@ -60,8 +60,8 @@ type Link struct {
 	told QueueStats // last to somebody who looked; belongs to dev.observers
 
 	// The owner's of the first Link: when to look at the kernel's sockets.
-	kernelReady atomic.Bool // Wait saw something
-	kernelHot   int         // turns left
+	kernelReady atomic.Bool     // Wait saw something
+	hot         []*kernelSocket // that delivered lately
 	turns       uint32
 	kernel      received
 }
@@ -95,7 +95,7 @@ func (l *Link) Events(es []transport.Event) int { return l.events.pop(es) }
 
 // Wait parks until something can be received.
 func (l *Link) Wait(until transport.Time) error {
-	xsk, sockets := -1, []*kernelSocket(nil)
+	xsk, ready := -1, -1
 	switch l.state.Load() {
 	case linkOpen:
 		xsk = l.fd
@@ -103,9 +103,9 @@ func (l *Link) Wait(until transport.Time) error {
 		return transport.ErrClosed
 	}
 	if l.first {
-		sockets = *l.dev.sockets.Load()
+		ready = l.dev.ready.fd
 	}
-	kernel, err := l.park.wait(until, xsk, sockets)
+	kernel, err := l.park.wait(until, xsk, ready)
 	if kernel {
 		l.kernelReady.Store(true)
 	}

@@ -15,7 +15,7 @@ import (
 func (d *device) openLink(i int) error {
 	s := &d.settings
 	l := &Link{
-		dev: d, queue: int(s.queues[i]), first: i == 0, busyPoll: s.busyPoll > 0,
+		dev: d, queue: int(s.queues[i]), first: i == 0, hot: make([]*kernelSocket, 0, maxHot), busyPoll: s.busyPoll > 0,
 		memory: d.umem.Bytes(),
 		local:  make([]uint32, 0, s.frames),
 	}

@@ -24,7 +24,7 @@ type parking struct {
 	mu      sync.Mutex // held over a write to eventFD, so that it is not closed, and its number given away, meanwhile
 	eventFD int        // -1 once closed
 
-	fds     []unix.PollFd
+	fds     [3]unix.PollFd
 	timeout unix.Timespec
 }
 
@@ -61,8 +61,9 @@ func (p *parking) wake() {
 	}
 }
 
-// wait sleeps until one of the sockets is readable, wake, or until has come. kernel tells that one of the kernel's sockets has something.
-func (p *parking) wait(until transport.Time, xsk int, sockets []*kernelSocket) (kernel bool, err error) {
+// wait sleeps until the AF_XDP socket is readable, one of the kernel's sockets has something, which ready tells, wake, or until has come. A
+// negative descriptor is left out.
+func (p *parking) wait(until transport.Time, xsk, ready int) (kernel bool, err error) {
 	p.waiting.Store(true)
 	defer p.waiting.Store(false)
 	if p.woken.Swap(false) {
@@ -77,13 +78,11 @@ func (p *parking) wait(until transport.Time, xsk int, sockets []*kernelSocket) (
 		p.timeout = unix.NsecToTimespec(int64(left / time.Nanosecond))
 		timeout = &p.timeout
 	}
-	// A negative descriptor is skipped by poll(2).
-	p.fds = append(p.fds[:0], unix.PollFd{Fd: int32(p.eventFD), Events: unix.POLLIN}, unix.PollFd{Fd: int32(xsk), Events: unix.POLLIN})
-	for _, s := range sockets {
-		p.fds = append(p.fds, unix.PollFd{Fd: s.pollFD.Load(), Events: unix.POLLIN})
+	for i, fd := range [...]int{p.eventFD, xsk, ready} {
+		p.fds[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 	}
 	// Not a raw system call: the scheduler must know that this thread sleeps.
-	if _, err := unix.Ppoll(p.fds, timeout, nil); err != nil {
+	if _, err := unix.Ppoll(p.fds[:], timeout, nil); err != nil {
 		if err == unix.EINTR {
 			return false, nil
 		}
@@ -94,8 +93,5 @@ func (p *parking) wait(until transport.Time, xsk int, sockets []*kernelSocket) (
 		_, _ = unix.Read(p.eventFD, count[:]) // EAGAIN: somebody else reset it, which is as well
 		p.woken.Store(false)
 	}
-	for _, fd := range p.fds[2:] {
-		kernel = kernel || fd.Revents != 0
-	}
-	return kernel, nil
+	return p.fds[2].Revents != 0, nil
 }

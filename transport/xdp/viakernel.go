@@ -17,6 +17,7 @@ const (
 	kernelInterval = time.Millisecond
 	clockTurns     = 256
 	hotTurns       = 1024
+	maxHot         = 16 // sockets
 )
 
 // idle decides, in a turn that received nothing, whether to look at the kernel's sockets.
@@ -24,33 +25,60 @@ func (l *Link) idle() {
 	if l.turns++; l.turns%clockTurns == 0 && transport.Now().Sub(l.kernelTime) >= kernelInterval {
 		l.kernelDue = true
 	}
-	if l.kernelHot > 0 || l.kernelReady.Load() {
+	if len(l.hot) > 0 || l.kernelReady.Load() {
 		l.kernelDue = true
 	}
 }
 
-// recvViaKernel looks at the kernel's sockets: all of them, or, between two such looks, those that delivered lately.
+// recvViaKernel looks at the kernel's sockets: at those that have something, which is a system call however many there are, or, between two
+// such looks, at those that delivered lately.
 func (l *Link) recvViaKernel(fs []transport.Frame) (n int) {
 	now := transport.Now()
-	all := l.kernelReady.Swap(false) || now.Sub(l.kernelTime) >= kernelInterval
-	if all {
-		l.kernelTime = now
-	}
 	l.kernelDue = false
-	l.kernelHot = max(0, l.kernelHot-1)
-	for _, s := range *l.dev.sockets.Load() {
-		if !all && s.hot == 0 {
-			continue
+	if l.kernelReady.Swap(false) || now.Sub(l.kernelTime) >= kernelInterval {
+		l.kernelTime = now
+		n = l.drainReady(fs)
+	} else {
+		n = l.drainHot(fs)
+	}
+	for i := range fs[:n] {
+		fs[i].Stamp = now
+	}
+	return n
+}
+
+// drainReady drains the sockets that have something.
+func (l *Link) drainReady(fs []transport.Frame) (n int) {
+	for _, s := range l.dev.ready.look(*l.dev.sockets.Load()) {
+		if got := l.drain(s, fs[n:]); got > 0 {
+			n += got
+			if s.hot == 0 && len(l.hot) < cap(l.hot) {
+				l.hot = append(l.hot, s)
+			}
+			s.hot = hotTurns
 		}
+	}
+	return n
+}
+
+// drainHot drains those that delivered lately.
+func (l *Link) drainHot(fs []transport.Frame) (n int) {
+	still := l.hot[:0]
+	for _, s := range l.hot {
 		got := l.drain(s, fs[n:])
-		if s.hot = max(0, s.hot-1); got > 0 {
-			s.hot, l.kernelHot = hotTurns, hotTurns
-		}
-		for i := range fs[n : n+got] {
-			fs[n+i].Stamp = now
+		if s.hot--; got > 0 {
+			s.hot = hotTurns
 		}
 		n += got
+		if s.pollFD.Load() < 0 {
+			s.hot = 0
+		}
+		if s.hot > 0 {
+			still = append(still, s)
+		}
 	}
+	clear(l.hot[len(still):])
+	l.hot = still
 	return n
 }
 

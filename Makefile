@@ -51,20 +51,35 @@ test-page: ## open the page of 'bench report --html' in headless Chromium (needs
 race: ## run all tests under the race detector
 	$(GO) tool gotestsum --format pkgname -- -race -short -timeout 20m ./...
 
+COMPARE := $(FASTRPC) bench compare
+RESULTS := bench/results
+CALLERS := xdp,udp,tcp,net-tcp,grpc
+
 .PHONY: bench
-bench: build ## the comparisons that are kept in bench/results
-	$(FASTRPC) bench compare --systems ring,xdp,xdp-worker,udp,net-tcp,spin-tcp --size 64 --requests 20000 --rounds 5 --json bench/results/unary-64.json
-	$(FASTRPC) bench compare --workload rate --outstanding 32 --duration 2s --rounds 5 --json bench/results/rate-64-32.json
-	$(FASTRPC) bench compare --workload rate --outstanding 256 --duration 2s --rounds 5 --json bench/results/rate-64-256.json
-	$(FASTRPC) bench compare --workload bulk --size 8388608 --duration 2s --rounds 5 --json bench/results/bulk-8m.json
-	$(FASTRPC) bench compare --workload bulk --size 8388608 --mtu 9000 --duration 2s --rounds 5 --json bench/results/bulk-8m-mtu-9000.json
+bench: peers ## the measurements that are kept in bench/results, and the figures of the README and the docs (some 12 minutes)
+	$(COMPARE) --systems all --json $(RESULTS)/unary-64.json
+	$(COMPARE) --workload rate --systems all --outstanding 64 --duration 1s --json $(RESULTS)/rate-64.json
+	$(COMPARE) --workload rate --systems $(CALLERS),arpc,net-rpc --outstanding 64 --blocking --duration 1s --json $(RESULTS)/rate-64-blocking.json
+	$(COMPARE) --workload rate --outstanding 32 --duration 1s --json $(RESULTS)/rate-64-32.json
+	$(COMPARE) --workload rate --outstanding 256 --duration 1s --json $(RESULTS)/rate-64-256.json
+	$(COMPARE) --workload sweep --systems xdp,udp,net-tcp,grpc --rounds 3 --json $(RESULTS)/sweep-64.json
+	$(COMPARE) --workload sizes --systems $(CALLERS) --rounds 3 --json $(RESULTS)/sizes.json
+	$(COMPARE) --workload bulk --duration 1s --json $(RESULTS)/bulk-8m.json
+	$(COMPARE) --workload bulk --mtu 9000 --duration 1s --json $(RESULTS)/bulk-8m-mtu-9000.json
+	$(COMPARE) --workload sessions --sessions 1,10,100,1000,10000 --systems xdp,tcp,net-tcp --rounds 3 --json $(RESULTS)/sessions-64.json
+	$(COMPARE) --workload incast --systems xdp,tcp,net-tcp --rounds 3 --json $(RESULTS)/incast-64k.json
+	$(COMPARE) --workload mixed --systems $(CALLERS) --rounds 3 --json $(RESULTS)/mixed-64.json
+	$(COMPARE) --workload loss --systems xdp,udp,tcp,net-tcp --rounds 3 --json $(RESULTS)/loss-64.json
+	$(COMPARE) --workload idle --systems $(CALLERS) --rounds 3 --json $(RESULTS)/idle-64.json
+	$(COMPARE) --workload churn --systems $(CALLERS) --rounds 3 --json $(RESULTS)/churn-64.json
+	$(FASTRPC) bench anatomy --json $(RESULTS)/anatomy-64.json
 
 .PHONY: bench-rings
 bench-rings: peers ## the comparisons of bare AF_XDP sockets that are kept in bench/results
-	$(FASTRPC) bench compare --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --requests 20000 --rounds 9 --json bench/results/rings-64.json
-	$(FASTRPC) bench compare --workload flood --size 64 --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --rounds 5 --json bench/results/flood-64.json
-	$(FASTRPC) bench compare --workload flood --size 1500 --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --rounds 5 --json bench/results/flood-1500.json
-	$(FASTRPC) bench compare --workload flood --size 9000 --systems ring --rounds 5 --json bench/results/flood-9000.json
+	$(COMPARE) --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --requests 20000 --rounds 9 --json $(RESULTS)/rings-64.json
+	$(COMPARE) --workload flood --size 64 --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --json $(RESULTS)/flood-64.json
+	$(COMPARE) --workload flood --size 1500 --systems ring,libxdp,libxdp-tx,libxdp-rx,asavie --json $(RESULTS)/flood-1500.json
+	$(COMPARE) --workload flood --size 9000 --systems ring --json $(RESULTS)/flood-9000.json
 
 .PHONY: figures
 figures: build ## draw the picture of the README anew

@@ -68,7 +68,9 @@ func WithMaxMessage(bytes uint32) Option {
 	return func(c *config) { c.engine.Session.MaxMessage = bytes }
 }
 
-// WithReassembly bounds the memory of large messages while they arrive, bytes over all sessions of a queue; the default is 64 MiB.
+// WithReassembly bounds the memory of large messages, bytes over all sessions of a queue; the default is 64 MiB. A message counts with its whole
+// length from its first packet until it is released: a reply by Release, a request by its answer. One that finds no room ends its call with
+// ResourceExhausted: so let it be as much as the calls under way and the replies that are kept come to.
 func WithReassembly(bytes int64) Option {
 	return func(c *config) { c.engine.Session.Reassembly = bytes }
 }

@@ -289,7 +289,6 @@ func newEngine(link transport.Link, id uint8, cfg Config) *Engine {
 	}
 	e := &Engine{
 		link:     link,
-		core:     session.New(link, cfg.Session),
 		cfg:      cfg,
 		id:       id,
 		from:     id,
@@ -303,6 +302,8 @@ func newEngine(link transport.Link, id uint8, cfg Config) *Engine {
 		tidyAt:   max(min(tidyPackets, caps.Frames/16), 1),
 		dead:     make(chan struct{}),
 	}
+	cfg.Session.Reclaim = e.takeReturns // with small calls, one after the other, housekeeping is dozens of packets late
+	e.core = session.New(link, cfg.Session)
 	e.searching, e.endSearch = context.WithCancel(context.Background())
 	e.returns = ringbuf.NewQueue[*session.Call](powerOfTwo(e.core.CallLimit()))
 	e.keeper.init()

@@ -12,6 +12,10 @@ type Config struct {
 	Seed        [32]byte // of session IDs and tokens, by ChaCha8: secret and random in production, fixed in a simulation
 	Incarnation uint64   // of the process: drawn anew at each start
 
+	// Reclaim is called while a packet is handled, before a message is refused for want of room: the owner releases the ended calls that it has
+	// been done with for some time and has put off releasing, and does nothing else. nil: there are none.
+	Reclaim func()
+
 	Sessions        int    // open at once
 	Calls           int    // calls and requests at once, over all sessions
 	CallsPerSession int    // requests at once that a server takes from one session

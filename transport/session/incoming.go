@@ -102,7 +102,11 @@ func (m *inMessage) small(c *Conn, f *transport.Frame, p []byte, spare uint32) *
 
 // reserve takes memory for a message outside the link's frames off the budget, if so much is to spare afterwards.
 func (e *Endpoint) reserve(c *Conn, bytes, spare uint32) *Error {
-	if e.reasm+int64(bytes)+int64(spare) > e.cfg.Reassembly {
+	need := int64(bytes) + int64(spare)
+	if e.reasm+need > e.cfg.Reassembly && e.cfg.Reclaim != nil {
+		e.cfg.Reclaim()
+	}
+	if e.reasm+need > e.cfg.Reassembly {
 		e.stats.ReassemblyRefused++
 		return pick(c.client, errReassembly, errRequestBudget)
 	}

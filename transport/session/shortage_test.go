@@ -65,6 +65,65 @@ func TestReassemblyBudget(t *testing.T) {
 	})
 }
 
+// TestBudgetOfOneMessage: one call at a time, some of which time out, needs no more than its own size at either end, whatever the network does
+// to the parts.
+func TestBudgetOfOneMessage(t *testing.T) {
+	const size = 4096
+	cfg := session.Config{Reassembly: size, MaxMessage: size}
+	faults := sim.Faults{Delay: 10 * time.Microsecond, Loss: 0.1, Duplicate: 0.1, Reorder: 0.2, Corrupt: 0.02}
+	for seed := range uint64(20) {
+		w := newWorld(t, seed, faults, cfg)
+		w.establish()
+		late := 0
+		for i := range 100 {
+			timeout := 10 * time.Second
+			if i%3 == 2 {
+				timeout = time.Duration(20+i) * time.Microsecond
+			}
+			w.call(i, 1, pattern(size, byte(i)), timeout)
+			k := w.wait(i, 20*time.Second)
+			switch {
+			case k.Code() == session.DeadlineExceeded && timeout < time.Second:
+				late++
+			case k.Err() != nil || !bytes.Equal(k.Body(), pattern(size, byte(i))):
+				t.Fatalf("seed %d, call %d: %s", seed, i, describe(k))
+			}
+			k.Release()
+		}
+		if c, s := w.client.core.Stats(), w.server.core.Stats(); c.ReassemblyRefused+s.ReassemblyRefused != 0 || late == 0 {
+			t.Errorf("seed %d: %d replies and %d requests were refused, %d calls timed out", seed, c.ReassemblyRefused, s.ReassemblyRefused, late)
+		}
+		w.settle()
+	}
+}
+
+// TestReclaim: before a message is refused, its receiver's owner is asked for what it has not given back yet.
+func TestReclaim(t *testing.T) {
+	const size = 4096
+	var done []*session.Call
+	cfg := session.Config{Reassembly: 2 * size, Reclaim: func() {
+		for _, k := range done {
+			k.Release()
+		}
+		done = nil
+	}}
+	w := newWorldOn(t, 1, lan, cfg, session.Config{}, sim.LinkOptions{})
+	w.establish()
+	for i := range 10 {
+		w.call(i, 1, pattern(size, byte(i)), 0)
+		k := w.wait(i, time.Second)
+		if k.Err() != nil || !bytes.Equal(k.Body(), pattern(size, byte(i))) {
+			t.Fatalf("call %d: %s", i, describe(k))
+		}
+		done = append(done, k)
+	}
+	if len(done) != 2 || w.client.core.Stats().ReassemblyRefused != 0 {
+		t.Errorf("%d replies are kept, and the budget is for 2", len(done))
+	}
+	cfg.Reclaim()
+	w.settle()
+}
+
 // TestSlotsAreGivenInOrder: calls beyond what the server takes at once wait for their turn.
 func TestSlotsAreGivenInOrder(t *testing.T) {
 	w := newWorldOn(t, 1, lan, session.Config{}, session.Config{CallsPerSession: 2}, sim.LinkOptions{})

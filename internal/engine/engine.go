@@ -69,7 +69,7 @@ type Engine struct {
 	link transport.Link
 	core *session.Endpoint
 	cfg  Config
-	id   uint8
+	id   uint16
 
 	token   token
 	keeper  keeper
@@ -93,7 +93,7 @@ type Engine struct {
 	batched  int             // calls that begin left unsent
 	handlers handlers        // by local port
 	fault    error           // why the link stopped working
-	from     uint8           // the engine whose queue received what is being handled
+	from     uint16          // the engine whose queue received what is being handled
 	followed bool            // a call was handed over since the keeper took the token
 	slow     map[string]uint64
 	holder   int64 // the goroutine that holds the token; 0: not asked yet
@@ -274,13 +274,13 @@ func asError(err *session.Error) error {
 }
 
 // start begins polling.
-func start(link transport.Link, id uint8, cfg Config) *Engine {
+func start(link transport.Link, id uint16, cfg Config) *Engine {
 	e := newEngine(link, id, cfg)
 	go e.keep()
 	return e
 }
 
-func newEngine(link transport.Link, id uint8, cfg Config) *Engine {
+func newEngine(link transport.Link, id uint16, cfg Config) *Engine {
 	caps := link.Caps()
 	cfg.Session.Engine, cfg.Session.Incarnation = id, incarnation
 	_, _ = crand.Read(cfg.Session.Seed[:]) // never fails

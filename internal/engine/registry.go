@@ -1,22 +1,24 @@
 package engine
 
 import (
-	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/session"
 )
 
 // Engines are shared: one for each link of the process, counted by its users.
 var (
 	mu    sync.Mutex
 	users = map[*Engine]int{}
-	byID  [256]atomic.Pointer[Engine]
+	byID  [session.Engines]atomic.Pointer[Engine]
 )
 
-// ErrTooMany is what the 257th engine of a process is told: a session ID has room for 256.
-var ErrTooMany = errors.New("engine: 256 queues are in use by this process already: restrict them, such as with ?queues=0-3")
+// ErrTooMany is what an engine of a process is told for which there is no number left in a session ID.
+var ErrTooMany = fmt.Errorf("engine: this process has %d sockets open already, one for each client and server over udp:// or tcp:// and one for each queue of "+
+	"xdp://: close clients that are done with, let goroutines share a client, or restrict the queues, such as with ?queues=0-3", session.Engines)
 
 // Acquire returns the link's engine and counts one more user of it. The reference to the link is the engine's from here on.
 func Acquire(link transport.Link, cfg Config) (*Engine, error) {
@@ -35,7 +37,7 @@ func Acquire(link transport.Link, cfg Config) (*Engine, error) {
 	if free < 0 {
 		return nil, ErrTooMany
 	}
-	e := start(link, uint8(free), cfg)
+	e := start(link, uint16(free), cfg)
 	users[e] = 1
 	byID[free].Store(e)
 	return e, nil

@@ -152,14 +152,14 @@ type foreign struct {
 	path  transport.Path
 	stamp transport.Time
 	ecn   uint8
-	from  uint8 // the other engine's number
+	from  uint16 // the other engine's number
 }
 
 var foreignBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
 
 // forward hands a packet to the engine whose session it names, and one that could be any other's to all of them. The frame is given back: the
 // packet travels as a copy, because a frame belongs to one link.
-func (e *Engine) forward(owner uint8, f *transport.Frame) {
+func (e *Engine) forward(owner uint16, f *transport.Frame) {
 	e.stats.Forwarded++
 	if owner == e.id {
 		for i := range byID {

@@ -8,7 +8,7 @@ import (
 
 // Config sizes an endpoint and sets its times. A zero field takes its default.
 type Config struct {
-	Engine      uint8    // this endpoint's number in the process; it stands in every session ID
+	Engine      uint16   // this endpoint's number in the process, below Engines; it stands in every session ID
 	Seed        [32]byte // of session IDs and tokens, by ChaCha8: secret and random in production, fixed in a simulation
 	Incarnation uint64   // of the process: drawn anew at each start
 
@@ -87,6 +87,7 @@ func (c Config) withDefaults() Config {
 	def(&c.StreamWindow, defaultStreamWindow)
 	c.Window = min(c.Window, sentRingMax/2)
 	c.StreamWindow = min(c.StreamWindow, maxStreamWindow)
+	c.Sessions = min(c.Sessions, 1<<indexBits)
 	return c
 }
 

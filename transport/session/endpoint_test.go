@@ -171,13 +171,13 @@ func TestIdleSessionsSleep(t *testing.T) {
 func TestMisdirected(t *testing.T) {
 	w := newWorld(t, 1, lan, session.Config{})
 	w.establish()
-	hd := wire.DataHeader{Session: 7 << 56}
+	hd := wire.DataHeader{Session: 7 << 52}
 	b := make([]byte, wire.DataHeaderBytes+wire.ChecksumBytes)
 	hd.Put(b)
 	wire.Sum(b)
 	for _, p := range [][]byte{b, func() []byte {
 		b := make([]byte, 256)
-		h := wire.Handshake{Kind: wire.Accept, Session: 7 << 56}
+		h := wire.Handshake{Kind: wire.Accept, Session: 7 << 52}
 		return b[:h.Put(b)]
 	}()} {
 		w.net.Inject(serverAddr, clientAddr, p)
@@ -207,7 +207,7 @@ func TestResetsAreFew(t *testing.T) {
 	w := newWorldOn(t, 1, lan, session.Config{}, session.Config{ResetsPerSecond: 10}, sim.LinkOptions{})
 	w.establish()
 	s := w.stranger("198.18.0.9:1")
-	hd := wire.DataHeader{Session: 1<<56 | 5<<32 | 77}
+	hd := wire.DataHeader{Session: 1<<52 | 5<<32 | 77}
 	b := make([]byte, wire.DataHeaderBytes+wire.ChecksumBytes)
 	hd.Put(b)
 	for range 50 {
@@ -262,7 +262,7 @@ func TestPacketsOfOtherEndpoints(t *testing.T) {
 	const now = transport.Time(time.Hour)
 	link := sim.NewNetwork(1, sim.Faults{}).Link(serverAddr, sim.LinkOptions{})
 	e := session.New(link, session.Config{Engine: 3, Seed: seedOf(1), Incarnation: 1})
-	receive := func(put func(b []byte) int) (transport.Frame, uint8, bool) {
+	receive := func(put func(b []byte) int) (transport.Frame, uint16, bool) {
 		var f transport.Frame
 		link.Alloc(&f)
 		f.Data = f.Data[:put(f.Data)]
@@ -270,7 +270,7 @@ func TestPacketsOfOtherEndpoints(t *testing.T) {
 		return f, owner, ours
 	}
 	data := func(b []byte) int {
-		(&wire.DataHeader{Session: 7<<56 | 1}).Put(b)
+		(&wire.DataHeader{Session: 7<<52 | 1}).Put(b)
 		wire.Sum(b[:wire.DataHeaderBytes+wire.ChecksumBytes])
 		return wire.DataHeaderBytes + wire.ChecksumBytes
 	}
@@ -281,7 +281,7 @@ func TestPacketsOfOtherEndpoints(t *testing.T) {
 	e.HandleStray(now, &f)
 	fs := e.PollTransmit(now)
 	var h wire.Handshake
-	if len(fs) != 1 || !h.Parse(fs[0].Data) || h.Kind != wire.Reset || h.Source != 7<<56|1 {
+	if len(fs) != 1 || !h.Parse(fs[0].Data) || h.Kind != wire.Reset || h.Source != 7<<52|1 {
 		t.Errorf("%d packets answer it", len(fs))
 	}
 	if _, owner, ours := receive(func(b []byte) int { return (&wire.Handshake{Kind: wire.Reset, Source: 5}).Put(b) }); owner != 3 || ours {

@@ -25,7 +25,7 @@ func (e *Endpoint) Fetch(fs []transport.Frame) {
 		if len(b) < wire.DataHeaderBytes {
 			continue
 		}
-		index := uint32(wire.SessionOf(b)>>32) & 0xffffff
+		index := indexOf(wire.SessionOf(b))
 		if int(index) >= len(e.conns) || e.conns[index] == nil {
 			continue
 		}

@@ -290,7 +290,7 @@ func (h *hostile) packet() []byte {
 
 // handshake is any handshake packet about the sessions that there are.
 func (h *hostile) handshake() []byte {
-	ids := []uint64{h.conn.ID(), 0, 1, 1 << 56, 1<<64 - 1}
+	ids := []uint64{h.conn.ID(), 0, 1, 1 << 52, 1<<64 - 1}
 	for c := range h.sessions {
 		ids = append(ids, c.ID())
 	}

@@ -143,7 +143,7 @@ func (e *Endpoint) Unlisten(port uint16) { delete(e.listening, port) }
 // HandlePacket takes a received frame. When the packet belongs to another endpoint of the process, it returns that one's number and
 // ours is false: the frame then stays the caller's. Its own number stands for a Reset, which does not name the receiver's session: any of
 // the others may be meant. Otherwise the endpoint gives the frame back by itself when its last reader is done.
-func (e *Endpoint) HandlePacket(now transport.Time, f *transport.Frame) (owner uint8, ours bool) {
+func (e *Endpoint) HandlePacket(now transport.Time, f *transport.Frame) (owner uint16, ours bool) {
 	e.stats.Packets++
 	b := &e.bufs[f.ID]
 	b.refs = 1 // held while it is looked at, so that a message released meanwhile does not free it
@@ -152,7 +152,7 @@ func (e *Endpoint) HandlePacket(now transport.Time, f *transport.Frame) (owner u
 	} else if kept := e.dispatch(now, f); kept >= 0 {
 		b.refs = 0
 		e.stats.Misdirected++
-		return uint8(kept), false
+		return uint16(kept), false
 	}
 	e.drop(int32(f.ID))
 	return e.cfg.Engine, true
@@ -282,10 +282,21 @@ func (e *Endpoint) Conns(f func(*Conn)) {
 	}
 }
 
-func engineOf(id uint64) uint8 { return uint8(id >> 56) }
+// A session ID names its endpoint, the session's place there, and 32 random bits.
+const (
+	engineBits = 12
+	indexBits  = 20
+)
+
+// Engines is how many endpoints of a process can be told apart.
+const Engines = 1 << engineBits
+
+func engineOf(id uint64) uint16 { return uint16(id >> (64 - engineBits)) }
+
+func indexOf(id uint64) uint32 { return uint32(id>>32) & (1<<indexBits - 1) }
 
 func (e *Endpoint) lookup(id uint64) *Conn {
-	i := uint32(id>>32) & 0xffffff
+	i := indexOf(id)
 	if int(i) >= len(e.conns) {
 		return nil
 	}
@@ -309,7 +320,7 @@ func (e *Endpoint) newConn(path transport.Path, client bool, now transport.Time)
 	}
 	c := &Conn{
 		e:       e,
-		id:      uint64(e.cfg.Engine)<<56 | uint64(index)<<32 | uint64(e.random.Uint32()),
+		id:      uint64(e.cfg.Engine)<<(64-engineBits) | uint64(index)<<32 | uint64(e.random.Uint32()),
 		path:    path,
 		client:  client,
 		heardAt: now,
@@ -327,7 +338,7 @@ func (e *Endpoint) newConn(path transport.Path, client bool, now transport.Time)
 
 // forget frees a closed session's place.
 func (e *Endpoint) forget(c *Conn) {
-	index := uint32(c.id>>32) & 0xffffff
+	index := indexOf(c.id)
 	if e.conns[index] != c {
 		return
 	}

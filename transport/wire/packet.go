@@ -50,7 +50,7 @@ const (
 //	+------+------+-------------+-------------------------+
 //	|ver|kd| flags| ack delay µs| packet number, low 32   |
 //	+------+------+-------------+-------------------------+
-//	| receiver's session ID: engine 8 | index 24 | gen 32 |
+//	| receiver's session: engine 12 | index 20 | gen 32   |
 //	+---------------------------+-------------------------+
 //	| largest received, low 32  | send stamp, µs          |
 //	+---------------------------+-------------------------+

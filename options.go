@@ -119,7 +119,7 @@ func WithMinPTO(d time.Duration) Option {
 // ResourceExhausted, not executed. Requests beyond it wait at their clients: the server drops their packets, and they are sent again.
 func WithMaxCalls(n int) Option { return func(c *config) { c.engine.Session.Calls = max(n, 1) } }
 
-// WithMaxSessions bounds a server's sessions, over all ports of a queue; the default is 4,096.
+// WithMaxSessions bounds a server's sessions, over all ports of a queue; the default is 4,096, the most 1,048,576.
 func WithMaxSessions(n int) Option { return func(c *config) { c.engine.Session.Sessions = n } }
 
 // CallOption sets up one call.

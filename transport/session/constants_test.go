@@ -132,7 +132,7 @@ func told() map[string]string {
 
 // untold are constants that are nobody's business but the code's: marks, what a format or another document fixes, first sizes of what grows,
 // and the shape of the timing wheel. The defaults of Config are told under its fields' names.
-var untold = strings.Fields(`noFrame never ecnCapable congestionExperienced tokenBytes sentRingMin callChunk wheelLevels wheelSlots wheelBits unary cacheLine hotLines`)
+var untold = strings.Fields(`noFrame never ecnCapable congestionExperienced tokenBytes sentRingMin callChunk wheelLevels wheelSlots wheelBits unary cacheLine hotLines engineBits indexBits Engines`)
 
 // TestConstantsTold holds docs/protocol.md to the code: each constant stands in its tables once, with the value that it has.
 func TestConstantsTold(t *testing.T) {
@@ -193,6 +193,7 @@ func declared(t *testing.T) (names []string) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		switch f.Name {
 		case "Engine", "Seed", "Incarnation": // who one is, no tunables
+		case "Reclaim": // nor is it
 		case "Phi":
 			for _, f := range reflect.VisibleFields(f.Type) {
 				names = append(names, "Phi."+f.Name)

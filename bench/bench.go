@@ -47,7 +47,7 @@ type Config struct {
 
 	// Lab names the lab to run in, which stays. Empty: Compare makes one and takes it down.
 	Lab string
-	MTU int // of the lab that Compare makes; 0: 1,500, or what workload Flood's packets need
+	MTU int // of the lab that Compare makes, bytes; 0: 1,500, or what workload Flood's packets need
 
 	// Child is the command of a process that calls [Child] and exits: os.Executable and hidden arguments.
 	Child []string
@@ -157,7 +157,7 @@ func (c *Config) complete(w *workload) {
 	if c.Requests == 0 && c.Duration == 0 {
 		c.Requests, c.Duration = w.requests, w.duration
 	}
-	if c.MTU == 0 {
+	if c.MTU == 0 && c.ownLab() {
 		c.MTU = lab.DefaultMTU
 		if c.Workload == Flood {
 			c.MTU = max(c.MTU, c.Size)
@@ -167,6 +167,9 @@ func (c *Config) complete(w *workload) {
 		c.Seed = uint64(rand.Uint32()) // a JSON number that every reader has room for
 	}
 }
+
+// ownLab tells whether Compare makes the lab, where it may.
+func (c *Config) ownLab() bool { return c.Lab == "" && c.Agent.Addr == "" }
 
 func (c *Config) problem(w *workload) error {
 	if len(c.Systems) == 0 {
@@ -193,7 +196,11 @@ func (c *Config) problem(w *workload) error {
 		return errors.New("give either a number of requests or a duration, above zero")
 	case c.Requests != 0 && !w.counted:
 		return fmt.Errorf("workload %s is bounded by a duration, not by a number of requests", c.Workload)
-	case c.Workload == Flood && c.Size > c.MTU:
+	case c.MTU != 0 && !c.ownLab():
+		return errors.New("an MTU is chosen for a lab that is made; a lab that is there, and an agent's machine, have theirs")
+	case c.ownLab() && (c.MTU < lab.MinMTU || c.MTU > lab.MaxMTU):
+		return fmt.Errorf("an MTU of %d bytes is not between %d and %d", c.MTU, lab.MinMTU, lab.MaxMTU)
+	case c.Workload == Flood && c.MTU != 0 && c.Size > c.MTU:
 		return fmt.Errorf("packets of %d bytes do not fit into an MTU of %d", c.Size, c.MTU)
 	case len(c.CPUs) != 0 && (len(c.CPUs) != 2 || slices.Min(c.CPUs) < 0):
 		return errors.New("give two CPUs: the client's and the server's")
@@ -207,7 +214,7 @@ func (c *Config) problem(w *workload) error {
 	for i, cpu := range c.CPUs {
 		if i == 0 || c.Agent.Addr == "" { // else it is the agent's
 			if err := onCPUs([]int{cpu}, func() error { return nil }); err != nil {
-				return err
+				return fmt.Errorf("%w; 'taskset -cp $$' tells which ones may be used here", err)
 			}
 		}
 	}

@@ -31,6 +31,8 @@ func TestConfig(t *testing.T) {
 		"negative size": func(c *Config) { c.Size = -1 },
 		"too large":     func(c *Config) { c.Size = MaxSize + 1 },
 		"no rounds":     func(c *Config) { c.Rounds = -1 },
+		"tiny packets":  func(c *Config) { c.MTU = 1 },
+		"lab's MTU":     func(c *Config) { c.Lab, c.MTU = "x", 1500 },
 		"two bounds":    func(c *Config) { c.Duration = time.Second },
 		"negative":      func(c *Config) { c.Requests = -1 },
 		"nobody to do":  func(c *Config) { c.Child = nil },
@@ -56,7 +58,7 @@ func TestConfig(t *testing.T) {
 	if !errors.Is(err, ErrUnknownSystem) || !errors.Is(err, ErrConfig) {
 		t.Fatalf("%v, want ErrUnknownSystem", err)
 	}
-	for _, name := range append(Default(Latency), "carrier-pigeon") {
+	for _, name := range slices.Concat(Default(Latency), Peers(), []string{"carrier-pigeon"}) {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%q does not name %s", err, name)
 		}

@@ -179,7 +179,9 @@ func Names() []string {
 func Lookup(name string) (System, error) {
 	s, ok := systems[name]
 	if !ok {
-		return nil, fmt.Errorf("%w %q; choose from %s", ErrUnknownSystem, name, strings.Join(Names(), ", "))
+		known := slices.Concat(Names(), Peers())
+		slices.Sort(known)
+		return nil, fmt.Errorf("%w %q; choose from %s", ErrUnknownSystem, name, strings.Join(slices.Compact(known), ", "))
 	}
 	return s, nil
 }

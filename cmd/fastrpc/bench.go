@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/bench"
+	"github.com/fastrpc/fastrpc/internal/lab"
 )
 
 func benchCommand() *cobra.Command {
@@ -62,9 +65,12 @@ and bare AF_XDP sockets of others, for workloads latency and flood:
 A lab and AF_XDP need root, or CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON
 and, under a low RLIMIT_MEMLOCK, CAP_IPC_LOCK. Without them the systems that need none run over loopback.
 
-The order of the systems differs from round to round. Ctrl-C ends the run at any time: the lab goes, and what was
-measured by then is written as if it had been all. One comparison runs on a machine at a time. With two machines
-'fastrpc bench agent' runs on the server's, and --agent names it.`,
+The order of the systems differs from round to round. Ctrl-C ends the run at any time: the lab goes, and what
+was measured by then is written, with a word on why it is not all. One comparison runs on a machine at a time.
+With two machines 'fastrpc bench agent' runs on the server's, and --agent names it.
+
+The exit code is 0 when anything was measured, also where a system is missing or failed, which the report says;
+1 when nothing was, or an output could not be written; 2 when what was asked for cannot be; 130 after Ctrl-C.`,
 		Example: `  fastrpc bench compare
   fastrpc bench compare --systems ring,xdp,net-tcp --size 256 --duration 2s --rounds 3 --json result.json
   fastrpc bench compare --workload rate --outstanding 32 --duration 2s
@@ -80,6 +86,9 @@ measured by then is written as if it had been all. One comparison runs on a mach
 			if !cmd.Flags().Changed("systems") {
 				c.Systems = bench.Default(c.Workload)
 			}
+			if c.Workload == bench.Anatomy {
+				return usageError{errors.New("what takes a round trip apart is 'fastrpc bench anatomy'")}
+			}
 			if err := along.apply(cmd, c); err != nil {
 				return err
 			}
@@ -87,17 +96,22 @@ measured by then is written as if it had been all. One comparison runs on a mach
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&c.Workload, "workload", bench.Latency, "what to measure: "+strings.Join(bench.Workloads(), ", "))
-	f.StringSliceVar(&c.Systems, "systems", bench.Default(bench.Latency), "what to compare; all: every one that has the workload; by default those of this project and the kernel's")
+	f.StringVar(&c.Workload, "workload", bench.Latency, "`name` of what to measure, see above")
+	f.StringSliceVar(&c.Systems, "systems", nil, "`names` of what to compare, or all for every one that has the workload; by default those of this project and the kernel's")
 	addLoadFlags(f, c, &along)
-	f.IntVar(&c.Rounds, "rounds", 0, "how often each system runs; by default 11 times with workload latency, 5 with the others")
-	f.IntVar(&c.MTU, "mtu", 0, "MTU of the lab that is made; by default 1500, or the size of workload flood")
+	f.IntVar(&c.Rounds, "rounds", 0, "how often each system runs; by default 11 times with workload latency, else 5")
+	f.IntVar(&c.MTU, "mtu", 0, fmt.Sprintf("MTU of the lab that is made, %d to %d; by default 1500, or the size of workload flood", lab.MinMTU, lab.MaxMTU))
 	b.addFlags(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("workload", cobra.FixedCompletions(bench.Workloads(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("workload", cobra.FixedCompletions(compared(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("systems", completeList(func() []string { return slices.Concat(bench.Names(), bench.Peers(), []string{bench.All}) }))
 	_ = cmd.RegisterFlagCompletionFunc("size", cobra.NoFileCompletions)
 	_ = cmd.RegisterFlagCompletionFunc("arrivals", cobra.FixedCompletions([]string{bench.Poisson, bench.Constant}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// compared are the workloads of compare: the others have a command of their own.
+func compared() []string {
+	return slices.DeleteFunc(bench.Workloads(), func(name string) bool { return name == bench.Anatomy })
 }
 
 const benchChild = "child"

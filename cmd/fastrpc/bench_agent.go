@@ -12,6 +12,9 @@ import (
 	"github.com/fastrpc/fastrpc/bench"
 )
 
+// agentPort is where an agent waits unless it is told otherwise.
+const agentPort = "9150"
+
 func benchAgentCommand() *cobra.Command {
 	var listen string
 	var c bench.AgentConfig
@@ -54,7 +57,7 @@ driver's machine through to all of them.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&listen, "listen", ":9150", "HOST:PORT to wait at, TCP")
+	f.StringVar(&listen, "listen", ":"+agentPort, "HOST:PORT to wait at, TCP")
 	f.StringVar(&c.Token, "token", "", "what a driver must know; by default $"+tokenVariable+", else made up and printed")
 	f.StringVar(&c.Interface, "interface", "", "serve on this interface; by default the one that leads to the driver's")
 	_ = cmd.RegisterFlagCompletionFunc("interface", completeInterface)

@@ -26,9 +26,10 @@ func reportCommand() *cobra.Command {
 		Short: "Show reports that were kept: as text, as a web page, as a picture",
 		Long: `Report reads what 'fastrpc bench' wrote with --json, - for standard input, and prints the same tables again.
 
-With --html it writes one web page of all reports instead, of several workloads if need be: percentile curves, load against latency, bars with
-confidence intervals, where the time of a round trip goes, all figures, and the machine. The page is one file and loads nothing. With --svg it
-writes the picture of one report's median and 99th percentile of every system.`,
+With --html it writes one web page of all reports instead, of several workloads if need be: percentile curves, load
+against latency, bars with confidence intervals, where the time of a round trip goes, all figures, and the machine.
+The page is one file and loads nothing. With --svg it writes the picture of one report's median and 99th percentile
+of every system.`,
 		Example: `  fastrpc bench report result.json
   fastrpc bench report latency.json sweep.json sizes.json --html report.html
   fastrpc bench report bench/results/unary-64.json --svg docs/latency.svg`,

@@ -17,7 +17,7 @@ import (
 // workloadHelp has a line for each workload.
 func workloadHelp() string {
 	var b strings.Builder
-	for _, name := range bench.Workloads() {
+	for _, name := range compared() {
 		for i, line := range wrap(bench.AboutWorkload(name), 96) {
 			if i > 0 {
 				name = ""
@@ -86,6 +86,9 @@ func (a *alongFlags) apply(cmd *cobra.Command, c *bench.Config) error {
 			return usageError{fmt.Errorf("--%s takes no 0; leave it out for what the workload has by itself", name)}
 		}
 	}
+	if cmd.Flags().Changed("size") && bench.AxisOf(c.Workload) == result.AxisSize {
+		return usageError{fmt.Errorf("workload %s goes along several sizes: give them with --sizes", c.Workload)}
+	}
 	values := a.values()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch {
@@ -101,7 +104,7 @@ func (a *alongFlags) apply(cmd *cobra.Command, c *bench.Config) error {
 
 // addLoadFlags adds what says how much of a workload there shall be. What is not given is the workload's to say.
 func addLoadFlags(f *pflag.FlagSet, c *bench.Config, a *alongFlags) {
-	f.IntVar(&c.Size, "size", 0, fmt.Sprintf("payload in bytes, %d to %d, by default 64; workloads bulk and incast: from %d on, by default 8 MiB and 64 KiB; workload flood: %d to %d",
+	f.IntVar(&c.Size, "size", 0, fmt.Sprintf("payload in bytes, %d to %d, by default 64; of bulk and incast from %d on, by default 8 MiB and 64 KiB; of flood the packet's, %d to %d",
 		bench.MinSize, bench.MaxSize, bench.MinBulk, bench.MinFlood, bench.MaxFlood))
 	f.IntVar(&c.Outstanding, "outstanding", 0, fmt.Sprintf("calls at once, up to %d; by default 32 with workload rate, 64 with open and sweep, else 1", bench.MaxOutstanding))
 	f.IntVar(&c.Clients, "clients", 0, "connections that share the calls outstanding; by default 1")
@@ -109,11 +112,14 @@ func addLoadFlags(f *pflag.FlagSet, c *bench.Config, a *alongFlags) {
 	f.IntVar(&c.Requests, "requests", 0, "measured calls a round, instead of a duration")
 	f.DurationVar(&c.Duration, "duration", 0, "measure for this long a round; by default 250ms to 2s, by workload")
 	f.StringVar(&c.Arrivals, "arrivals", "", "how the calls of workloads open and sweep come due: poisson (the default) or constant")
-	f.Float64SliceVar(&a.rps, "rps", nil, "workload open: calls a second, one or several")
-	f.Float64SliceVar(&a.load, "load", nil, "workload sweep: loads, as shares of what the system carries; by default 0.1 to 1.1")
-	f.Float64SliceVar(&a.loss, "loss", nil, "workload loss: shares of the packets that are lost, each way; by default 0,0.001,0.01,0.05")
+	f.Float64SliceVar(&a.rps, "rps", nil, "workload open: calls a second, one `number` or several")
+	f.Float64SliceVar(&a.load, "load", nil, "workload sweep: `shares` of what the system carries; by default 0.1 to 1.1")
+	f.Float64SliceVar(&a.loss, "loss", nil, "workload loss: `shares` of the packets that are lost, each way; by default 0,0.001,0.01,0.05")
 	f.IntSliceVar(&a.sizes, "sizes", nil, "workload sizes: payloads in bytes; by default 64 to 8 MiB, each four times the last")
 	f.IntSliceVar(&a.sessions, "sessions", nil, "workload sessions: numbers of connections, up to 20000; by default 1,10,100,1000")
 	f.IntSliceVar(&a.senders, "senders", nil, "workload incast: numbers of senders; by default 1,4,16,64")
-	f.DurationSliceVar(&a.pauses, "pause", nil, "workload idle: pauses between calls; by default 1ms,10ms,100ms")
+	f.DurationSliceVar(&a.pauses, "pause", nil, "workload idle: `pauses` between calls; by default 1ms,10ms,100ms")
+	for _, name := range []string{"rps", "load", "loss", "pause"} {
+		f.Lookup(name).DefValue = "" // else the help has an empty list
+	}
 }

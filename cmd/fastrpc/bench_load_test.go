@@ -15,6 +15,11 @@ func TestBenchCompareRefusesLoads(t *testing.T) {
 		{"--workload open --rps 1000 --arrivals never", "unknown arrivals"},
 		{"--workload idle --pause 0s", "0 milliseconds of pause"},
 		{"--workload leisure", "unknown workload"},
+		{"--workload anatomy", "'fastrpc bench anatomy'"},
+		{"--workload sizes --size 100", "--sizes"},
+		{"--mtu 1", "not between 1280 and 65535"},
+		{"--mtu 9000 --lab x", "an MTU is chosen for a lab that is made"},
+		{"--token x", "--agent"},
 		{"--workload rate --outstanding 2 --clients 3", "3 clients"},
 	} {
 		args := append([]string{"bench", "compare", "--systems", "net-tcp"}, strings.Fields(c.args)...)
@@ -31,6 +36,9 @@ func TestWorkloadHelp(t *testing.T) {
 		if !strings.Contains(help, "\n  "+name+" ") && !strings.HasPrefix(help, "  "+name+" ") {
 			t.Errorf("no %s in\n%s", name, help)
 		}
+	}
+	if strings.Contains(help, "anatomy") {
+		t.Errorf("a command of its own is in\n%s", help)
 	}
 	for line := range strings.Lines(help) {
 		if len(line) > 112 {

@@ -1,14 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fastrpc/fastrpc/bench"
+	"github.com/fastrpc/fastrpc/bench/result"
 )
 
 // lockFile keeps other benchmarks off the machine.
@@ -27,7 +32,7 @@ type benchRun struct {
 func (b *benchRun) addFlags(cmd *cobra.Command) {
 	f, c := cmd.Flags(), &b.config
 	f.StringVar(&c.Lab, "lab", "", "use this lab, which stays, instead of making one")
-	f.StringVar(&c.Agent.Addr, "agent", "", "have the server run where 'fastrpc bench agent' listens, HOST:PORT, instead of in a lab")
+	f.StringVar(&c.Agent.Addr, "agent", "", "have the server run where 'fastrpc bench agent' listens, `HOST[:PORT]`, instead of in a lab")
 	f.StringVar(&c.Agent.Token, "token", "", "the agent's; by default $"+tokenVariable)
 	f.StringVar(&c.Interface, "interface", "", "send packets to the agent's machine over this interface; by default the one that leads there")
 	f.IntSliceVar(&c.CPUs, "cpus", nil, "CPUs of the client and of the server, as in 2,3; by default the first two of those allowed")
@@ -52,8 +57,14 @@ func (b *benchRun) run(cmd *cobra.Command) error {
 	if b.wait {
 		c.Waiting = func(err error) { fmt.Fprintf(cmd.ErrOrStderr(), "fastrpc: %v; waiting\n", err) }
 	}
-	if c.Agent.Token == "" {
-		c.Agent.Token = os.Getenv(tokenVariable)
+	switch {
+	case c.Agent.Addr == "" && c.Agent.Token != "":
+		return usageError{errors.New("--token is an agent's; name that with --agent")}
+	case c.Agent.Addr != "":
+		if _, _, err := net.SplitHostPort(c.Agent.Addr); err != nil {
+			c.Agent.Addr = net.JoinHostPort(strings.Trim(c.Agent.Addr, "[]"), agentPort)
+		}
+		c.Agent.Token = cmp.Or(c.Agent.Token, os.Getenv(tokenVariable))
 	}
 	defer b.out.discard()
 	runs, err := c.Runs()
@@ -74,6 +85,9 @@ func (b *benchRun) run(cmd *cobra.Command) error {
 		return err
 	}
 	written := b.out.write(cmd, report)
+	if err == nil && !slices.ContainsFunc(report.Results, func(r result.Result) bool { return len(r.Rounds) > 0 }) {
+		err = errors.New("nothing was measured, for the reasons above")
+	}
 	if err == nil || written == nil {
 		return errors.Join(err, written)
 	}

@@ -104,6 +104,15 @@ func TestBenchCompareTwice(t *testing.T) {
 	}
 }
 
+// A run of systems none of which can do it is a failure, with the reasons, and no empty table.
+func TestBenchCompareNothing(t *testing.T) {
+	code, out, errOut := fast(t, "bench", "compare", "--workload", "bulk", "--systems", "net-udp,grpc", "--duration", "50ms", "--rounds", "1")
+	if code != exitFailure || !strings.Contains(errOut, "nothing was measured") || !strings.Contains(out, "net-udp: has no workload bulk") ||
+		strings.Contains(out, "system") {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
+	}
+}
+
 // A peer that is not built is missing, and no reason to stop.
 func TestBenchCompareMissing(t *testing.T) {
 	code, out, errOut := fast(t, "bench", "compare", "--systems", "net-tcp,grpc", "--requests", "100", "--rounds", "1")

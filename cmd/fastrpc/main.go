@@ -87,6 +87,7 @@ Start with 'fastrpc doctor IFACE', which tells whether an interface is fit for i
 		SilenceErrors: true, // run prints them, once
 		SilenceUsage:  true,
 	}
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 112 "))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), callCommand(), benchCommand(), labCommand(), doctorCommand(), setupCommand(),
 		captureCommand(), statsCommand(), decodeCommand(), versionCommand())

@@ -21,9 +21,13 @@ const (
 	DefaultMTU    = 1500
 )
 
+// Bounds of Config.MTU.
 const (
-	minMTU    = 1280 // IPv6's (RFC 8200 section 5)
-	maxMTU    = 65535
+	MinMTU = 1280 // IPv6's (RFC 8200 section 5)
+	MaxMTU = 65535
+)
+
+const (
 	maxQueues = 64 // far below the kernel's 4096; each costs memory and a NAPI
 )
 
@@ -145,8 +149,8 @@ func (c Config) complete() (Config, error) {
 	if c.Queues < 1 || c.Queues > maxQueues {
 		return c, fmt.Errorf("lab %q: %d queues; choose 1 to %d", c.Name, c.Queues, maxQueues)
 	}
-	if c.MTU < minMTU || c.MTU > maxMTU {
-		return c, fmt.Errorf("lab %q: an MTU of %d bytes; choose %d to %d", c.Name, c.MTU, minMTU, maxMTU)
+	if c.MTU < MinMTU || c.MTU > MaxMTU {
+		return c, fmt.Errorf("lab %q: an MTU of %d bytes; choose %d to %d", c.Name, c.MTU, MinMTU, MaxMTU)
 	}
 	return c, nil
 }

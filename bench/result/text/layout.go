@@ -23,7 +23,6 @@ type figures = []result.Figure
 var references = []string{"net-tcp", "ring"}
 
 var (
-	roundTrip = figures{result.P50, result.P90, result.P99, result.P999, result.P9999, result.Max, result.Mean}
 	tails     = figures{result.P50, result.P99, result.P999, result.Max}
 	cost      = figures{result.ClientCPU, result.ServerCPU, result.Allocs}
 
@@ -43,7 +42,7 @@ var (
 var layouts = map[string]layout{
 	"latency": {
 		title: "Round trips of {size}, one outstanding",
-		main:  result.P50, columns: slices.Concat(roundTrip, figures{result.PerSec}, cost),
+		main:  result.P50, columns: figures{result.P50, result.P90, result.P99, result.P999, result.P9999, result.Max, result.CPU, result.Allocs},
 	},
 	"anatomy": {
 		title: "Round trips of {size}, one outstanding, with stamps on both sides",
@@ -55,8 +54,8 @@ var layouts = map[string]layout{
 	},
 	"open": {
 		title: "Calls of {size} at a given rate, each from when it was due; sent: from when it was sent; late: how late that was of itself",
-		main:  result.P99, columns: slices.Concat(roundTrip[:6], figures{sent(result.P50), sent(result.P99), sent(result.P999), late(result.P99), result.PerSec,
-			result.CPU}),
+		main:  result.P99, columns: slices.Concat(tails, figures{sent(result.P50), sent(result.P99), sent(result.P999), late(result.P99), result.PerSec, result.CPU}),
+		along: figures{result.P50, result.P99, result.P999, sent(result.P99), result.PerSec, result.CPU},
 	},
 	"sweep": {
 		title: "Calls of {size}, each from when it was due, at loads by what the system carries in a closed loop",
@@ -64,7 +63,7 @@ var layouts = map[string]layout{
 	},
 	"sizes": {
 		title: "Round trips, one outstanding, by payload",
-		main:  result.P50, along: figures{result.P50, result.P99, result.Gbit},
+		main:  result.P50, along: figures{result.P50, result.P99},
 	},
 	"bulk": {
 		title: "Messages of {size} one way, {outstanding} outstanding; of ring: of the payload of its flood one way, as large as the link takes",

@@ -59,6 +59,10 @@ func pointsOf(r *result.Report) []result.Point {
 // list writes a line for each system and point that was measured: figures that any has, and the main figure's ratio to the references.
 func (l *layout) list(b *strings.Builder, r *result.Report, columns figures) {
 	ordered := slices.DeleteFunc(l.order(r), func(res *result.Result) bool { return len(res.Rounds) == 0 })
+	if len(ordered) == 0 {
+		b.WriteByte('\n')
+		return
+	}
 	columns = slices.DeleteFunc(slices.Clone(columns), func(f result.Figure) bool {
 		return !slices.ContainsFunc(ordered, func(res *result.Result) bool { return !math.IsNaN(res.Median(f)) })
 	})

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/fastrpc/fastrpc/bench/machine"
@@ -66,12 +67,14 @@ var (
 )
 
 // Child serves one side of one run on behalf of a comparing parent. It is what the command in Config.Child calls, which exits when Child
-// returns. in ends when the parent has no more orders, or is gone, however it went: so no child outlives its parent.
+// returns. in ends when the parent has no more orders, or is gone, however it went: so no child outlives its parent. If in is a pipe, and ends
+// while the child is busy with an order, the process exits.
 func Child(in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	c := child{ctx: ctx, cancel: cancel, served: make(chan error, 1)}
 	defer c.close()
+	go exitWithParent(in, &c.busy)
 	lines := bufio.NewReader(in)
 	enc := json.NewEncoder(out)
 	for {
@@ -98,7 +101,10 @@ func Child(in io.Reader, out io.Writer) error {
 			}
 			continue
 		}
-		if err := enc.Encode(c.obey(line)); err != nil {
+		c.busy.Store(true)
+		a := c.obey(line)
+		c.busy.Store(false)
+		if err := enc.Encode(a); err != nil {
 			return err
 		}
 	}
@@ -107,6 +113,7 @@ func Child(in io.Reader, out io.Writer) error {
 type child struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
+	busy     atomic.Bool // an order is obeyed
 	serving  bool
 	served   chan error // Serve's result
 	client   *client

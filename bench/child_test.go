@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -114,5 +115,29 @@ func TestTail(t *testing.T) {
 		if got.suffix() != c.want || len(got.buf) > headBytes+tailBytes {
 			t.Errorf("%.30q: %q and %d bytes, want %q", c.text, got.suffix(), len(got.buf), c.want)
 		}
+	}
+}
+
+// A child whose parent is gone does not wait for a call that never ends.
+func TestChildOfNobody(t *testing.T) {
+	argv := childCommand(t)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	orders := json.NewEncoder(in)
+	for _, o := range []order{{Do: "connect", System: "test-hangs", Endpoint: loopback(), Requests: 1}, {Do: "warm", Requests: 1}} {
+		if err := orders.Encode(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in.Close()
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("%v, want exit code 1", err)
 	}
 }

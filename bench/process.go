@@ -47,6 +47,9 @@ func startProcess(role string, argv []string, start func(*exec.Cmd) error) (*pro
 		return nil, fmt.Errorf("start the %s process: %w", role, err)
 	}
 	return &process{role: role, control: newControl(in, out), finish: func(busy bool) error {
+		if busy {
+			_ = cmd.Process.Kill() // before it sees the end of in; has no effect on one that has ended
+		}
 		in.Close()
 		defer out.Close()
 		return endCommand(cmd, &stderr, busy)
@@ -66,19 +69,16 @@ func (p *process) ask(ctx context.Context, o order, limit time.Duration) (a answ
 }
 
 // end ends the child and waits for that. One that is still busy, or does not end, is killed: the kernel gives back all that it held. The
-// error tells of a child that failed by itself.
+// error tells of a child that failed by itself, or that others killed.
 func (p *process) end() error {
-	if err := p.finish(p.owing); err != nil {
+	if err := p.finish(p.owing && !p.dead); err != nil {
 		return fmt.Errorf("%s: %w", p.role, err)
 	}
 	return nil
 }
 
-// endCommand waits for a child whose control channel is closed.
+// endCommand waits for a child whose control channel is closed, and which was killed if it was busy.
 func endCommand(cmd *exec.Cmd, stderr *tail, busy bool) error {
-	if busy {
-		_ = cmd.Process.Kill() // has no effect on one that has ended
-	}
 	kill := time.AfterFunc(endLimit, func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()
 	err := cmd.Wait()

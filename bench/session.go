@@ -132,5 +132,5 @@ func (s *session) endChild() error {
 	}
 	child := s.child
 	s.child = nil
-	return child.finish(child.owing)
+	return child.finish(child.owing && !child.dead)
 }

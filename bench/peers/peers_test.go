@@ -93,7 +93,7 @@ func TestKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for side, why := range []string{"server: signal: killed", "client: ended early"} {
+		for side, why := range []string{"server: signal: killed", "client: signal: killed"} {
 			if s.Bypass() || testing.Short() {
 				continue // what they have of their own is their sockets; bench's own tests kill processes, too
 			}

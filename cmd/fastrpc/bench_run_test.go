@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	ossignal "os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -44,7 +45,10 @@ func openTerminal(t *testing.T) (here, there *os.File) {
 
 // A run that is interrupted says so with its exit code, writes what was measured, and leaves no lab. A terminal shows how far it is.
 func TestBenchCompareSignals(t *testing.T) {
-	for _, signal := range []syscall.Signal{unix.SIGINT, unix.SIGTERM} {
+	for _, signal := range []syscall.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+		if signal == unix.SIGHUP && ossignal.Ignored(signal) {
+			continue // the tests run under nohup(1), and so does the command
+		}
 		file := filepath.Join(t.TempDir(), "result.json")
 		var table bytes.Buffer
 		here, there := openTerminal(t)

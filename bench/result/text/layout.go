@@ -23,8 +23,8 @@ type figures = []result.Figure
 var references = []string{"net-tcp", "ring"}
 
 var (
-	tails     = figures{result.P50, result.P99, result.P999, result.Max}
-	cost      = figures{result.ClientCPU, result.ServerCPU, result.Allocs}
+	tails = figures{result.P50, result.P99, result.P999, result.Max}
+	cost  = figures{result.ClientCPU, result.ServerCPU, result.Allocs}
 
 	packets  = result.Figure{Name: "packets/s", More: true, Of: result.PerSec.Of}
 	messages = result.Figure{Name: "messages/s", More: true, Of: calls}

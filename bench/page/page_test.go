@@ -84,8 +84,12 @@ func TestKnees(t *testing.T) {
 			r.Results[i].Rounds[j].PerSec = r.Results[i].Rounds[j].Offered
 		}
 	}
-	if n := strings.Count(write(t, Input{"", r}), `<circle class="knee"`); n != 0 {
+	html = write(t, Input{"", r})
+	if n := strings.Count(html, `<circle class="knee"`); n != 0 {
 		t.Errorf("%d rings where no knee was reached", n)
+	}
+	if !strings.Contains(html, "Best load carried") || strings.Count(html, "≥ ") != 3 {
+		t.Error("those that carried every load are not among the best")
 	}
 }
 

@@ -177,25 +177,28 @@ type place struct {
 func (s *section) lead(name string, rs []*result.Result, f result.Figure, m measure) {
 	var es []entry
 	for _, r := range rs {
-		es = append(es, entry{r.System, r.Median(f)})
+		es = append(es, entry{system: r.System, value: r.Median(f)})
 	}
 	s.leadOf(name, es, m)
 }
 
-// leadKnee finds those that carry the highest load.
+// leadKnee finds those that carry the highest load: that of the knee, or, where it was not reached, the highest there was, or more.
 func (s *section) leadKnee() {
 	var es []entry
 	for _, system := range s.systems {
 		if k := s.report.Knee(system); k != nil {
-			es = append(es, entry{system, k.OfferedLoad()})
+			es = append(es, entry{system: system, value: k.OfferedLoad()})
+		} else if highest, all := s.report.CarriedAll(system); all {
+			es = append(es, entry{system: system, value: highest, atLeast: true})
 		}
 	}
 	s.leadOf("load carried", es, rate)
 }
 
 type entry struct {
-	system string
-	value  float64
+	system  string
+	value   float64
+	atLeast bool // it may be more
 }
 
 func (s *section) leadOf(name string, es []entry, m measure) {
@@ -211,7 +214,11 @@ func (s *section) leadOf(name string, es []entry, m measure) {
 	})
 	l := leader{Name: name}
 	for _, e := range es[:min(3, len(es))] {
-		l.First = append(l.First, place{s.keys.of(e.system), e.system, m.format(e.value)})
+		figure := m.format(e.value)
+		if e.atLeast {
+			figure = "≥ " + figure
+		}
+		l.First = append(l.First, place{s.keys.of(e.system), e.system, figure})
 	}
 	s.Leaders = append(s.Leaders, l)
 }

@@ -41,6 +41,21 @@ func (r *Report) Knee(system string) *Result {
 	return nil
 }
 
+// CarriedAll tells whether a system carried all loads that it was offered, so that its knee, if it has one, lies beyond the highest of them.
+func (r *Report) CarriedAll(system string) (highest float64, all bool) {
+	for i := range r.Results {
+		res := &r.Results[i]
+		if res.System != system || math.IsNaN(res.OfferedLoad()) || math.IsNaN(res.Median(PerSec)) {
+			continue
+		}
+		if res.Median(PerSec) < Carried*res.OfferedLoad() {
+			return 0, false
+		}
+		highest = max(highest, res.OfferedLoad())
+	}
+	return highest, highest > 0
+}
+
 // Knee is where the latency of a system takes off: the highest load that it carried, as [Report.Knee] finds it.
 type Knee struct {
 	System  string  `json:"system"`

@@ -27,8 +27,8 @@ func knees(r *result.Report, ordered []*result.Result) string {
 			if r.Run.Axis == result.AxisLoad {
 				where += " (" + OnAxis(r.Run.Axis, k.Point) + ")"
 			}
-		} else if carriesAll(r, res.System) {
-			where = "not reached at " + number(most) + "/s"
+		} else if highest, all := r.CarriedAll(res.System); all {
+			where = "not reached at " + number(highest) + "/s"
 		} else {
 			where = "below " + number(least) + "/s"
 		}
@@ -49,13 +49,4 @@ func bounds(r *result.Report, system string) (least, most float64) {
 		}
 	}
 	return least, most
-}
-
-func carriesAll(r *result.Report, system string) bool {
-	for i := range r.Results {
-		if res := &r.Results[i]; res.System == system && res.Median(result.PerSec) < result.Carried*res.OfferedLoad() {
-			return false
-		}
-	}
-	return true
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fastrpc/fastrpc"
 	"github.com/fastrpc/fastrpc/bench/meter"
@@ -95,9 +96,16 @@ const (
 	reassembly = 64 << 20
 )
 
+// heartbeat is the interval that fastrpc has by itself.
+const heartbeat = 50 * time.Millisecond
+
 // options are those of both ends. Long messages need limits of their own: memory for those outstanding, and for one that is given back.
 func options(e *Endpoint) []fastrpc.Option {
-	o := []fastrpc.Option{fastrpc.WithInsecure()}
+	o := []fastrpc.Option{
+		fastrpc.WithInsecure(),
+		// A shared machine may hold a process back for longer than the failure detector allows by default, and the systems beside it wait for that, too.
+		fastrpc.WithHeartbeat(heartbeat, int(callLimit/heartbeat)), fastrpc.WithPhi(fastrpc.Phi{AcceptablePause: callLimit}),
+	}
 	if n := e.Longest(); n > maxMessage {
 		o = append(o, fastrpc.WithMaxMessage(uint32(n)))
 	}

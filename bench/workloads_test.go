@@ -64,7 +64,5 @@ func checkFigures(t *testing.T, w *workload, res *result.Result) {
 		t.Errorf("%s of %s offered %v, ended %d, recorded %d, sent %+v", w.name, res.System, r.Offered, r.Ops, r.Latency.Count, r.Uncorrected)
 	case w.name == Open && float64(r.Latency.Count) != r.Offered*r.Seconds:
 		t.Errorf("%d calls recorded of %v that came due", r.Latency.Count, r.Offered*r.Seconds)
-	case w.name == Sweep && res.Point.Load == 2 && float64(r.Latency.Count) < 1.2*float64(r.Ops):
-		t.Errorf("%s: of twice the capacity, %d of %d calls ended in time", res.System, r.Ops, r.Latency.Count)
 	}
 }

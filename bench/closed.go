@@ -11,8 +11,9 @@ import (
 
 // A hand makes calls from one goroutine.
 type hand interface {
-	// run makes calls until the bound is reached, waits for those outstanding, and says how long those took that it noted.
-	run(c *client, b bound, r *record) (elapsed time.Duration, err error)
+	// run makes calls until the bound is reached, counted from begin, waits for those outstanding, and says when, from begin on, the last of
+	// those ended that it noted.
+	run(c *client, begin time.Duration, b bound, r *record) (elapsed time.Duration, err error)
 
 	// made is how many calls it has begun.
 	made() uint64
@@ -27,10 +28,12 @@ type closedLoop struct {
 
 func (l *closedLoop) goroutines() int { return len(l.hands) }
 
+// run begins for all hands at once, also for one that the scheduler lets wait for the others: else what it makes after they have ended would count
+// as made beside them.
 func (l *closedLoop) run(b bound, t *tally) error {
-	took := make([]time.Duration, len(l.hands))
+	took, begin := make([]time.Duration, len(l.hands)), l.client.clock()
 	err := l.client.together(len(l.hands), func(i int) (err error) {
-		took[i], err = l.hands[i].run(l.client, b.share(i, len(l.hands)), t.records[i])
+		took[i], err = l.hands[i].run(l.client, begin, b.share(i, len(l.hands)), t.records[i])
 		return err
 	})
 	var calls uint64
@@ -135,9 +138,9 @@ func (w *worker) call() error {
 
 // run reads the clock once a call: where one ends the next begins, so that the nanoseconds in which the last one is recorded are part of it. It
 // allocates nothing.
-func (w *worker) run(c *client, b bound, r *record) (elapsed time.Duration, err error) {
+func (w *worker) run(c *client, begin time.Duration, b bound, r *record) (elapsed time.Duration, err error) {
 	requests, duration := b.limits()
-	begin := c.clock()
+	elapsed = c.clock() - begin
 	for range requests {
 		if err := w.call(); err != nil {
 			return 0, err

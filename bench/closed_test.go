@@ -46,7 +46,7 @@ func TestWorker(t *testing.T) {
 	c.load = &closedLoop{client: c, hands: []hand{w}}
 	tally := c.newTally()
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := w.run(c, bound{requests: 10}, tally.records[0]); err != nil {
+		if _, err := w.run(c, now, bound{requests: 10}, tally.records[0]); err != nil {
 			t.Error(err)
 		}
 	}); n != 0 {
@@ -64,6 +64,26 @@ func TestWorker(t *testing.T) {
 	}
 	if r := tally.round(); r.Ops != 10 || r.Seconds != 1e-6 || c.calls.Load() != 1020 {
 		t.Errorf("%d calls in %v s, %d in all, want 10 in 1 µs", r.Ops, r.Seconds, c.calls.Load())
+	}
+}
+
+// A hand that comes to run late counts from the begin that all of them have in common: so it has less time for its calls, and the first of them is not
+// charged with the wait.
+func TestHandBeginsLate(t *testing.T) {
+	const late, end = 1000, 3000
+	var now time.Duration
+	c := testClient(Rate, result.Point{Size: 64, Outstanding: 1}, &now)
+	v := virtual{now: &now, took: func(int) time.Duration { return 1000 }}
+	for name, h := range map[string]hand{
+		"worker": newWorker(64, 0, &v),
+		"window": newWindow(&shuffler{virtual: v, t: t, slots: c.endpoint.Slots()}, &c.endpoint, 1),
+	} {
+		now = late
+		r := record{latency: NewRecorder()}
+		elapsed, err := h.run(c, 0, bound{duration: end}, &r)
+		if l := r.latency.Latency(); err != nil || elapsed != end || r.ops != 2 || l.Max != 1 {
+			t.Errorf("%s: %d calls of at most %v µs until %v, %v; want 2 of 1 µs until 3 µs", name, r.ops, l.Max, elapsed, err)
+		}
 	}
 }
 
@@ -163,7 +183,7 @@ func TestWindow(t *testing.T) {
 		t.Errorf("%d counted of 1000, %d begun in all", r.Ops, w.calls)
 	}
 	s.numbers = nil
-	if n := testing.AllocsPerRun(10, func() { _, _ = w.run(c, bound{duration: 100 * time.Microsecond}, tally.records[0]) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { _, _ = w.run(c, now, bound{duration: 100 * time.Microsecond}, tally.records[0]) }); n != 0 {
 		t.Errorf("%v allocations, want 0", n)
 	}
 }

@@ -67,7 +67,7 @@ func fill(ctx context.Context, c *Config, p *place, r *result.Report) error {
 					continue
 				}
 				t.next(round, res)
-				out, err := runOnce(ctx, c, p, res, t.tell)
+				out, err := runOnce(ctx, c, p, round, res, t.tell)
 				t.done()
 				switch {
 				case err == nil:

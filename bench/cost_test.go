@@ -68,7 +68,7 @@ func BenchmarkHarnessOpen(b *testing.B) {
 			var now time.Duration
 			c, l := openOver(&virtual{now: &now, took: func(int) time.Duration { return 0 }}, nil, result.Point{Size: 64, Outstanding: 1, RPS: MaxRPS, Arrivals: kind})
 			l.workers[0].worker = newWorker(64, 0, &nothing{})
-			l.workers[0].sleep = func(time.Duration) error { return nil }
+			l.sleep = func(time.Duration) error { return nil }
 			c.load = l
 			benchmark(b, c)
 		})

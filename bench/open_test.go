@@ -2,6 +2,8 @@ package bench
 
 import (
 	"math"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,7 +50,7 @@ func (q *queueing) Wait(ended []int) (int, error) {
 // openOver makes the open loop over a system in virtual time: over its Poller, or over its blocking calls with one goroutine, for there is one time.
 func openOver(v *virtual, p Poller, at result.Point) (*client, *openLoop) {
 	c := testClient(Open, at, v.now)
-	l := &openLoop{client: c, arrivals: newArrivals(at.Arrivals, 1)}
+	l := &openLoop{client: c, arrivals: newArrivals(at.Arrivals, 1), turn: newTurn()}
 	l.arrivals.setRate(at.RPS)
 	if p != nil {
 		c.clock = func() time.Duration { // a loop that spins takes time
@@ -57,7 +59,8 @@ func openOver(v *virtual, p Poller, at result.Point) (*client, *openLoop) {
 		}
 		l.windows = []*window{newWindow(p, &c.endpoint, 0)}
 	} else {
-		l.workers = []*opener{{newWorker(at.Size, 0, v), func(until time.Duration) error { *v.now = until; return nil }}}
+		l.workers = []*opener{{newWorker(at.Size, 0, v)}}
+		l.sleep = func(until time.Duration) error { *v.now = until; return nil }
 	}
 	c.load = l
 	return c, l
@@ -169,6 +172,44 @@ func TestOpenOverload(t *testing.T) {
 			}
 			near(t, "p50", r.Latency.P50, 450e3) // half of them had waited for 450 ms when it was over: due from 550 ms on, or 45 of the first 100 ms' worth
 		})
+	}
+}
+
+// Of many goroutines one at a time sleeps until a call is due, and together they make each call once.
+func TestOpenersTakeTurns(t *testing.T) {
+	const openers, calls = 8, 2000
+	c := testClient(Open, result.Point{Size: 64, Outstanding: openers, RPS: 1e6}, new(time.Duration))
+	c.clock = sinceStart
+	l := &openLoop{client: c, arrivals: newArrivals(Poisson, 1), turn: newTurn()}
+	l.arrivals.setRate(c.endpoint.RPS)
+	c.load = l
+	var asleep, most atomic.Int32
+	l.sleep = func(until time.Duration) error {
+		most.Store(max(most.Load(), asleep.Add(1)))
+		for sinceStart() < until {
+			runtime.Gosched()
+		}
+		asleep.Add(-1)
+		return nil
+	}
+	var callers []*virtual
+	for i := range openers {
+		v := &virtual{now: new(time.Duration), took: func(int) time.Duration { runtime.Gosched(); return 0 }}
+		callers = append(callers, v)
+		l.workers = append(l.workers, &opener{newWorker(64, i, v)})
+	}
+	for range 2 { // the turn is there for the next loop
+		tally, made := c.newTally(), 0
+		if err := l.run(bound{requests: calls}, tally); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range callers {
+			made += v.calls
+			v.calls = 0
+		}
+		if r := tally.round(); made != calls || r.Latency.Count != calls || r.Uncorrected.Count != calls || most.Load() != 1 {
+			t.Errorf("%d calls made, %d and %d recorded of %d; %d goroutines slept at once", made, r.Latency.Count, r.Uncorrected.Count, calls, most.Load())
+		}
 	}
 }
 

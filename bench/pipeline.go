@@ -71,9 +71,10 @@ func (w *window) end(n int) {
 }
 
 // run keeps calls outstanding. The clock is read once for all calls that ended together. It allocates nothing.
-func (w *window) run(c *client, b bound, r *record) (elapsed time.Duration, err error) {
+func (w *window) run(c *client, begin time.Duration, b bound, r *record) (elapsed time.Duration, err error) {
 	requests, duration := b.limits()
-	begin, last := c.clock(), w.calls+min(requests, 1<<62)
+	last := w.calls + min(requests, 1<<62)
+	elapsed = c.clock() - begin
 	for elapsed < duration && !c.failed.Load() && (w.calls < last || w.open > 0) {
 		for w.calls < last && w.room() {
 			if err := w.begin(0, elapsed); err != nil {

@@ -26,8 +26,8 @@ const (
 
 var errNoFigures = errors.New("an answer without figures")
 
-// runOnce runs a system once, at the point of its result.
-func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell func(Step)) (out outcome, err error) {
+// runOnce runs a system once, at the point of its result, in a round from 0.
+func runOnce(ctx context.Context, c *Config, p *place, round int, res *result.Result, tell func(Step)) (out outcome, err error) {
 	tell(Starting)
 	server, err := p.server.start(ctx, res.System)
 	if err != nil {
@@ -35,7 +35,8 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 	}
 	defer func() { err = joinEnd(err, server) }()
 	e := p.server.endpoint
-	e.Workload, e.Point, e.Seed = c.Workload, res.Point, c.Seed
+	forClient, forServer := c.seeds(round)
+	e.Workload, e.Point, e.Seed = c.Workload, res.Point, forServer
 	a, err := server.ask(ctx, order{Do: "serve", System: res.System, Endpoint: &e, Requests: c.Requests}, setupLimit)
 	if err != nil {
 		return out, err
@@ -54,7 +55,7 @@ func runOnce(ctx context.Context, c *Config, p *place, res *result.Result, tell 
 	}
 	defer func() { err = joinEnd(err, client) }()
 	e.Interface, e.Local, e.Remote, e.RemoteMAC = p.client.endpoint.Interface, p.client.endpoint.Local, out.ready.Addr, out.ready.MAC
-	e.Path = out.ready.Path
+	e.Path, e.Seed = out.ready.Path, forClient
 	if a, err = client.ask(ctx, order{Do: "connect", System: res.System, Endpoint: &e, Requests: c.Requests}, setupLimit+e.connectLimit()); err != nil {
 		return out, err
 	}
@@ -108,6 +109,14 @@ func measureWarm(ctx context.Context, c *Config, server, client *process, out *o
 	out.counted.server.scale(&r.Server)
 	r.Network, r.Steal = meter.Join(a.Counts, b.Counts), (a.Counts.StealPercent+b.Counts.StealPercent)/2
 	return nil
+}
+
+// seeds are those of what each side draws within a round, arrivals and losses. They are the same for all systems of the round, which are compared;
+// others in each round, so that the spread over the rounds has that of what was drawn; and others on each side: else a packet that was lost would lose its
+// answer, too, which is about as many packets on in the other direction.
+func (c *Config) seeds(round int) (client, server uint64) {
+	client = c.Seed + uint64(round)
+	return client, ^client
 }
 
 func limitOf(o *order) time.Duration {

@@ -46,7 +46,7 @@ func (l *mixedLoop) run(b bound, t *tally) error {
 	defer func() { l.client.calls.Store(l.short.calls + l.long.calls) }()
 	return l.client.together(2, func(i int) (err error) {
 		if i == 0 {
-			t.elapsed, err = l.short.run(l.client, b, t.records[0])
+			t.elapsed, err = l.short.run(l.client, l.client.clock(), b, t.records[0])
 			over.Store(true)
 			return err
 		}

@@ -142,8 +142,14 @@ func TestNothingBetween(t *testing.T) {
 	for range burntAllocs {
 		sink = new([burntBytes]byte)
 	}
+	before := time.Now()
 	m.Start()
+	started := time.Now()
+	least := time.Since(started)
 	c := m.Stop()
+	if s := c.Use.Seconds; s < least.Seconds() || s > time.Since(before).Seconds() {
+		t.Errorf("it counted for %v s, want between %v and %v", s, least, time.Since(before))
+	}
 	if c.Use.Allocs > burntAllocs/2 || c.Own.Drops != nil || c.Own.Retransmissions != 0 {
 		t.Errorf("%+v", c)
 	}

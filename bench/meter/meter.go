@@ -5,6 +5,7 @@ package meter
 import (
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +44,7 @@ type Meter struct {
 	before     snapshot
 	beforeMem  runtime.MemStats
 	afterMem   runtime.MemStats
+	began      time.Time
 	beforeUsed unix.Rusage
 	afterUsed  unix.Rusage
 }
@@ -79,12 +81,14 @@ func (m *Meter) Close() {
 func (m *Meter) Start() {
 	m.before = m.look()
 	runtime.ReadMemStats(&m.beforeMem)
+	m.began = time.Now()
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &m.beforeUsed) // fails for bad arguments only
 }
 
 // Stop gives what was counted since Start.
 func (m *Meter) Stop() Counts {
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &m.afterUsed)
+	seconds := time.Since(m.began).Seconds()
 	runtime.ReadMemStats(&m.afterMem)
 	after := m.look()
 	c := Counts{
@@ -93,6 +97,7 @@ func (m *Meter) Stop() Counts {
 		Namespace:    m.kernel.namespace,
 		Kernel:       after.kernel.since(&m.before.kernel, m.config.Interface != ""),
 	}
+	c.Use.Seconds = seconds
 	c.Use.InterruptNs = after.cpus.interruptsSince(m.before.cpus)
 	addChildren(&c.Use, m.before.others, after.others)
 	collected(&c.Use, &m.beforeMem, &m.afterMem)

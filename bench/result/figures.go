@@ -76,7 +76,13 @@ func allocBytes(u *Use) float64 { return float64(u.AllocBytes) }
 
 func perCall(u *Use, get func(*Use) float64) float64 { return get(u) / orNaN(float64(u.Calls)) }
 
-func busy(r *Round, u *Use) float64 { return cpuTime(u) / orNaN(r.Seconds*1e6) * 100 }
+func busy(r *Round, u *Use) float64 {
+	seconds := u.Seconds
+	if seconds == 0 { // a report of before it was noted
+		seconds = r.Seconds
+	}
+	return cpuTime(u) / orNaN(seconds*1e6) * 100
+}
 
 func orNaN(x float64) float64 {
 	if x == 0 {

@@ -31,6 +31,11 @@ func TestFigures(t *testing.T) {
 			t.Errorf("%s of a round without it is %v", c.f.Name, got)
 		}
 	}
+	// A server that spins while the client makes itself ready is busy all of the time, and no more than that.
+	r.Server = Use{Calls: 100, Seconds: 3, UserNs: 3e9}
+	if got := ServerBusy.Of(&r); got != 100 {
+		t.Errorf("the server took %v %% of a CPU, want 100", got)
+	}
 	if Part("first", P50).Name != "first p50" {
 		t.Error(Part("first", P50).Name)
 	}

@@ -155,7 +155,8 @@ const PartUnstamped = "unstamped"
 
 // Use is what one side's process used in the measured loop. Calls outside of it that the process could not tell apart are in Calls, too.
 type Use struct {
-	Calls        int64    `json:"calls"` // to divide the rest by
+	Calls        int64    `json:"calls"`             // to divide the rest by
+	Seconds      float64  `json:"seconds,omitempty"` // over which it was counted; a server's begin before the client's loop
 	UserNs       int64    `json:"user_ns"`
 	SystemNs     int64    `json:"system_ns"`
 	InterruptNs  int64    `json:"interrupt_ns"` // of interrupts, hard and soft, on the CPUs that the process may run on, whoever they were for

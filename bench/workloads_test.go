@@ -52,7 +52,7 @@ func checkFigures(t *testing.T, w *workload, res *result.Result) {
 			t.Errorf("%s of %s: %q is %+v", w.name, res.System, part, l)
 		}
 	}
-	if (r.Gbit > 0) != (w.name == Incast || w.name == Mixed || w.name == Bulk) {
+	if w.name != Mixed && (r.Gbit > 0) != (w.name == Incast || w.name == Bulk) { // a long message of Mixed may last longer than the round
 		t.Errorf("%s of %s: %v Gbit/s", w.name, res.System, r.Gbit)
 	}
 	switch {

@@ -14,12 +14,12 @@ type Figure struct {
 
 // Figures of the calls' latency; of an open loop from the moment that a call was due.
 var (
-	P50    = latencyFigure("p50", func(l *Latency) float64 { return l.P50 })
-	P90    = latencyFigure("p90", func(l *Latency) float64 { return l.P90 })
-	P99    = latencyFigure("p99", func(l *Latency) float64 { return l.P99 })
-	P999   = latencyFigure("p99.9", func(l *Latency) float64 { return l.P999 })
-	P9999  = latencyFigure("p99.99", func(l *Latency) float64 { return l.P9999 })
-	P99999 = latencyFigure("p99.999", func(l *Latency) float64 { return l.P99999 })
+	P50    = percentile("p50", 0.5, func(l *Latency) float64 { return l.P50 })
+	P90    = percentile("p90", 0.9, func(l *Latency) float64 { return l.P90 })
+	P99    = percentile("p99", 0.99, func(l *Latency) float64 { return l.P99 })
+	P999   = percentile("p99.9", 0.999, func(l *Latency) float64 { return l.P999 })
+	P9999  = percentile("p99.99", 0.9999, func(l *Latency) float64 { return l.P9999 })
+	P99999 = percentile("p99.999", 0.99999, func(l *Latency) float64 { return l.P99999 })
 	Max    = latencyFigure("max", func(l *Latency) float64 { return l.Max })
 	Mean   = latencyFigure("mean", func(l *Latency) float64 { return l.Mean })
 	StdDev = latencyFigure("stddev", func(l *Latency) float64 { return l.StdDev })
@@ -59,6 +59,17 @@ func (f Figure) from(prefix string, get func(*Round) *Latency) Figure {
 	f.Name = prefix + f.Name
 	f.Of = func(r *Round) float64 { return of(&Round{Latency: get(r)}) }
 	return f
+}
+
+// percentile is a latency that a share of the calls did not exceed. It is unknown where less than one call is beyond it: it would be the
+// longest call's by another name.
+func percentile(name string, share float64, get func(*Latency) float64) Figure {
+	return latencyFigure(name, func(l *Latency) float64 {
+		if l.Count > 0 && math.Round(float64(l.Count)*(1-share)*1e6) < 1e6 {
+			return math.NaN()
+		}
+		return get(l)
+	})
 }
 
 func latencyFigure(name string, get func(*Latency) float64) Figure {

@@ -7,8 +7,8 @@ import (
 
 func TestFigures(t *testing.T) {
 	r := Round{
-		Seconds: 2, PerSec: 50, Latency: &Latency{P50: 1, P90: 2, P99: 3, P999: 4, P9999: 5, P99999: 6, Max: 7, Mean: 8, StdDev: 9},
-		Uncorrected: &Latency{P99: 0.5}, Parts: map[string]*Latency{"first": {P50: 77}},
+		Seconds: 2, PerSec: 50, Latency: &Latency{Count: 100_000, P50: 1, P90: 2, P99: 3, P999: 4, P9999: 5, P99999: 6, Max: 7, Mean: 8, StdDev: 9},
+		Uncorrected: &Latency{Count: 100, P99: 0.5}, Parts: map[string]*Latency{"first": {Count: 2, P50: 77}},
 		Client: Use{Calls: 100, UserNs: 2e5, SystemNs: 3e5, Allocs: 50, AllocBytes: 1000},
 		Server: Use{Calls: 200, UserNs: 1e6, Allocs: 200, AllocBytes: 600},
 	}
@@ -58,5 +58,19 @@ func TestFind(t *testing.T) {
 	}
 	if got := r.Find("b", Point{Size: 2}); got != nil {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A percentile is unknown when no whole call is beyond it.
+func TestPercentileOfTooFew(t *testing.T) {
+	for _, c := range []struct {
+		figure Figure
+		calls  int64
+		known  bool
+	}{{P50, 1, false}, {P50, 2, true}, {P99, 99, false}, {P99, 100, true}, {P9999, 9_999, false}, {P9999, 10_000, true}, {P99999, 100_000, true}, {Max, 1, true}} {
+		r := Round{Latency: &Latency{Count: c.calls, P50: 1, P99: 2, P9999: 3, P99999: 4, Max: 5}}
+		if got := c.figure.Of(&r); math.IsNaN(got) == c.known {
+			t.Errorf("%s of %d calls is %v", c.figure.Name, c.calls, got)
+		}
 	}
 }

@@ -75,7 +75,7 @@ var layouts = map[string]layout{
 	},
 	"mixed": {
 		title: "Round trips of {size} beside messages of 1 MiB one way, over a connection each",
-		main:  result.P99, columns: slices.Concat(tails, figures{result.PerSec, bulk(result.P50), bulk(result.P99), result.Gbit}, cost),
+		main:  result.P99, columns: slices.Concat(tails, figures{result.PerSec, bulk(result.P50), bulk(result.P99), result.Gbit}),
 	},
 	"sessions": {
 		title: "Round trips of {size} over many connections in turn",

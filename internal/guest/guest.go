@@ -90,14 +90,23 @@ func (k *Kit) Run(ctx context.Context, c Config) (Result, error) {
 
 // BuildTest returns the test binary of a package of this module, linked statically: what imports cgo without need does without.
 func BuildTest(ctx context.Context, pkg string) ([]byte, error) {
-	return goTool(ctx, pkg, "test", "-c")
+	return goTool(ctx, pkg, static, "test", "-c")
 }
 
 // BuildProgram returns a program of this module, linked statically too.
-func BuildProgram(ctx context.Context, pkg string) ([]byte, error) { return goTool(ctx, pkg, "build") }
+func BuildProgram(ctx context.Context, pkg string) ([]byte, error) {
+	return goTool(ctx, pkg, static, "build")
+}
+
+// BuildCgoTest returns the test binary of a package that needs cgo, built with further flags of go build. It opens libraries: see Libraries.
+func BuildCgoTest(ctx context.Context, pkg string, flags ...string) ([]byte, error) {
+	return goTool(ctx, pkg, "CGO_ENABLED=1", append([]string{"test", "-c"}, flags...)...)
+}
+
+const static = "CGO_ENABLED=0"
 
 // goTool runs a command of the go tool that writes one file, and returns the file.
-func goTool(ctx context.Context, pkg string, command ...string) ([]byte, error) {
+func goTool(ctx context.Context, pkg, cgo string, command ...string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "guest-build-")
 	if err != nil {
 		return nil, err
@@ -105,7 +114,7 @@ func goTool(ctx context.Context, pkg string, command ...string) ([]byte, error) 
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "out")
 	cmd := exec.CommandContext(ctx, "go", append(command, "-ldflags=-s", "-o", file, pkg)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), cgo, "GOOS=linux", "GOARCH=amd64")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%v: %w\n%s", cmd, err, out)
 	}

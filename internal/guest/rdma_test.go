@@ -1,0 +1,59 @@
+package guest_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/fastrpc/fastrpc/internal/guest"
+)
+
+// rdmaModules are soft-RoCE and what user space needs to reach it.
+var rdmaModules = []string{"ib_uverbs", "rdma_ucm", "rdma_rxe", "dummy", "veth"}
+
+// rdmaFiles are the libraries of RDMA as this machine has them.
+func rdmaFiles(t *testing.T, program []byte) map[string][]byte {
+	t.Helper()
+	if _, err := os.Stat("/usr/include/infiniband/verbs.h"); err != nil {
+		const advice = "'apt-get install libibverbs-dev librdmacm-dev ibverbs-providers'"
+		if os.Getenv(required) != "" {
+			t.Fatalf("%v: %s", err, advice)
+		}
+		t.Skipf("%v: %s to include this one", err, advice)
+	}
+	files := map[string][]byte{}
+	if err := guest.AddLibraries(interrupted, files, program); err != nil {
+		t.Fatal(err)
+	}
+	providers, err := filepath.Glob("/usr/lib/*/libibverbs/librxe*.so")
+	if err != nil || len(providers) != 1 {
+		t.Fatalf("the provider of soft-RoCE is %v, %v", providers, err)
+	}
+	if err := guest.AddFiles(interrupted, files, providers[0], "/etc/libibverbs.d/rxe.driver"); err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// TestRDMA runs the tests that need an RDMA device on soft-RoCE.
+func TestRDMA(t *testing.T) {
+	kit := prepare(t)
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip(err)
+	}
+	program, err := guest.BuildCgoTest(interrupted, module+"rdma", "-tags", "rdma")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := kit.Run(interrupted, guest.Config{
+		Program: program, Args: []string{"-test.v"}, Modules: rdmaModules, Files: rdmaFiles(t, program), Output: t.Output(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the console:\n%s", res.Console)
+	if res.Exit != 0 {
+		t.Errorf("exit status %d", res.Exit)
+	}
+}

@@ -1,0 +1,117 @@
+//go:build rdma
+
+package rdma
+
+/*
+#cgo noescape fr_poll
+#cgo nocallback fr_poll
+#include "verbs.h"
+static int fr_req_notify(struct ibv_cq *cq) { return ibv_req_notify_cq(cq, 0); }
+*/
+import "C"
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// CQ is a completion queue. One goroutine at a time polls it.
+type CQ struct {
+	cq *C.struct_ibv_cq
+	ch *C.struct_ibv_comp_channel // nil: it is only polled
+}
+
+// CreateCQ makes a queue for at least entries completions. With events it also has a descriptor to wait at: see CQ.Arm. When more work is
+// under way than the queue has room for, it may overflow, which is an asynchronous event and the end of its queue pairs.
+func (c *Context) CreateCQ(entries int, events bool) (*CQ, error) {
+	if entries < 1 || entries > int(c.attr.max_cqe) {
+		return nil, failed("ibv_create_cq", int(syscall.EINVAL), "%s has completion queues of 1 to %d entries, not %d", c.name, c.attr.max_cqe, entries)
+	}
+	q := &CQ{}
+	if events {
+		ch, err := C.ibv_create_comp_channel(c.c)
+		if ch == nil {
+			return nil, failed("ibv_create_comp_channel", errnoOf(err), "%s", c.name)
+		}
+		q.ch = ch
+		if err := unix.SetNonblock(int(ch.fd), true); err != nil {
+			C.ibv_destroy_comp_channel(ch)
+			return nil, failed("fcntl", errnoOf(err), "completion channel of %s", c.name)
+		}
+	}
+	cq, err := C.ibv_create_cq(c.c, C.int(entries), nil, q.ch, 0)
+	if cq == nil {
+		if q.ch != nil {
+			C.ibv_destroy_comp_channel(q.ch)
+		}
+		return nil, failed("ibv_create_cq", errnoOf(err), "%d entries on %s", entries, c.name)
+	}
+	q.cq = cq
+	return q, nil
+}
+
+// Entries is the room of the queue.
+func (q *CQ) Entries() int { return int(q.cq.cqe) }
+
+// Poll writes completions to wcs, at most Burst, and returns how many; 0 means that there is none. It takes one call into C.
+func (q *CQ) Poll(wcs []WC) (int, error) {
+	if len(wcs) == 0 {
+		return 0, nil
+	}
+	n := C.fr_poll(q.cq, (*C.struct_fr_wc)(unsafe.Pointer(&wcs[0])), C.int(min(len(wcs), Burst)))
+	if n < 0 {
+		return 0, failed("ibv_poll_cq", int(n), "the completion queue has failed, or overflowed; close its queue pairs")
+	}
+	return int(n), nil
+}
+
+// FD is the descriptor that is readable when there are completions after Arm; -1 without events.
+func (q *CQ) FD() int {
+	if q.ch == nil {
+		return -1
+	}
+	return int(q.ch.fd)
+}
+
+// Arm asks for one event at the next completion. What completed before makes none: poll once more after Arm, before waiting at FD.
+func (q *CQ) Arm() error {
+	if errno := C.fr_req_notify(q.cq); errno != 0 {
+		return failed("ibv_req_notify_cq", int(errno), "")
+	}
+	return nil
+}
+
+// Acknowledge takes the events that wait at FD; it does not block.
+func (q *CQ) Acknowledge() error {
+	for {
+		var cq *C.struct_ibv_cq
+		var ctx unsafe.Pointer
+		n, err := C.ibv_get_cq_event(q.ch, &cq, &ctx)
+		if n != 0 {
+			if e := syscall.Errno(errnoOf(err)); e == syscall.EAGAIN {
+				return nil
+			}
+			return failed("ibv_get_cq_event", errnoOf(err), "")
+		}
+		C.ibv_ack_cq_events(cq, 1)
+	}
+}
+
+// Close closes the queue; its queue pairs must be closed.
+func (q *CQ) Close() error {
+	if q.cq == nil {
+		return ErrClosed
+	}
+	if errno := C.ibv_destroy_cq(q.cq); errno != 0 {
+		return failed("ibv_destroy_cq", int(errno), "close its queue pairs first")
+	}
+	q.cq = nil
+	if q.ch != nil {
+		if errno := C.ibv_destroy_comp_channel(q.ch); errno != 0 {
+			return failed("ibv_destroy_comp_channel", int(errno), "")
+		}
+	}
+	return nil
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fastrpc/fastrpc/rdma"
+	"github.com/fastrpc/fastrpc/rdma/rxetest"
 )
 
 // side is one end of a reliable connection, with a region that the other may do anything to.
@@ -67,7 +68,7 @@ func connect(t *testing.T, c *rdma.Context) (client, server *side) {
 			t.Error(err)
 		}
 	})
-	l := must(cm.Listen(rdma.RC, netip.MustParseAddrPort(rxeAddr+":0")))(t)
+	l := must(cm.Listen(rdma.RC, netip.MustParseAddrPort(rxetest.Addr+":0")))(t)
 	client, server = newSide(t, c), newSide(t, c)
 	accepted := make(chan error, 1)
 	go func() {
@@ -78,7 +79,7 @@ func connect(t *testing.T, c *rdma.Context) (client, server *side) {
 		accepted <- err
 	}()
 	r := must(cm.Resolve(ctx, rdma.RC, netip.AddrPort{}, l.Addr()))(t)
-	if name, port := r.Device(); name != rxeDevice || port != 1 {
+	if name, port := r.Device(); name != rxetest.Device || port != 1 {
 		t.Errorf("device %q port %d", name, port)
 	}
 	client.conn = must(r.Connect(ctx, client.qp, rdma.Terms{Access: everything, Reads: 8, RNR: 7, Data: []byte("hello server")}, nil))(t)
@@ -167,25 +168,25 @@ func TestLookUp(t *testing.T) {
 	pd, cq := must(c.AllocPD())(t), must(c.CreateCQ(64, false))(t)
 	qp := must(pd.CreateQP(rdma.QPConfig{Type: rdma.UD, Send: cq, Recv: cq, SendWork: 16, RecvWork: 16}))(t)
 	cm := must(rdma.NewCM())(t)
-	l := must(cm.Listen(rdma.UD, netip.MustParseAddrPort(rxeAddr+":7070")))(t)
+	l := must(cm.Listen(rdma.UD, netip.MustParseAddrPort(rxetest.Addr+":7070")))(t)
 	go func() {
 		if r, err := l.Next(ctx); err == nil {
 			_ = r.Answer(qp, []byte("ring 3"))
 		}
 	}()
-	r := must(cm.Resolve(ctx, rdma.UD, netip.AddrPort{}, netip.MustParseAddrPort(rxeAddr+":7070")))(t)
+	r := must(cm.Resolve(ctx, rdma.UD, netip.AddrPort{}, netip.MustParseAddrPort(rxetest.Addr+":7070")))(t)
 	d := must(r.LookUp(ctx, []byte("hello")))(t)
-	if d.QPN != qp.Number() || d.GID.IP().String() != rxeAddr || string(d.Data[:6]) != "ring 3" || d.QKey == 0 {
+	if d.QPN != qp.Number() || d.GID.IP().String() != rxetest.Addr || string(d.Data[:6]) != "ring 3" || d.QKey == 0 {
 		t.Errorf("%+v", d)
 	}
 	// Nobody listens at another port.
-	r2 := must(cm.Resolve(ctx, rdma.UD, netip.AddrPort{}, netip.MustParseAddrPort(rxeAddr+":7071")))(t)
+	r2 := must(cm.Resolve(ctx, rdma.UD, netip.AddrPort{}, netip.MustParseAddrPort(rxetest.Addr+":7071")))(t)
 	if _, err := r2.LookUp(ctx, nil); err == nil {
 		t.Error("somebody answered where nobody listens")
 	} else {
 		t.Log(err)
 	}
-	r3 := must(cm.Resolve(ctx, rdma.RC, netip.AddrPort{}, netip.MustParseAddrPort(rxeAddr+":7071")))(t)
+	r3 := must(cm.Resolve(ctx, rdma.RC, netip.AddrPort{}, netip.MustParseAddrPort(rxetest.Addr+":7071")))(t)
 	rc := must(pd.CreateQP(rdma.QPConfig{Type: rdma.RC, Send: cq, Recv: cq, SendWork: 16, RecvWork: 16}))(t)
 	if _, err := r3.Connect(ctx, rc, rdma.Terms{}, nil); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a connection to nobody: %v", err)

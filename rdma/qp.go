@@ -143,6 +143,13 @@ func (q *QP) ReadyRC(c RCConfig, peer Peer) error {
 // rnrTimer is how long a sender waits that met no receive: 12 stands for 0.64 ms (InfiniBand specification, table 45).
 const rnrTimer = 12
 
+// Reset takes the queue pair back to where it was made: what was posted is forgotten, without completions; those that are made already stay
+// in their queue.
+func (q *QP) Reset() error {
+	a := C.struct_ibv_qp_attr{qp_state: C.IBV_QPS_RESET}
+	return q.modify(&a, C.IBV_QP_STATE, "RESET")
+}
+
 // Fail stops the queue pair: work that is under way, and what is posted from now on, completes with StatusFlushed.
 func (q *QP) Fail() error {
 	a := C.struct_ibv_qp_attr{qp_state: C.IBV_QPS_ERR}

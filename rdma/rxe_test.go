@@ -4,78 +4,25 @@ package rdma_test
 
 import (
 	"bytes"
-	"fmt"
-	"net"
 	"net/netip"
-	"os"
-	"runtime"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/rdma"
+	"github.com/fastrpc/fastrpc/rdma/rxetest"
 )
 
-// fabric is where the tests run: a device of the machine's, or soft-RoCE over a dummy interface that is made for them.
-const (
-	rxeDevice = "rxe0"
-	rxeAddr   = "10.9.0.1"
-)
+func TestMain(m *testing.M) { rxetest.Main(m) }
 
-func TestMain(m *testing.M) {
-	if err := makeFabric(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-func makeFabric() error {
-	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}); err != nil {
-		return err
-	}
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		return err
-	}
-	if err := netlink.LinkSetUp(lo); err != nil {
-		return err
-	}
-	d := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "d0", MTU: 1500}}
-	if err := netlink.LinkAdd(d); err != nil {
-		return err
-	}
-	if err := netlink.AddrAdd(d, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(rxeAddr), Mask: net.CIDRMask(24, 32)}}); err != nil {
-		return err
-	}
-	if err := netlink.LinkSetUp(d); err != nil {
-		return err
-	}
-	return netlink.RdmaLinkAdd(rxeDevice, "rxe", "d0")
-}
-
-// open opens the device once its port is active and has its IPv4 GID.
+// open opens the device.
 func open(t *testing.T) (*rdma.Context, rdma.Port, rdma.GIDEntry) {
 	t.Helper()
-	c, err := rdma.Open(rxeDevice)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(30 * time.Second); ; runtime.Gosched() {
-		p, err := c.Port(1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		gid, ok := rdma.ChooseGID(p.GIDs, netip.MustParseAddr(rxeAddr))
-		if ok && p.Active && gid.GID.IP().String() == rxeAddr {
-			return c, p, gid
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("port %+v", p)
-		}
-	}
+	c := must(rdma.Open(rxetest.Device))(t)
+	p := must(c.Port(1))(t)
+	gid, _ := rdma.ChooseGID(p.GIDs, netip.MustParseAddr(rxetest.Addr))
+	return c, p, gid
 }
 
 func memory(t *testing.T, n int) []byte {

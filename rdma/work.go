@@ -72,6 +72,10 @@ type RecvWR struct {
 // IPv4 header.
 const GRHBytes = 40
 
+// UDPQKey is the key of datagram queue pairs that the connection manager tells of (RDMA_UDP_QKEY, which the kernel has as well). A datagram
+// without its receiver's key is dropped.
+const UDPQKey = 0x01234567
+
 // Handle stands for an address handle in work requests.
 type Handle uintptr
 

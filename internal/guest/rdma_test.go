@@ -4,13 +4,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/fastrpc/fastrpc/internal/guest"
 )
 
 // rdmaModules are soft-RoCE and what user space needs to reach it.
-var rdmaModules = []string{"ib_uverbs", "rdma_ucm", "rdma_rxe", "dummy", "veth"}
+var rdmaModules = []string{"ib_uverbs", "rdma_ucm", "rdma_rxe", "veth"}
 
 // rdmaFiles are the libraries of RDMA as this machine has them.
 func rdmaFiles(t *testing.T, program []byte) map[string][]byte {
@@ -42,12 +43,18 @@ func TestRDMA(t *testing.T) {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip(err)
 	}
-	program, err := guest.BuildCgoTest(interrupted, module+"rdma", "-tags", "rdma")
+	for _, pkg := range []string{"rdma", "transport/rdma"} {
+		t.Run(pkg, func(t *testing.T) { runRDMA(t, kit, pkg) })
+	}
+}
+
+func runRDMA(t *testing.T, kit *guest.Kit, pkg string) {
+	program, err := guest.BuildCgoTest(interrupted, module+pkg, "-tags", "rdma")
 	if err != nil {
 		t.Fatal(err)
 	}
 	res, err := kit.Run(interrupted, guest.Config{
-		Program: program, Args: []string{"-test.v"}, Modules: rdmaModules, Files: rdmaFiles(t, program), Output: t.Output(),
+		Program: program, Args: append([]string{"-test.v"}, strings.Fields(os.Getenv("RDMA_ARGS"))...), Modules: rdmaModules, Files: rdmaFiles(t, program), Output: t.Output(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,12 @@
+// Package rdma is the Link over RDMA network cards: queue pairs of unreliable datagrams, whose sends and receives the card carries out from
+// and into registered memory, without the kernel. It is built with the tag rdma (cgo, libibverbs, librdmacm); without the tag the scheme
+// answers with an error that says how to build it.
+//
+// Addresses: rdma://HOST:PORT, where HOST is an IP address of this machine that leads to an RDMA device, or to listen the name of one, such
+// as mlx5_0, which must have only one port with an address then. PORT is one of rdma_cm's port space for datagrams; it takes no UDP port away. Settings:
+//
+//	frames=N  packet buffers, half of them to send and half to receive (default 2048, 64 to 65536)
+//	gid=N     index in the port's GID table of the address to send from (default: the one that the route has)
+//
+// A packet carries both ends' port numbers in its immediate data, the sender's in the upper half, so that both are known to a receiver.
+package rdma

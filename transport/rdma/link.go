@@ -50,9 +50,9 @@ type Link struct {
 	events   events
 
 	// Waiting: see Wait.
-	armed   atomic.Bool
-	closed  atomic.Bool
-	parker  sock.Parking
+	armed  atomic.Bool
+	closed atomic.Bool
+	parker sock.Parking
 }
 
 var _ transport.Link = (*Link)(nil)

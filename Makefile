@@ -43,6 +43,10 @@ test: ## run all tests; those that need root say so when it is missing
 test-vm: ## run what needs another kernel or network card than this machine's, in QEMU, which is fetched once
 	FASTRPC_GUEST=required $(GO) test -v -count 1 -timeout 15m ./internal/guest
 
+.PHONY: test-rdma
+test-rdma: ## run the tests of RDMA on soft-RoCE in QEMU (needs gcc, libibverbs-dev, librdmacm-dev and ibverbs-providers)
+	FASTRPC_GUEST=required $(GO) test -v -count 1 -timeout 15m -run 'TestRDMA$$' ./internal/guest
+
 .PHONY: test-page
 test-page: ## open the page of 'bench report --html' in headless Chromium (needs chromium; skipped without)
 	cd bench/page/chromium && $(GO) vet ./... && $(GO) test -count 1 ./...

@@ -75,7 +75,7 @@ int fr_accept(struct rdma_cm_id *id, uint32_t qpn, int reads, int rnr, int srq, 
 	struct rdma_conn_param p = fr_param(qpn, reads, 0, rnr, srq, data, len);
 	return rdma_accept(id, &p) ? errno : 0;
 }
-int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state state, int access, const char **verb) {
+int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state state, int access, int reads, const char **verb) {
 	struct ibv_qp_attr a;
 	int mask;
 	memset(&a, 0, sizeof a);
@@ -85,6 +85,11 @@ int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state sta
 		return errno;
 	if (mask & IBV_QP_ACCESS_FLAGS)
 		a.qp_access_flags = (unsigned)access;
+	// The kernel says what the other side asked for, which may be more than was agreed to, or than the device has.
+	if (mask & IBV_QP_MAX_DEST_RD_ATOMIC && a.max_dest_rd_atomic > reads)
+		a.max_dest_rd_atomic = (uint8_t)reads;
+	if (mask & IBV_QP_MAX_QP_RD_ATOMIC && a.max_rd_atomic > reads)
+		a.max_rd_atomic = (uint8_t)reads;
 	*verb = "ibv_modify_qp";
 	return ibv_modify_qp(qp, &a, mask);
 }

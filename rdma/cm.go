@@ -71,7 +71,7 @@ func NewCM() (*CM, error) {
 func (m *CM) run() {
 	defer close(m.done)
 	for {
-		_, err := wait(context.Background(), m.file, func() C.int {
+		errno, err := wait(context.Background(), m.file, func() C.int {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			var e C.struct_fr_cm
@@ -84,6 +84,19 @@ func (m *CM) run() {
 		if err != nil {
 			return
 		}
+		if errno != 0 {
+			m.fail()
+			return
+		}
+	}
+}
+
+// fail ends all there is when rdma_cm gives no more events.
+func (m *CM) fail() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range m.ids {
+		i.end()
 	}
 }
 
@@ -110,10 +123,7 @@ func (m *CM) dispatch(e *C.struct_fr_cm) {
 	}
 	switch e._type {
 	case C.RDMA_CM_EVENT_DISCONNECTED, C.RDMA_CM_EVENT_DEVICE_REMOVAL:
-		if !i.ended {
-			i.ended = true
-			close(i.gone)
-		}
+		i.end()
 	case C.RDMA_CM_EVENT_TIMEWAIT_EXIT, C.RDMA_CM_EVENT_ADDR_CHANGE:
 	default:
 		select {
@@ -186,6 +196,11 @@ func (i *ident) destroyLocked() {
 	C.rdma_destroy_id(i.id)
 	delete(i.cm.ids, i.id)
 	i.id = nil
+	i.end()
+}
+
+// end tells all who wait, with the lock held.
+func (i *ident) end() {
 	if !i.ended {
 		i.ended = true
 		close(i.gone)
@@ -207,13 +222,21 @@ func (i *ident) call(verb string, what any, f func(*C.struct_rdma_cm_id) C.int) 
 
 // await waits for an event; any other is the error of verb.
 func (i *ident) await(ctx context.Context, want uint32, verb string, what any) (C.struct_fr_cm, error) {
-	select {
-	case e := <-i.events:
+	got := func(e C.struct_fr_cm) (C.struct_fr_cm, error) {
 		if uint32(e._type) == want {
 			return e, nil
 		}
 		return e, cmFailed(&e, verb, what)
+	}
+	select {
+	case e := <-i.events:
+		return got(e)
 	case <-i.gone:
+		select {
+		case e := <-i.events: // came before the end
+			return got(e)
+		default:
+		}
 		return C.struct_fr_cm{}, failed(verb, int(syscall.ECONNRESET), "%v: the other side, or the device, went away", what)
 	case <-ctx.Done():
 		return C.struct_fr_cm{}, fmt.Errorf("rdma: %s: %v: %w", verb, what, ctx.Err())

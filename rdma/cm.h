@@ -33,6 +33,6 @@ int fr_connect(struct rdma_cm_id *id, uint32_t qpn, int reads, int retries, int 
 int fr_establish(struct rdma_cm_id *id);
 int fr_reject(struct rdma_cm_id *id, const uint8_t *data, int len);
 int fr_accept(struct rdma_cm_id *id, uint32_t qpn, int reads, int rnr, int srq, const uint8_t *data, int len);
-int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state state, int access, const char **verb);
+int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state state, int access, int reads, const char **verb);
 
 #endif

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"syscall"
 )
 
 // Listener takes requests for queue pairs of one type, at an address.
@@ -80,12 +81,16 @@ type Request struct {
 // Answer tells who asked for datagrams which queue pair takes them, with some private data; the request is closed by it.
 func (r *Request) Answer(qp *QP, data []byte) error {
 	defer r.Close()
+	if len(data) > MaxPrivate {
+		return failedAs(ErrLimit, "rdma_accept", int(syscall.EINVAL), "%d bytes of private data: at most %d", len(data), MaxPrivate)
+	}
 	return r.call("rdma_accept", "datagram", func(id *C.struct_rdma_cm_id) C.int {
 		return C.fr_accept(id, C.uint32_t(qp.Number()), 0, 0, 0, bytesOf(data), C.int(len(data)))
 	})
 }
 
-// Accept connects qp, in state RESET and of the request's device, with who asked. See Route.Connect.
+// Accept connects qp, in state RESET and of the request's device, with who asked. See Route.Connect. After an error the request is to be
+// closed; with success it is the connection's.
 func (r *Request) Accept(ctx context.Context, qp *QP, t Terms, before func() error) (*Conn, error) {
 	if err := r.initialize(qp, &t, before); err != nil {
 		return nil, err

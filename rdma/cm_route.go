@@ -10,6 +10,7 @@ import "C"
 import (
 	"context"
 	"net/netip"
+	"syscall"
 	"time"
 	"unsafe"
 )
@@ -97,6 +98,9 @@ type Datagram struct {
 
 // LookUp asks the listener at the route's end for its queue pair, with some private data.
 func (r *Route) LookUp(ctx context.Context, data []byte) (Datagram, error) {
+	if len(data) > MaxPrivate {
+		return Datagram{}, failedAs(ErrLimit, "rdma_connect", int(syscall.EINVAL), "%d bytes of private data: at most %d", len(data), MaxPrivate)
+	}
 	err := r.call("rdma_connect", r.remote, func(id *C.struct_rdma_cm_id) C.int {
 		return C.fr_connect(id, 0, 0, maxRetries, maxRetries, 0, bytesOf(data), C.int(len(data)))
 	})
@@ -179,6 +183,10 @@ func shared(t *Terms) C.int {
 
 // initialize brings qp to INIT, where receives can be posted.
 func (i *ident) initialize(qp *QP, t *Terms, before func() error) error {
+	if len(t.Data) > MaxPrivate || t.Reads < 0 || t.Reads > 255 || t.RNR < 0 || t.RNR > maxRetries {
+		return failedAs(ErrLimit, "rdma_connect", int(syscall.EINVAL), "%d bytes of private data, %d reads, %d retries: at most %d, 255 and %d",
+			len(t.Data), t.Reads, t.RNR, MaxPrivate, maxRetries)
+	}
 	if err := i.modify(qp, C.IBV_QPS_INIT, t); err != nil {
 		return err
 	}
@@ -200,7 +208,7 @@ func (i *ident) modify(qp *QP, state uint32, t *Terms) error {
 	var verb *C.char
 	var errno C.int
 	err := i.call("", nil, func(id *C.struct_rdma_cm_id) C.int {
-		errno = C.fr_modify_by(id, qp.qp, state, C.int(t.Access), &verb)
+		errno = C.fr_modify_by(id, qp.qp, state, C.int(t.Access), C.int(t.Reads), &verb)
 		return 0
 	})
 	if err == nil && errno != 0 {

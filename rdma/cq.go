@@ -6,11 +6,15 @@ package rdma
 #cgo noescape fr_poll
 #cgo nocallback fr_poll
 #include "verbs.h"
-static int fr_req_notify(struct ibv_cq *cq) { return ibv_req_notify_cq(cq, 0); }
+static struct ibv_cq *fr_create_cq(struct ibv_context *c, int entries, uintptr_t id, struct ibv_comp_channel *ch) {
+	return ibv_create_cq(c, entries, (void *)id, ch, 0);
+}
+static int fr_req_notify(struct ibv_cq *cq, int solicited) { return ibv_req_notify_cq(cq, solicited); }
 */
 import "C"
 
 import (
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -21,13 +25,14 @@ import (
 type CQ struct {
 	cq *C.struct_ibv_cq
 	ch *C.struct_ibv_comp_channel // nil: it is only polled
+	id uint32
 }
 
 // CreateCQ makes a queue for at least entries completions. With events it also has a descriptor to wait at: see CQ.Arm. When more work is
 // under way than the queue has room for, it may overflow, which is an asynchronous event and the end of its queue pairs.
 func (c *Context) CreateCQ(entries int, events bool) (*CQ, error) {
 	if entries < 1 || entries > int(c.attr.max_cqe) {
-		return nil, failed("ibv_create_cq", int(syscall.EINVAL), "%s has completion queues of 1 to %d entries, not %d", c.name, c.attr.max_cqe, entries)
+		return nil, failedAs(ErrLimit, "ibv_create_cq", int(syscall.EINVAL), "%s has completion queues of 1 to %d entries, not %d", c.name, c.attr.max_cqe, entries)
 	}
 	q := &CQ{}
 	if events {
@@ -41,7 +46,8 @@ func (c *Context) CreateCQ(entries int, events bool) (*CQ, error) {
 			return nil, failed("fcntl", errnoOf(err), "completion channel of %s", c.name)
 		}
 	}
-	cq, err := C.ibv_create_cq(c.c, C.int(entries), nil, q.ch, 0)
+	q.id = nextID()
+	cq, err := C.fr_create_cq(c.c, C.int(entries), C.uintptr_t(q.id), q.ch)
 	if cq == nil {
 		if q.ch != nil {
 			C.ibv_destroy_comp_channel(q.ch)
@@ -52,17 +58,28 @@ func (c *Context) CreateCQ(entries int, events bool) (*CQ, error) {
 	return q, nil
 }
 
+// ID names the queue in asynchronous events; it is not 0.
+func (q *CQ) ID() uint32 { return q.id }
+
+// ids are those of queues of both kinds.
+var ids atomic.Uint32
+
+func nextID() uint32 { return ids.Add(1) }
+
 // Entries is the room of the queue.
 func (q *CQ) Entries() int { return int(q.cq.cqe) }
 
 // Poll writes completions to wcs, at most Burst, and returns how many; 0 means that there is none. It takes one call into C.
 func (q *CQ) Poll(wcs []WC) (int, error) {
+	if q.cq == nil {
+		return 0, ErrClosed
+	}
 	if len(wcs) == 0 {
 		return 0, nil
 	}
 	n := C.fr_poll(q.cq, (*C.struct_fr_wc)(unsafe.Pointer(&wcs[0])), C.int(min(len(wcs), Burst)))
-	if n < 0 {
-		return 0, failed("ibv_poll_cq", int(n), "the completion queue has failed, or overflowed; close its queue pairs")
+	if n < 0 { // which is no errno
+		return 0, failed("ibv_poll_cq", 0, "the completion queue has failed, or overflowed; close its queue pairs")
 	}
 	return int(n), nil
 }
@@ -76,8 +93,13 @@ func (q *CQ) FD() int {
 }
 
 // Arm asks for one event at the next completion. What completed before makes none: poll once more after Arm, before waiting at FD.
-func (q *CQ) Arm() error {
-	if errno := C.fr_req_notify(q.cq); errno != 0 {
+func (q *CQ) Arm() error { return q.arm(0) }
+
+// ArmSolicited is Arm for the next receive whose sender set Solicited, or the next failure; other completions make no event.
+func (q *CQ) ArmSolicited() error { return q.arm(1) }
+
+func (q *CQ) arm(solicited C.int) error {
+	if errno := C.fr_req_notify(q.cq, solicited); errno != 0 {
 		return failed("ibv_req_notify_cq", int(errno), "")
 	}
 	return nil
@@ -85,7 +107,7 @@ func (q *CQ) Arm() error {
 
 // Acknowledge takes the events that wait at FD; it does not block.
 func (q *CQ) Acknowledge() error {
-	for {
+	for q.ch != nil {
 		var cq *C.struct_ibv_cq
 		var ctx unsafe.Pointer
 		n, err := C.ibv_get_cq_event(q.ch, &cq, &ctx)
@@ -97,6 +119,7 @@ func (q *CQ) Acknowledge() error {
 		}
 		C.ibv_ack_cq_events(cq, 1)
 	}
+	return nil
 }
 
 // Close closes the queue; its queue pairs must be closed.

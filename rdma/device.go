@@ -18,6 +18,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 )
@@ -48,15 +49,15 @@ func eachDevice(f func(d *C.struct_ibv_device, name string)) error {
 	return nil
 }
 
-// Context is an open device. Its methods may be called from any goroutine.
+// Context is an open device. Its methods may be called from any goroutine, but not after Close, other than Event.
 type Context struct {
 	c    *C.struct_ibv_context
 	name string
 	attr C.struct_ibv_device_attr
 	odp  bool
-	own  bool // opened here; else the connection manager's
 
-	asyncFile *os.File
+	async  *os.File // of the descriptor of asynchronous events, for Go's poller
+	closed atomic.Bool
 }
 
 // Open opens a device by its name, or the only one there is when name is empty.
@@ -81,8 +82,11 @@ func Open(name string) (*Context, error) {
 	case c == nil:
 		return nil, failed("ibv_open_device", errnoOf(openErr), "%s", name)
 	}
-	ctx := &Context{c: c, name: name, own: true}
-	if err := ctx.query(); err != nil {
+	ctx := &Context{c: c, name: name}
+	if err = ctx.query(); err == nil {
+		ctx.async, err = dupNonblock(int(c.async_fd), "async events of "+name)
+	}
+	if err != nil {
 		C.ibv_close_device(c)
 		return nil, err
 	}
@@ -135,27 +139,19 @@ func (c *Context) Limits() Limits {
 	}
 }
 
-// Port is a port's state.
-type Port struct {
-	Number   int // from 1
-	Active   bool
-	State    string // as libibverbs names it: "PORT_ACTIVE"
-	Ethernet bool   // RoCE; else InfiniBand
-	MTU      int    // bytes; the largest datagram
-	MaxMTU   int
-	LID      uint16 // InfiniBand
-	GIDs     []GIDEntry
-}
-
 // Port queries a port, counted from 1.
 func (c *Context) Port(number int) (Port, error) {
 	var a C.struct_ibv_port_attr
+	if number < 1 || number > int(c.attr.phys_port_cnt) {
+		return Port{}, failedAs(ErrNoPort, "ibv_query_port", 0, "%s has ports 1 to %d, not %d", c.name, c.attr.phys_port_cnt, number)
+	}
 	if errno := C.fr_query_port(c.c, C.uint8_t(number), &a); errno != 0 {
-		return Port{}, failedAs(ErrNoPort, "ibv_query_port", int(errno), "%s has ports 1 to %d, not %d", c.name, c.attr.phys_port_cnt, number)
+		return Port{}, failedAs(ErrNoPort, "ibv_query_port", int(errno), "port %d of %s", number, c.name)
 	}
 	p := Port{
-		Number: number, Active: a.state == C.IBV_PORT_ACTIVE, State: C.GoString(C.ibv_port_state_str(uint32(a.state))),
+		Device: c.name, Number: number, Active: a.state == C.IBV_PORT_ACTIVE, State: C.GoString(C.ibv_port_state_str(uint32(a.state))),
 		Ethernet: a.link_layer == C.IBV_LINK_LAYER_ETHERNET, MTU: mtuBytes(uint32(a.active_mtu)), MaxMTU: mtuBytes(uint32(a.max_mtu)), LID: uint16(a.lid),
+		MaxBytes: int(a.max_msg_sz),
 	}
 	if a.gid_tbl_len <= 0 {
 		return p, nil
@@ -196,18 +192,11 @@ func mtuCode(bytes int) uint32 {
 
 // Close closes the device. All that was made from it must be closed.
 func (c *Context) Close() error {
-	if c.c == nil {
+	if c.closed.Swap(true) {
 		return ErrClosed
 	}
-	var errno C.int
-	if c.asyncFile != nil {
-		c.asyncFile.Close()
-	}
-	if c.own {
-		errno = C.ibv_close_device(c.c)
-	}
-	c.c = nil
-	if errno != 0 {
+	_ = c.async.Close() // a duplicate; it waits for Event
+	if errno := C.ibv_close_device(c.c); errno != 0 {
 		return failed("ibv_close_device", int(errno), "%s: close what was made from it first", c.name)
 	}
 	return nil

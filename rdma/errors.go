@@ -13,6 +13,8 @@ var (
 	ErrNoGID       = errors.New("no usable GID")
 	ErrUnsupported = errors.New("the device does not support it")
 	ErrMemlock     = errors.New("RLIMIT_MEMLOCK is too small")
+	ErrLimit       = errors.New("above the device's limits")
+	ErrFull        = errors.New("the queue is full")
 	ErrClosed      = errors.New("rdma: closed")
 )
 

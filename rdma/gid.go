@@ -43,6 +43,8 @@ type GIDEntry struct {
 	Iface int // index of the network interface; 0: none
 }
 
+func (e GIDEntry) String() string { return fmt.Sprintf("%d: %v (%v)", e.Index, e.GID, e.Type) }
+
 // ChooseGID picks the row to use for a peer at an address (the zero Addr: any): RoCE version 2 before InfiniBand before RoCE version 1, of
 // the peer's IP version where it is known, IPv4 before IPv6, global before link-local, and the lowest index among equals.
 func ChooseGID(table []GIDEntry, peer netip.Addr) (GIDEntry, bool) {

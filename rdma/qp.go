@@ -59,9 +59,12 @@ type QP struct {
 
 // CreateQP makes a queue pair, in state RESET: see ReadyUD and ReadyRC.
 func (p *PD) CreateQP(c QPConfig) (*QP, error) {
+	if most := int(p.ctx.attr.max_qp_wr); c.SendWork > most || c.RecvWork > most || c.SendWork < 0 || c.RecvWork < 0 {
+		return nil, failedAs(ErrLimit, "ibv_create_qp", int(syscall.EINVAL), "%d sends, %d receives: %s takes at most %d of each", c.SendWork, c.RecvWork, p.ctx.name, most)
+	}
 	attr := C.struct_ibv_qp_init_attr{send_cq: c.Send.cq, recv_cq: c.Recv.cq, qp_type: uint32(c.Type)}
 	attr.cap.max_send_wr, attr.cap.max_recv_wr = C.uint32_t(c.SendWork), C.uint32_t(c.RecvWork)
-	attr.cap.max_send_sge, attr.cap.max_recv_sge = MaxSGE, 1
+	attr.cap.max_send_sge, attr.cap.max_recv_sge = MaxSGE, MaxSGE
 	attr.cap.max_inline_data = C.uint32_t(c.InlineMax)
 	if c.SRQ != nil {
 		attr.srq, attr.cap.max_recv_wr = c.SRQ.srq, 0
@@ -165,16 +168,31 @@ func (q *QP) modify(a *C.struct_ibv_qp_attr, mask C.int, state string) error {
 
 // PostSend posts work and returns how many of it the queue took: all, or an error tells why not. It takes one call into C for each Burst.
 func (q *QP) PostSend(ws []SendWR) (posted int, err error) {
+	if q.qp == nil {
+		return 0, ErrClosed
+	}
 	for posted < len(ws) {
 		n := min(len(ws)-posted, Burst)
 		var done C.int
 		errno := C.fr_post_send(q.qp, (*C.struct_fr_send)(unsafe.Pointer(&ws[posted])), C.int(n), &done)
 		posted += int(done)
 		if errno != 0 {
-			return posted, failed("ibv_post_send", int(errno), "%d of %d taken by queue pair %d: is its send queue full?", posted, len(ws), q.Number())
+			return posted, postFailed("ibv_post_send", int(errno), posted, len(ws))
 		}
 	}
 	return posted, nil
+}
+
+// postFailed explains why a queue did not take work.
+func postFailed(verb string, errno, posted, of int) error {
+	advice := "a work request has the wrong type, too many pieces, or more than InlineMax inline"
+	switch syscall.Errno(max(errno, -errno)) {
+	case syscall.ENOMEM, syscall.EAGAIN: // drivers disagree
+		return failedAs(ErrFull, verb, errno, "%d of %d taken: take completions first, or make the queue longer", posted, of)
+	case syscall.EINVAL:
+		advice += "; or the queue pair is not ready, or has failed"
+	}
+	return failed(verb, errno, "%d of %d taken: %s", posted, of, advice)
 }
 
 // PostRecv posts memory for messages, as SRQ.PostRecv does.

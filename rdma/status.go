@@ -9,6 +9,7 @@ type Status uint32
 const (
 	StatusSuccess          Status = 0
 	StatusLocalLength      Status = 1
+	StatusLocalOperation   Status = 2
 	StatusLocalProtection  Status = 4
 	StatusFlushed          Status = 5 // the queue pair had failed, or was closed, before this request's turn
 	StatusRemoteInvalid    Status = 9
@@ -62,7 +63,7 @@ type CompletionError struct {
 }
 
 func (e *CompletionError) Error() string {
-	text := fmt.Sprintf("rdma: queue pair %d: work request %#x: %v", e.QPN, e.ID, e.Status)
+	text := fmt.Sprintf("rdma: queue pair %d: work request %#x: %s", e.QPN, e.ID, e.Status.String())
 	if e.Vendor != 0 {
 		text += fmt.Sprintf(" (vendor error %#x)", e.Vendor)
 	}

@@ -8,7 +8,7 @@
 #define FR_BURST 64
 #define FR_SGE 2
 
-// SendWR, RecvWR and WC of work.go; layout_test.go compares them field by field.
+// SendWR, RecvWR and WC of work.go; layout.go compares them field by field.
 struct fr_send {
 	uint64_t id;
 	uint32_t op, flags, imm, num_sge;

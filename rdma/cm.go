@@ -252,6 +252,9 @@ func cmFailed(e *C.struct_fr_cm, verb string, what any) error {
 	case C.RDMA_CM_EVENT_ADDR_ERROR, C.RDMA_CM_EVENT_ROUTE_ERROR:
 		return failed(verb, int(e.status), "%v: %s: is there a route over an RDMA device ('ip route get', 'rdma link')?", what, name)
 	case C.RDMA_CM_EVENT_UNREACHABLE:
+		if e.status > 0 { // a datagram lookup was answered, with a status of its own (drivers/infiniband/core/cma.c, cma_sidr_rep_handler)
+			return failed(verb, int(syscall.ECONNREFUSED), "%v: nobody listens there for this kind of queue pair (status %d)", what, e.status)
+		}
 		return failed(verb, int(syscall.EHOSTUNREACH), "%v: no answer (status %d)", what, e.status)
 	}
 	return failed(verb, int(e.status), "%v: %s", what, name)

@@ -74,8 +74,8 @@ func TestGIDByOption(t *testing.T) {
 }
 
 func TestPortDown(t *testing.T) {
-	p := Port{Device: "mlx5_0", Number: 1, State: "PORT_DOWN"}
-	if err := p.Usable(); !errors.Is(err, ErrNoPort) || !strings.Contains(err.Error(), "PORT_DOWN") {
+	p := Port{Device: "mlx5_0", Number: 1, State: "down"}
+	if err := p.Usable(); !errors.Is(err, ErrNoPort) || !strings.Contains(err.Error(), "down") {
 		t.Error(err)
 	}
 	p.Active = true

@@ -7,7 +7,7 @@ type Port struct {
 	Device   string
 	Number   int // from 1
 	Active   bool
-	State    string // as libibverbs names it: "PORT_ACTIVE"
+	State    string // as libibverbs names it: "active"
 	Ethernet bool   // RoCE; else InfiniBand
 	MTU      int    // bytes; the largest datagram
 	MaxMTU   int

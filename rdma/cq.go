@@ -108,18 +108,26 @@ func (q *CQ) arm(solicited C.int) error {
 // Acknowledge takes the events that wait at FD; it does not block.
 func (q *CQ) Acknowledge() error {
 	for q.ch != nil {
-		var cq *C.struct_ibv_cq
-		var ctx unsafe.Pointer
-		n, err := C.ibv_get_cq_event(q.ch, &cq, &ctx)
-		if n != 0 {
-			if e := syscall.Errno(errnoOf(err)); e == syscall.EAGAIN {
-				return nil
-			}
-			return failed("ibv_get_cq_event", errnoOf(err), "")
+		switch errno := q.take(); syscall.Errno(errno) {
+		case 0:
+		case syscall.EAGAIN:
+			return nil
+		default:
+			return failed("ibv_get_cq_event", int(errno), "")
 		}
-		C.ibv_ack_cq_events(cq, 1)
 	}
 	return nil
+}
+
+// take takes one event; EAGAIN says that none waits.
+func (q *CQ) take() C.int {
+	var cq *C.struct_ibv_cq
+	var ctx unsafe.Pointer
+	if n, err := C.ibv_get_cq_event(q.ch, &cq, &ctx); n != 0 {
+		return C.int(errnoOf(err))
+	}
+	C.ibv_ack_cq_events(cq, 1)
+	return 0
 }
 
 // Close closes the queue; its queue pairs must be closed.

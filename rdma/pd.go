@@ -50,18 +50,6 @@ func (p *PD) Close() error {
 	return nil
 }
 
-// Access says what may be done to a memory region (enum ibv_access_flags). Reading by this side needs no right.
-type Access int
-
-// The rights.
-const (
-	LocalWrite   Access = 1 << 0 // receives, and results of reads and atomics
-	RemoteWrite  Access = 1 << 1 // needs LocalWrite, too
-	RemoteRead   Access = 1 << 2
-	RemoteAtomic Access = 1 << 3 // needs LocalWrite, too
-	OnDemand     Access = 1 << 6 // pages are not pinned but fetched when the card asks for them; see Limits
-)
-
 // MR is a memory region: memory that the card may reach.
 type MR struct {
 	mr    *C.struct_ibv_mr
@@ -104,6 +92,11 @@ func (m *MR) Bytes() []byte { return m.bytes }
 
 // Addr is the address of the region's first byte, in this process.
 func (m *MR) Addr() uint64 { return uint64(uintptr(unsafe.Pointer(&m.bytes[0]))) }
+
+// piece is n bytes of the region, for a work request.
+func (m *MR) piece(offset, n int) SGE {
+	return SGE{Addr: m.Addr() + uint64(offset), Length: uint32(n), Key: m.LKey()}
+}
 
 // LKey names the region in this side's work requests.
 func (m *MR) LKey() uint32 { return uint32(m.mr.lkey) }

@@ -116,3 +116,15 @@ const (
 	WithGRH WCFlags = 1 << 0
 	WithImm WCFlags = 1 << 1
 )
+
+// Access says what may be done to a memory region (enum ibv_access_flags). Reading by this side needs no right.
+type Access int
+
+// The rights.
+const (
+	LocalWrite   Access = 1 << 0 // receives, and results of reads and atomics
+	RemoteWrite  Access = 1 << 1 // needs LocalWrite, too
+	RemoteRead   Access = 1 << 2
+	RemoteAtomic Access = 1 << 3 // needs LocalWrite, too
+	OnDemand     Access = 1 << 6 // pages are not pinned but fetched when the card asks for them; see Limits
+)

@@ -47,6 +47,10 @@ int fr_create(struct rdma_event_channel *ch, struct rdma_cm_id **id, int ps) { r
 struct sockaddr *fr_peer(struct rdma_cm_id *id) { return rdma_get_peer_addr(id); }
 struct sockaddr *fr_local(struct rdma_cm_id *id) { return rdma_get_local_addr(id); }
 
+int fr_share_port(struct rdma_cm_id *id) {
+	int on = 1;
+	return rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_REUSEADDR, &on, sizeof on) ? errno : 0;
+}
 int fr_bind(struct rdma_cm_id *id, struct sockaddr_storage *a) { return rdma_bind_addr(id, (struct sockaddr *)a) ? errno : 0; }
 int fr_listen(struct rdma_cm_id *id, int backlog) { return rdma_listen(id, backlog) ? errno : 0; }
 int fr_resolve(struct rdma_cm_id *id, struct sockaddr_storage *from, struct sockaddr_storage *to, int ms) {
@@ -90,6 +94,8 @@ int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state sta
 		a.max_dest_rd_atomic = (uint8_t)reads;
 	if (mask & IBV_QP_MAX_QP_RD_ATOMIC && a.max_rd_atomic > reads)
 		a.max_rd_atomic = (uint8_t)reads;
+	if (mask & IBV_QP_MIN_RNR_TIMER)
+		a.min_rnr_timer = FR_RNR_TIMER; // the kernel's choice is 0, which stands for 655 ms (drivers/infiniband/core/cm.c, cm_init_qp_rtr_attr)
 	*verb = "ibv_modify_qp";
 	return ibv_modify_qp(qp, &a, mask);
 }

@@ -28,6 +28,7 @@ type CM struct {
 	ch   *C.struct_rdma_event_channel
 	file *os.File // of its descriptor, for Go's poller
 	done chan struct{}
+	home namespace // where it was opened, and where all that it makes belongs
 
 	mu  sync.Mutex // held while an event is taken and handed on, and while an identifier is destroyed: so none is handed to another's successor
 	ids map[*C.struct_rdma_cm_id]*ident
@@ -57,12 +58,18 @@ func NewCM() (*CM, error) {
 	if ch == nil {
 		return nil, failedAs(ErrNoDevice, "rdma_create_event_channel", errnoOf(err), "is the kernel's module rdma_ucm loaded ('modprobe rdma_ucm')?")
 	}
-	file, err := dupNonblock(int(ch.fd), "rdma_cm")
+	home, err := openNamespace()
 	if err != nil {
 		C.rdma_destroy_event_channel(ch)
 		return nil, err
 	}
-	m := &CM{ch: ch, file: file, done: make(chan struct{}), ids: map[*C.struct_rdma_cm_id]*ident{}}
+	file, err := dupNonblock(int(ch.fd), "rdma_cm")
+	if err != nil {
+		home.close()
+		C.rdma_destroy_event_channel(ch)
+		return nil, err
+	}
+	m := &CM{ch: ch, file: file, home: home, done: make(chan struct{}), ids: map[*C.struct_rdma_cm_id]*ident{}}
 	go m.run()
 	return m, nil
 }
@@ -154,8 +161,14 @@ func (m *CM) create(kind QPType) (*ident, error) {
 		return nil, ErrClosed
 	}
 	var id *C.struct_rdma_cm_id
-	if errno := C.fr_create(m.ch, &id, space); errno != 0 {
-		return nil, failed("rdma_create_id", int(errno), "")
+	err := m.home.do(func() error {
+		if errno := C.fr_create(m.ch, &id, space); errno != 0 {
+			return failed("rdma_create_id", int(errno), "")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return m.add(id, kind), nil
 }
@@ -175,6 +188,7 @@ func (m *CM) Close() error {
 	err := m.file.Close()
 	<-m.done
 	C.rdma_destroy_event_channel(m.ch)
+	m.home.close()
 	return err
 }
 

@@ -25,6 +25,7 @@ int fr_id_port(struct rdma_cm_id *id);
 int fr_create(struct rdma_event_channel *ch, struct rdma_cm_id **id, int ps);
 struct sockaddr *fr_peer(struct rdma_cm_id *id);
 struct sockaddr *fr_local(struct rdma_cm_id *id);
+int fr_share_port(struct rdma_cm_id *id);
 int fr_bind(struct rdma_cm_id *id, struct sockaddr_storage *a);
 int fr_listen(struct rdma_cm_id *id, int backlog);
 int fr_resolve(struct rdma_cm_id *id, struct sockaddr_storage *from, struct sockaddr_storage *to, int ms);

@@ -21,7 +21,37 @@ type Route struct {
 	remote netip.AddrPort
 }
 
-// Resolve finds the way to a remote address, for queue pairs of a type. local may be the zero AddrPort. It is to be closed.
+// Reservation is a local port that is nobody else's.
+type Reservation struct{ *ident }
+
+// Reserve takes a free port of an address of this machine's, for several Routes to begin from. It is to be closed.
+func (m *CM) Reserve(kind QPType, ip netip.Addr) (*Reservation, error) {
+	i, err := m.create(kind)
+	if err != nil {
+		return nil, err
+	}
+	a := sockaddr(netip.AddrPortFrom(ip, 0))
+	err = i.call("rdma_bind_addr", ip, func(id *C.struct_rdma_cm_id) C.int {
+		if errno := C.fr_share_port(id); errno != 0 {
+			return errno
+		}
+		return C.fr_bind(id, &a)
+	})
+	if err != nil {
+		_ = i.Close()
+		return nil, err
+	}
+	return &Reservation{i}, nil
+}
+
+// Addr is what is reserved.
+func (r *Reservation) Addr() netip.AddrPort {
+	local, _ := r.Addrs()
+	return local
+}
+
+// Resolve finds the way to a remote address, for queue pairs of a type. local may be the zero AddrPort, and has a port only if that is
+// reserved. It is to be closed.
 func (m *CM) Resolve(ctx context.Context, kind QPType, local, remote netip.AddrPort) (*Route, error) {
 	i, err := m.create(kind)
 	if err != nil {
@@ -40,6 +70,11 @@ func (r *Route) resolve(ctx context.Context, local netip.AddrPort) error {
 	err := r.call("rdma_resolve_addr", r.remote, func(id *C.struct_rdma_cm_id) C.int {
 		if !local.Addr().IsValid() {
 			return C.fr_resolve(id, nil, &to, ms)
+		}
+		if local.Port() != 0 {
+			if errno := C.fr_share_port(id); errno != 0 {
+				return errno
+			}
 		}
 		return C.fr_resolve(id, &from, &to, ms)
 	})

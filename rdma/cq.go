@@ -23,9 +23,11 @@ import (
 
 // CQ is a completion queue. One goroutine at a time polls it.
 type CQ struct {
-	cq *C.struct_ibv_cq
-	ch *C.struct_ibv_comp_channel // nil: it is only polled
-	id uint32
+	cq   *C.struct_ibv_cq
+	ch   *C.struct_ibv_comp_channel // nil: it is only polled
+	of   *Context
+	lent bool // ch is another queue's
+	id   uint32
 }
 
 // CreateCQ makes a queue for at least entries completions. With events it also has a descriptor to wait at: see CQ.Arm. When more work is
@@ -34,7 +36,7 @@ func (c *Context) CreateCQ(entries int, events bool) (*CQ, error) {
 	if entries < 1 || entries > int(c.attr.max_cqe) {
 		return nil, failedAs(ErrLimit, "ibv_create_cq", int(syscall.EINVAL), "%s has completion queues of 1 to %d entries, not %d", c.name, c.attr.max_cqe, entries)
 	}
-	q := &CQ{}
+	q := &CQ{of: c}
 	if events {
 		ch, err := C.ibv_create_comp_channel(c.c)
 		if ch == nil {
@@ -46,16 +48,32 @@ func (c *Context) CreateCQ(entries int, events bool) (*CQ, error) {
 			return nil, failed("fcntl", errnoOf(err), "completion channel of %s", c.name)
 		}
 	}
-	q.id = nextID()
-	cq, err := C.fr_create_cq(c.c, C.int(entries), C.uintptr_t(q.id), q.ch)
-	if cq == nil {
+	if err := q.create(entries); err != nil {
 		if q.ch != nil {
 			C.ibv_destroy_comp_channel(q.ch)
 		}
-		return nil, failed("ibv_create_cq", errnoOf(err), "%d entries on %s", entries, c.name)
+		return nil, err
+	}
+	return q, nil
+}
+
+// Sibling makes another queue whose events come to q's descriptor, and are acknowledged there. It must be closed before q.
+func (q *CQ) Sibling(entries int) (*CQ, error) {
+	s := &CQ{ch: q.ch, of: q.of, lent: true}
+	if err := s.create(entries); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (q *CQ) create(entries int) error {
+	q.id = nextID()
+	cq, err := C.fr_create_cq(q.of.c, C.int(entries), C.uintptr_t(q.id), q.ch)
+	if cq == nil {
+		return failed("ibv_create_cq", errnoOf(err), "%d entries on %s", entries, q.of.name)
 	}
 	q.cq = cq
-	return q, nil
+	return nil
 }
 
 // ID names the queue in asynchronous events; it is not 0.
@@ -139,7 +157,7 @@ func (q *CQ) Close() error {
 		return failed("ibv_destroy_cq", int(errno), "close its queue pairs first")
 	}
 	q.cq = nil
-	if q.ch != nil {
+	if q.ch != nil && !q.lent {
 		if errno := C.ibv_destroy_comp_channel(q.ch); errno != 0 {
 			return failed("ibv_destroy_comp_channel", int(errno), "")
 		}

@@ -129,7 +129,7 @@ func (q *QP) ReadyRC(c RCConfig, peer Peer) error {
 	}
 	a = C.struct_ibv_qp_attr{
 		qp_state: C.IBV_QPS_RTR, path_mtu: mtuCode(c.MTU), dest_qp_num: C.uint32_t(peer.QPN), rq_psn: C.uint32_t(peer.PSN),
-		max_dest_rd_atomic: C.uint8_t(c.Reads), min_rnr_timer: rnrTimer,
+		max_dest_rd_atomic: C.uint8_t(c.Reads), min_rnr_timer: C.FR_RNR_TIMER,
 	}
 	C.fr_rtr(&a, (*C.uint8_t)(unsafe.Pointer(&peer.GID[0])), C.int(c.From.Index), C.int(c.Port), hopLimit)
 	if err := q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_AV|C.IBV_QP_PATH_MTU|C.IBV_QP_DEST_QPN|C.IBV_QP_RQ_PSN|C.IBV_QP_MAX_DEST_RD_ATOMIC|
@@ -142,9 +142,6 @@ func (q *QP) ReadyRC(c RCConfig, peer Peer) error {
 	}
 	return q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_TIMEOUT|C.IBV_QP_RETRY_CNT|C.IBV_QP_RNR_RETRY|C.IBV_QP_SQ_PSN|C.IBV_QP_MAX_QP_RD_ATOMIC, "RTS")
 }
-
-// rnrTimer is how long a sender waits that met no receive: 12 stands for 0.64 ms (InfiniBand specification, table 45).
-const rnrTimer = 12
 
 // Reset takes the queue pair back to where it was made: what was posted is forgotten, without completions; those that are made already stay
 // in their queue.

@@ -8,6 +8,9 @@
 #define FR_BURST 64
 #define FR_SGE 2
 
+// How long a sender waits that met no receive: 12 stands for 0.64 ms (InfiniBand specification, table 45).
+#define FR_RNR_TIMER 12
+
 // SendWR, RecvWR and WC of work.go; layout.go compares them field by field.
 struct fr_send {
 	uint64_t id;

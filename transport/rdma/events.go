@@ -12,21 +12,22 @@ import (
 	"github.com/fastrpc/fastrpc/transport"
 )
 
-// events are what happened to the device; a goroutine of the Link's writes them, and its owner reads.
+// events are what a Link has to say; its owner writes them, and a goroutine that waits for the device's.
 type events struct {
 	mu      sync.Mutex
 	waiting []transport.Event
 	any     atomic.Bool
 	dropped atomic.Uint64
+	limit   int // of those waiting
 	cancel  context.CancelFunc
 	ended   sync.WaitGroup
 }
 
-// maxEvents may wait until the owner asks.
-const maxEvents = 16
+// deviceEvents may wait until the owner asks, beside those about connections.
+const deviceEvents = 16
 
 // Events implements transport.Link.
-func (l *Link) Events(es []transport.Event) int {
+func (l *card) Events(es []transport.Event) int {
 	e := &l.events
 	if !e.any.Load() {
 		return 0
@@ -42,7 +43,7 @@ func (l *Link) Events(es []transport.Event) int {
 func (e *events) push(ev transport.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.waiting) == maxEvents {
+	if len(e.waiting) >= e.limit {
 		e.dropped.Add(1)
 		return
 	}
@@ -50,10 +51,11 @@ func (e *events) push(ev transport.Event) {
 	e.any.Store(true)
 }
 
-// watch turns asynchronous events of the device into the Link's, until the Link closes.
-func (l *Link) watch() {
+// watch turns asynchronous events of the device into the Link's, until close; those about a queue pair go to ofQP.
+func (l *card) watch(limit int, ofQP func(verbs.AsyncEvent)) {
 	var ctx context.Context
 	ctx, l.events.cancel = context.WithCancel(context.Background())
+	l.events.limit = limit
 	l.events.ended.Go(func() {
 		for {
 			e, err := l.ctx.Event(ctx)
@@ -61,14 +63,24 @@ func (l *Link) watch() {
 				return
 			}
 			switch {
-			case e.Type == verbs.EventPortError && e.Port == l.port, e.Type == verbs.EventDeviceFatal:
-				l.events.push(transport.Event{Kind: transport.LinkDown, Err: fmt.Errorf("rdma: %s: %v", l.caps.Name, e)})
-			case e.Type == verbs.EventPortActive && e.Port == l.port:
+			case e.Type == verbs.EventPortError && e.Port == l.spot.port, e.Type == verbs.EventDeviceFatal:
+				l.events.push(transport.Event{Kind: transport.LinkDown, Err: l.failed(fmt.Errorf("%v", e))})
+			case e.Type == verbs.EventPortActive && e.Port == l.spot.port:
 				l.events.push(transport.Event{Kind: transport.LinkUp})
+			case e.QPN != 0 && ofQP != nil:
+				ofQP(e)
+				continue
 			default:
 				continue
 			}
 			l.Wake()
 		}
 	})
+}
+
+func (e *events) close() {
+	if e.cancel != nil {
+		e.cancel()
+		e.ended.Wait()
+	}
 }

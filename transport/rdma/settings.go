@@ -2,51 +2,56 @@ package rdma
 
 import (
 	"fmt"
-	"maps"
 	"net/url"
-	"slices"
-	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/internal/sock"
 )
 
 // settings are what stands behind the address's question mark.
 type settings struct {
+	qp     string // "ud", "rc"; empty: whichever the device has, UD first
 	frames int
 	gid    int // -1: the route's
+	conns  int
+	idle   time.Duration
+
+	ownReceives bool // no shared receive queue, although the device has some: for tests
 }
 
-const defaultFrames = 2048
+const (
+	defaultFrames = 2048
+	defaultConns  = 1024
+	defaultIdle   = 3 * time.Minute // three times as long as a server keeps a session that is silent
+)
 
 func parseSettings(q url.Values) (settings, error) {
-	s := settings{frames: defaultFrames, gid: -1}
-	for _, k := range slices.Sorted(maps.Keys(q)) { // so that of several mistakes always the same is named
-		var err error
-		switch k {
+	s := settings{frames: defaultFrames, gid: -1, conns: defaultConns, idle: defaultIdle}
+	err := sock.Settings(q, "qp, frames, gid, conns and idle", func(key, value string) (known bool, err error) {
+		switch key {
+		case "qp":
+			if s.qp = value; value != "ud" && value != "rc" {
+				err = fmt.Errorf("want ud (datagrams) or rc (connections): %w", unix.EINVAL)
+			}
 		case "frames":
-			s.frames, err = number(q.Get(k), 64, 65536)
+			s.frames, err = sock.Number(value, 64, 65536)
 		case "gid":
-			s.gid, err = number(q.Get(k), 0, 255)
+			s.gid, err = sock.Number(value, 0, 255)
+		case "conns":
+			s.conns, err = sock.Number(value, 1, maxConns)
+		case "idle":
+			var seconds int
+			seconds, err = sock.Number(value, 1, 86400)
+			s.idle = time.Duration(seconds) * time.Second
 		default:
-			return s, invalid("setting %q is unknown; there are frames and gid: %w", k, unix.EINVAL)
+			return false, nil
 		}
-		if err != nil {
-			return s, invalid("setting %s=%s: %w", k, q.Get(k), err)
-		}
-	}
-	return s, nil
+		return true, err
+	})
+	return s, err
 }
 
-func number(v string, least, most int) (int, error) {
-	n, err := strconv.Atoi(v)
-	if err != nil || n < least || n > most {
-		return 0, fmt.Errorf("want a number from %d to %d: %w", least, most, unix.EINVAL)
-	}
-	return n, nil
-}
-
-func invalid(format string, args ...any) error {
-	return transport.Mark(transport.ErrInvalid, fmt.Errorf(format, args...))
-}
+// maxConns is what fits the identifiers of work requests; see workID.
+const maxConns = 1 << 15

@@ -33,7 +33,7 @@ func newPeers() peers {
 }
 
 // get finds the peer of an address, or begins one; nil: there are too many.
-func (p *peers) get(l *Link, ip *[16]byte) *peer {
+func (p *peers) get(l *UD, ip *[16]byte) *peer {
 	if p.last != nil && p.last.ip == *ip {
 		return p.last
 	}
@@ -51,12 +51,12 @@ func (p *peers) get(l *Link, ip *[16]byte) *peer {
 
 // find is get for somebody to send to. nil without an error: not now. It makes the address handle the first time, which may wait for the
 // host's MAC address.
-func (p *peers) find(l *Link, path *transport.Path) (*peer, error) {
+func (p *peers) find(l *UD, path *transport.Path) (*peer, error) {
 	found := p.get(l, &path.RemoteIP)
 	if found == nil || found.ah != nil {
 		return found, nil
 	}
-	ah, err := l.pd.CreateAH(l.port, l.from, verbs.GID(path.RemoteIP))
+	ah, err := l.pd.CreateAH(l.spot.port, l.spot.from, verbs.GID(path.RemoteIP))
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (p *peers) find(l *Link, path *transport.Path) (*peer, error) {
 }
 
 // mtu of a host, bytes.
-func (p *peers) mtu(l *Link, ip *[16]byte) uint16 {
+func (p *peers) mtu(l *UD, ip *[16]byte) uint16 {
 	if found := p.get(l, ip); found != nil {
 		return found.mtu
 	}
@@ -73,8 +73,8 @@ func (p *peers) mtu(l *Link, ip *[16]byte) uint16 {
 }
 
 // forget drops all peers; false: frames are in flight, which the card still needs the handles for.
-func (p *peers) forget(l *Link) bool {
-	if l.frames.posted.len > 0 {
+func (p *peers) forget(l *UD) bool {
+	if l.posted.len > 0 {
 		return false
 	}
 	p.close()
@@ -101,7 +101,7 @@ func (p *peers) tell(ip [16]byte, mtu uint16) {
 	p.told[ip] = mtu
 }
 
-func (p *peers) mtuTold(l *Link, ip *[16]byte) uint16 {
+func (p *peers) mtuTold(l *UD, ip *[16]byte) uint16 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if told, ok := p.told[*ip]; ok {

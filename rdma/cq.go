@@ -5,10 +5,22 @@ package rdma
 /*
 #cgo noescape fr_poll
 #cgo nocallback fr_poll
+#include <errno.h>
 #include "verbs.h"
 static struct ibv_cq *fr_create_cq(struct ibv_context *c, int entries, uintptr_t id, struct ibv_comp_channel *ch) {
 	return ibv_create_cq(c, entries, (void *)id, ch, 0);
 }
+
+// fr_take takes one event of a channel that does not block, and returns 0, or an errno; EAGAIN: none waits.
+static int fr_take(struct ibv_comp_channel *ch) {
+	struct ibv_cq *cq;
+	void *ctx;
+	if (ibv_get_cq_event(ch, &cq, &ctx))
+		return errno;
+	ibv_ack_cq_events(cq, 1);
+	return 0;
+}
+
 static int fr_req_notify(struct ibv_cq *cq, int solicited) { return ibv_req_notify_cq(cq, solicited); }
 */
 import "C"
@@ -138,15 +150,7 @@ func (q *CQ) Acknowledge() error {
 }
 
 // take takes one event; EAGAIN says that none waits.
-func (q *CQ) take() C.int {
-	var cq *C.struct_ibv_cq
-	var ctx unsafe.Pointer
-	if n, err := C.ibv_get_cq_event(q.ch, &cq, &ctx); n != 0 {
-		return C.int(errnoOf(err))
-	}
-	C.ibv_ack_cq_events(cq, 1)
-	return 0
-}
+func (q *CQ) take() C.int { return C.fr_take(q.ch) }
 
 // Close closes the queue; its queue pairs must be closed.
 func (q *CQ) Close() error {

@@ -52,6 +52,7 @@ var arrows = map[string][]string{
 var subrooms = map[string]string{
 	"internal/lab/labtest": "internal/lab",
 	"rdma/rxetest":         "rdma",
+	"rdma/examples/kv":     "rdma",
 	"afxdp/conform":        "afxdp",
 	"afxdp/examples/pong":  "afxdp",
 	"internal/guest/boot":  "internal/guest",

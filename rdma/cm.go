@@ -9,6 +9,7 @@ package rdma
 import "C"
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -262,7 +263,7 @@ func cmFailed(e *C.struct_fr_cm, verb string, what any) error {
 	name := C.GoString(C.rdma_event_str(uint32(e._type)))
 	switch e._type {
 	case C.RDMA_CM_EVENT_REJECTED:
-		return failed(verb, int(syscall.ECONNREFUSED), "%v: nobody listens there for this kind of queue pair, or it was rejected (status %d, %q)", what, e.status, private(e))
+		return failed(verb, int(syscall.ECONNREFUSED), "%v: nobody listens there for this kind of queue pair, or it was rejected (status %d, %q)", what, e.status, bytes.TrimRight(private(e), "\x00"))
 	case C.RDMA_CM_EVENT_ADDR_ERROR, C.RDMA_CM_EVENT_ROUTE_ERROR:
 		return failed(verb, int(e.status), "%v: %s: is there a route over an RDMA device ('ip route get', 'rdma link')?", what, name)
 	case C.RDMA_CM_EVENT_UNREACHABLE:

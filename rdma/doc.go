@@ -12,6 +12,10 @@
 // Work is posted and polled in bursts, with a single call into C for each burst. What is posted names memory by address; that memory is
 // registered ([PD.Register]) and not Go's, so C never holds a pointer of Go's. No method that posts or polls allocates or blocks.
 //
+// Above that, an Exporter lets clients reach memory under names, with rights and for the time of a lease, and an Importer carries out batches of
+// one-sided operations on it: reads, writes and atomics, of which the other side's processor knows nothing. Package examples/kv shows how a
+// table is read so while its server writes it.
+//
 // Errors are a [VerbError], which has the verb and the errno, or a [CompletionError], which has the status of a work completion; both say
 // what to do next where something can be done.
 //

@@ -33,3 +33,20 @@ func (r *Remote) AddRights(rights Access) { r.rights |= rights }
 
 // SetLen makes it believe in another length.
 func (r *Remote) SetLen(n int) { r.length = n }
+
+// Probe asks the clients now whether they are there still, and Probing counts those that have not answered.
+func (e *Exporter) Probe() { e.probe() }
+
+func (e *Exporter) Probing() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range e.clients {
+		if c.probing {
+			n++
+		}
+	}
+	return n
+}
+
+// Vanish makes the client deaf without a goodbye, as if its machine had lost power.
+func (i *Importer) Vanish() error { return i.qp.Reset() }

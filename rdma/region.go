@@ -138,7 +138,7 @@ type Region struct {
 // A region has a registration of its own, and with it a key, that is taken back at its end. Memory windows, made for the same end, are not on
 // every device, and those of type 2B are bound to a single connection by a work request on it; a deregistration exists everywhere, and when
 // it returns, the card has ended what it had begun (ibv_dereg_mr: mlx5r_umr_revoke_mr in the kernel's driver of ConnectX fences it, rxe waits
-// for the references). It costs what pinning the memory costs, at every export.
+// for the references). It costs what pinning the memory costs, at every export, and no region is opened meanwhile.
 func (e *Exporter) Export(name string, mem []byte, rights Access, lease time.Duration) (*Region, error) {
 	if err := checkName(len(name)); err != nil {
 		return nil, err
@@ -246,16 +246,20 @@ func (r *Region) revoke() error {
 	return err
 }
 
-// expire revokes the regions whose lease is over.
+// expire revokes the regions whose lease is over, and finds out about clients that are gone.
 func (e *Exporter) expire() {
-	timer := time.NewTimer(0)
+	timer, probes := time.NewTimer(0), time.NewTicker(probeEvery)
 	defer timer.Stop()
+	defer probes.Stop()
 	for {
 		select {
 		case <-e.done.Done():
 			return
 		case <-e.changed:
 		case <-timer.C:
+		case <-probes.C:
+			e.probe()
+			continue
 		}
 		timer.Reset(e.revokeDue())
 	}

@@ -101,7 +101,8 @@ func Dial(ctx context.Context, remote netip.AddrPort) (_ *Importer, err error) {
 	}
 	i.made.add(i.qp.Close) // before the memory that it may write to
 	i.made.add(route.Close)
-	terms := Terms{Access: LocalWrite, Reads: readsAtOnce(i.dev), RNR: maxRetries, Data: []byte(regionHello)}
+	terms := Terms{Access: LocalWrite | RemoteWrite, Reads: readsAtOnce(i.dev), RNR: maxRetries, Data: []byte(regionHello)}
+	// The right to write is for the exporter's probes; no memory on this side has it.
 	if i.conn, err = route.Connect(ctx, i.qp, terms, nil); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package rdma_test
 import (
 	"bytes"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -14,7 +15,12 @@ import (
 	"github.com/fastrpc/fastrpc/rdma/rxetest"
 )
 
-func TestMain(m *testing.M) { rxetest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(exporting) != "" {
+		exportUntilKilled()
+	}
+	rxetest.Main(m)
+}
 
 // open opens the device.
 func open(t *testing.T) (*rdma.Context, rdma.Port, rdma.GIDEntry) {

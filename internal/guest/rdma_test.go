@@ -43,7 +43,7 @@ func TestRDMA(t *testing.T) {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip(err)
 	}
-	for _, pkg := range []string{"rdma", "transport/rdma"} {
+	for _, pkg := range []string{"rdma", "rdma/examples/kv", "transport/rdma"} {
 		t.Run(pkg, func(t *testing.T) { runRDMA(t, kit, pkg) })
 	}
 }
@@ -54,7 +54,7 @@ func runRDMA(t *testing.T, kit *guest.Kit, pkg string) {
 		t.Fatal(err)
 	}
 	res, err := kit.Run(interrupted, guest.Config{
-		Program: program, Args: append([]string{"-test.v"}, strings.Fields(os.Getenv("RDMA_ARGS"))...), Modules: rdmaModules, Files: rdmaFiles(t, program), Output: t.Output(),
+		Program: program, Args: append([]string{"-test.v", "-test.bench", ".", "-test.benchtime", "200x"}, strings.Fields(os.Getenv("RDMA_ARGS"))...), Modules: rdmaModules, Files: rdmaFiles(t, program), Output: t.Output(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -157,6 +157,10 @@ const MaxPrivate = int(C.FR_PRIVATE)
 // Most retries of a connection: 3 bits.
 const maxRetries = 7
 
+// connRetries is how often both ends send again what is not acknowledged, before the connection has failed. 7 would be without end with soft-RoCE
+// (rxe_comp.c, COMPST_ERROR_RETRY), though the specification has that meaning for receives that are missing only.
+const connRetries = 6
+
 func bytesOf(b []byte) *C.uint8_t {
 	if len(b) == 0 {
 		return nil
@@ -191,7 +195,7 @@ func (r *Route) Connect(ctx context.Context, qp *QP, t Terms, before func() erro
 		return nil, err
 	}
 	err := r.call("rdma_connect", r.remote, func(id *C.struct_rdma_cm_id) C.int {
-		return C.fr_connect(id, C.uint32_t(qp.Number()), C.int(t.Reads), maxRetries, C.int(t.RNR), shared(&t), bytesOf(t.Data), C.int(len(t.Data)))
+		return C.fr_connect(id, C.uint32_t(qp.Number()), C.int(t.Reads), connRetries, C.int(t.RNR), shared(&t), bytesOf(t.Data), C.int(len(t.Data)))
 	})
 	if err != nil {
 		return nil, err

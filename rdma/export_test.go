@@ -2,7 +2,10 @@
 
 package rdma
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // SetNow gives the exporter a clock, which it looks at right away.
 func (e *Exporter) SetNow(now func() time.Time) {
@@ -50,3 +53,13 @@ func (e *Exporter) Probing() (n int) {
 
 // Vanish makes the client deaf without a goodbye, as if its machine had lost power.
 func (i *Importer) Vanish() error { return i.qp.Reset() }
+
+// Vanish makes the exporter deaf to all its clients.
+func (e *Exporter) Vanish() (err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range e.clients {
+		err = errors.Join(err, c.qp.Reset())
+	}
+	return err
+}

@@ -117,7 +117,7 @@ type RCConfig struct {
 	Reads   int    // reads and atomics of the remote side that this one takes at once
 	Access  Access // what the remote side may do to regions that allow it
 	Timeout uint8  // an acknowledgement is waited for 4.096 µs × 2^Timeout
-	Retries uint8  // after which the connection has failed; up to 7
+	Retries uint8  // after which the connection has failed; up to 6 (7 is without end with soft-RoCE)
 	RNR     uint8  // retries when the remote side has no receive posted; 7: without end
 }
 

@@ -138,6 +138,19 @@ func TestClients(t *testing.T) {
 	dial(t, e)
 }
 
+// A server that vanished without a goodbye does not acknowledge: what is under way fails when it was sent often enough.
+func TestServerVanishes(t *testing.T) {
+	e, _, _, i, r := exported(t, anyRight)
+	if err := e.Vanish(); err != nil {
+		t.Fatal(err)
+	}
+	b := must(i.NewBatch(2, 16))(t)
+	must(b.Read(r, 0, 8))(t)
+	must(b.Read(r, 8, 8))(t)
+	refused(t, "reading", b.Do(within(t)), rdma.ErrGone, rdma.StatusRetryExceeded)
+	refused(t, "what came after it", b.Err(1), rdma.StatusFlushed)
+}
+
 // A client that vanished without a goodbye is found out by a probe; one that is idle answers it.
 func TestClientVanishes(t *testing.T) {
 	e := newExporter(t)

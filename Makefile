@@ -14,7 +14,11 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/fastrpc
-	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(FASTRPC) ./cmd/fastrpc
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -tags "$(TAGS)" -o $(FASTRPC) ./cmd/fastrpc
+
+.PHONY: build-rdma
+build-rdma: TAGS += rdma
+build-rdma: build ## build bin/fastrpc with RDMA (needs gcc, libibverbs-dev and librdmacm-dev)
 
 PEERS_DIR := bin/peers
 PEERS := grpc connect drpc kitex rpcx arpc net-rpc asavie libxdp

@@ -32,7 +32,8 @@ func serveCommand() *cobra.Command {
   sleep   takes a duration, such as 10ms, and replies when it has passed
 
 TARGET is xdp://IFACE:PORT to serve past the kernel's network stack, udp://ADDRESS:PORT or tcp://ADDRESS:PORT
-over the kernel's, or auto://IFACE:PORT for the best that works. After the first Ctrl-C requests in progress may finish; a second
+over the kernel's, rdma://ADDRESS:PORT over an RDMA card in a program built with RDMA ('make build-rdma'),
+or auto://IFACE:PORT for the best that works. After the first Ctrl-C requests in progress may finish; a second
 one ends the program at once.
 
 When everything is open, serve drops all capabilities, root's too. It keeps what giving back takes, if it had it:

@@ -37,30 +37,50 @@ func rdmaFiles(t *testing.T, program []byte) map[string][]byte {
 	return files
 }
 
-// TestRDMA runs the tests that need an RDMA device on soft-RoCE.
+// rdmaSuite is what runs on soft-RoCE, a row each.
+var rdmaSuite = []struct {
+	name, pkg string
+	args      []string
+}{
+	{name: "rdma", pkg: module + "rdma"},
+	{name: "transport/rdma", pkg: module + "transport/rdma"},
+	{name: "calls", pkg: root, args: []string{"-rdma=device", "-test.run", anyOf(
+		"TestDialCanceledAtEveryMoment", "TestDeadlineTravels", "TestDeadlinePassesInTheQueue", "TestSlowHandlerMeetsTheDeadline",
+		"TestQueueWaitGivenUp", "TestCallErrors", "TestMoreHandlersThanFrames", "TestMoreCallsThanFrames", "TestRepliesOutliveTheirClient",
+		"TestFullPoolRefuses", "TestShutdownDrains", "TestShutdownOverAStuckHandler", "TestCloseWithCallsInProgress",
+	)}},
+	{name: "calls between hosts", pkg: root, args: []string{"-rdma=hosts", "-test.run", anyOf(
+		"TestServerKilledUnderLoad", "TestClientsKilledUnderLoad", "TestShutdownDrains", "TestPortDownAndUp",
+	)}},
+}
+
+var root = strings.TrimSuffix(module, "/")
+
+func anyOf(tests ...string) string { return "^(" + strings.Join(tests, "|") + ")$" }
+
+// TestRDMA runs the tests that need an RDMA device.
 func TestRDMA(t *testing.T) {
 	kit := prepare(t)
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip(err)
 	}
-	for _, pkg := range []string{"rdma", "rdma/examples/kv", "transport/rdma"} {
-		t.Run(pkg, func(t *testing.T) { runRDMA(t, kit, pkg) })
-	}
-}
-
-func runRDMA(t *testing.T, kit *guest.Kit, pkg string) {
-	program, err := guest.BuildCgoTest(interrupted, module+pkg, "-tags", "rdma")
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := kit.Run(interrupted, guest.Config{
-		Program: program, Args: append([]string{"-test.v", "-test.bench", ".", "-test.benchtime", "200x"}, strings.Fields(os.Getenv("RDMA_ARGS"))...), Modules: rdmaModules, Files: rdmaFiles(t, program), Output: t.Output(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("the console:\n%s", res.Console)
-	if res.Exit != 0 {
-		t.Errorf("exit status %d", res.Exit)
+	for _, row := range rdmaSuite {
+		t.Run(row.name, func(t *testing.T) {
+			program, err := guest.BuildCgoTest(interrupted, row.pkg, "-tags", "rdma")
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := append([]string{"-test.v"}, row.args...)
+			res, err := kit.Run(interrupted, guest.Config{
+				Program: program, Args: append(args, strings.Fields(os.Getenv("RDMA_ARGS"))...), Modules: rdmaModules, Files: rdmaFiles(t, program), Output: t.Output(),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("the console:\n%s", res.Console)
+			if res.Exit != 0 {
+				t.Errorf("exit status %d", res.Exit)
+			}
+		})
 	}
 }

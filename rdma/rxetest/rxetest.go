@@ -28,16 +28,22 @@ const (
 
 // Main runs the tests with the device there, and is what TestMain calls.
 func Main(m *testing.M) {
-	if err := setUp(); err != nil {
+	if err := SetUp(); err != nil {
 		fmt.Fprintln(os.Stderr, "rxetest:", err)
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
-func setUp() error {
+// Unlimit lets this process, and those that it starts, pin memory.
+func Unlimit() error {
 	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited); err != nil {
+	return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited)
+}
+
+// SetUp makes the device. It stays.
+func SetUp() error {
+	if err := Unlimit(); err != nil {
 		return err
 	}
 	lo, err := netlink.LinkByName("lo")
@@ -65,15 +71,21 @@ func setUp() error {
 	if err := netlink.LinkSetUp(d); err != nil {
 		return err
 	}
-	if err := netlink.RdmaLinkAdd(Device, "rxe", iface); err != nil {
+	return Add(Device, iface, Addr)
+}
+
+// Add makes a device over an interface of the calling thread's network namespace that has an IPv4 address, and waits until it can be used.
+// It goes with the interface.
+func Add(device, iface, addr string) error {
+	if err := netlink.RdmaLinkAdd(device, "rxe", iface); err != nil {
 		return fmt.Errorf("soft-RoCE: %w", err)
 	}
-	return active()
+	return active(device, addr)
 }
 
 // active waits until the port is active and has its IPv4 GID: the kernel does both from work queues.
-func active() error {
-	c, err := rdma.Open(Device)
+func active(device, addr string) error {
+	c, err := rdma.Open(device)
 	if err != nil {
 		return err
 	}
@@ -83,7 +95,7 @@ func active() error {
 		if err != nil {
 			return err
 		}
-		if gid, ok := rdma.ChooseGID(p.GIDs, netip.MustParseAddr(Addr)); ok && p.Active && gid.GID.IP().String() == Addr {
+		if gid, ok := rdma.ChooseGID(p.GIDs, netip.MustParseAddr(addr)); ok && p.Active && gid.GID.IP().String() == addr {
 			return nil
 		}
 	}

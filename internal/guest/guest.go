@@ -48,6 +48,7 @@ type Config struct {
 	NICs    []NIC             // eth0 and so on, all on one cable, up, without addresses; those of one kind next to each other
 	Modules []string          // further kernel modules, such as veth
 	Files   map[string][]byte // further files, executable, by their absolute paths; PATH is /
+	CPUs    int               // 0 stands for 2. Processes that spin hand over sooner on one: the two take turns of some 100 ms
 	Timeout time.Duration     // for all of it, from the start of QEMU; 0 stands for DefaultTimeout
 	Output  io.Writer         // is written what Program prints, as it comes; nil: nowhere
 }

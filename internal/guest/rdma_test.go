@@ -41,6 +41,7 @@ func rdmaFiles(t *testing.T, program []byte) map[string][]byte {
 var rdmaSuite = []struct {
 	name, pkg string
 	args      []string
+	cpus      int
 }{
 	{name: "rdma", pkg: module + "rdma"},
 	{name: "transport/rdma", pkg: module + "transport/rdma"},
@@ -51,7 +52,7 @@ var rdmaSuite = []struct {
 	)}},
 	{name: "calls between hosts", pkg: root, args: []string{"-rdma=hosts", "-test.run", anyOf(
 		"TestServerKilledUnderLoad", "TestClientsKilledUnderLoad", "TestShutdownDrains", "TestPortDownAndUp",
-	)}},
+	)}, cpus: 1},
 }
 
 var root = strings.TrimSuffix(module, "/")
@@ -72,7 +73,8 @@ func TestRDMA(t *testing.T) {
 			}
 			args := append([]string{"-test.v"}, row.args...)
 			res, err := kit.Run(interrupted, guest.Config{
-				Program: program, Args: append(args, strings.Fields(os.Getenv("RDMA_ARGS"))...), Modules: rdmaModules, Files: rdmaFiles(t, program), Output: t.Output(),
+				Program: program, Args: append(args, strings.Fields(os.Getenv("RDMA_ARGS"))...), CPUs: row.cpus,
+				Modules: rdmaModules, Files: rdmaFiles(t, program), Output: t.Output(),
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -29,6 +29,8 @@ type RC struct {
 	listening bool
 	reserved  *verbs.Reservation // the port of a Link that dials
 	srq       *verbs.SRQ         // nil: each queue pair has receives of its own
+	renewable bool               // no connection uses it, and one has
+	fault     error              // it could not be made anew
 	depth     int
 
 	conns   table
@@ -154,7 +156,7 @@ func (l *RC) release() error {
 	err := l.cm.Close() // which disconnects them all
 	l.notes.close()
 	l.lives.Wait()
-	if l.srq != nil {
+	if l.srq != nil && l.fault == nil {
 		err = errors.Join(err, l.srq.Close())
 	}
 	return errors.Join(err, l.card.release())

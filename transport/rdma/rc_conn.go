@@ -224,7 +224,9 @@ func (l *RC) lose(c *conn, err error) {
 	}
 	l.notes.leave(c)
 	if c.state == connJoining {
-		l.stats.Failed++
+		if c.dialled {
+			l.stats.Failed++
+		}
 		if c.dialled && !errors.Is(err, unix.ETIMEDOUT) { // else nobody said no: whoever waits decides for how long
 			l.conns.refused, l.conns.refusedAt = c.key, transport.Now()
 			l.report(transport.Unreachable, &c.path, err)

@@ -169,4 +169,30 @@ func (l *RC) bury(c *conn) {
 		l.share()
 	}
 	l.conns.remove(c)
+	l.renewable = l.srq != nil && l.conns.n == 0
+}
+
+// renew makes the shared receive queue anew when no queue pair uses it. One that ends within a message may take the receive along that the
+// message was for: soft-RoCE makes no completion for it (drivers/infiniband/sw/rxe/rxe_resp.c, flush_recv_queue).
+func (l *RC) renew() error {
+	l.notes.mu.Lock() // nor does one come meanwhile
+	defer l.notes.mu.Unlock()
+	l.renewable = false
+	if l.notes.alive > 0 {
+		return nil
+	}
+	for range l.cq.Entries()/burst + 1 { // of connections that are over
+		if n, err := l.cq.Poll(l.done[:]); err != nil || n == 0 {
+			break
+		}
+	}
+	if err := l.srq.Close(); err != nil {
+		return err
+	}
+	var err error
+	if l.srq, err = l.pd.CreateSRQ(l.caps.Frames - l.frames.Sending()); err != nil {
+		return err
+	}
+	l.frames.Recall()
+	return l.refill()
 }

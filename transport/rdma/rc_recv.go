@@ -17,6 +17,12 @@ func (l *RC) Recv(fs []transport.Frame) (int, error) {
 	if l.notes.any.Load() {
 		l.read()
 	}
+	if l.renewable && l.fault == nil {
+		l.fault = l.renew()
+	}
+	if l.fault != nil {
+		return 0, l.failed(l.fault)
+	}
 	if l.blocked > 0 {
 		l.reap()
 	}

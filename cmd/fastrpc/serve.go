@@ -38,7 +38,7 @@ one ends the program at once.
 
 When everything is open, serve drops all capabilities, root's too. It keeps what giving back takes, if it had it:
 CAP_NET_ADMIN where TARGET names queues, busypoll or whose program it is, for the card's settings, and with
-program=dispatcher what detaching from a dispatcher takes.`,
+program=dispatcher what detaching from a dispatcher takes; and over rdma:// CAP_IPC_LOCK, for connections to come.`,
 		Example: `  fastrpc serve --listen xdp://eth0:9000 --insecure
   fastrpc serve --listen udp://0.0.0.0:9000 --insecure`,
 		Args: usageArgs(cobra.NoArgs),
@@ -100,6 +100,9 @@ func dropPrivileges(target string) error {
 			return err
 		}
 		keep = append(keep, c)
+	}
+	if t.Scheme == "rdma" {
+		keep = append(keep, cap.IPC_LOCK) // the memory of each connection's queue pair is pinned when somebody connects
 	}
 	return drop(keep...)
 }

@@ -78,6 +78,14 @@ func (w world) atClient(f func() error) error {
 	return w.lab.Client().Do(f)
 }
 
+// with is the world's query with one more setting.
+func (w world) with(setting string) string {
+	if w.query == "" {
+		return "?" + setting
+	}
+	return w.query + "&" + setting
+}
+
 func (w world) listenTarget(port uint16) string {
 	return fmt.Sprintf("%s:%d%s", w.listen, port, w.query)
 }

@@ -45,14 +45,14 @@ var rdmaSuite = []struct {
 }{
 	{name: "rdma", pkg: module + "rdma"},
 	{name: "transport/rdma", pkg: module + "transport/rdma"},
-	{name: "calls", pkg: root, args: []string{"-rdma=device", "-test.run", anyOf(
+	{name: "calls", pkg: root, args: []string{"-rdma", "-test.run", anyOf(
 		"TestDialCanceledAtEveryMoment", "TestDeadlineTravels", "TestDeadlinePassesInTheQueue", "TestSlowHandlerMeetsTheDeadline",
 		"TestQueueWaitGivenUp", "TestCallErrors", "TestMoreHandlersThanFrames", "TestMoreCallsThanFrames", "TestRepliesOutliveTheirClient",
-		"TestFullPoolRefuses", "TestShutdownDrains", "TestShutdownOverAStuckHandler", "TestCloseWithCallsInProgress",
+		"TestFullPoolRefuses", "TestShutdownDrains", "TestShutdownOverAStuckHandler", "TestCloseWithCallsInProgress", "TestFlood",
 	)}},
-	{name: "calls between hosts", pkg: root, args: []string{"-rdma=hosts", "-test.run", anyOf(
-		"TestServerKilledUnderLoad", "TestClientsKilledUnderLoad", "TestShutdownDrains", "TestPortDownAndUp",
-	)}, cpus: 1},
+	{name: "processes that are killed", pkg: root, cpus: 1, args: []string{"-rdma", "-test.run", anyOf(
+		"TestServerKilledUnderLoad", "TestClientsKilledUnderLoad",
+	)}},
 }
 
 var root = strings.TrimSuffix(module, "/")

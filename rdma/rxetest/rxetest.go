@@ -35,15 +35,10 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Unlimit lets this process, and those that it starts, pin memory.
-func Unlimit() error {
-	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited)
-}
-
 // SetUp makes the device. It stays.
 func SetUp() error {
-	if err := Unlimit(); err != nil {
+	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited); err != nil {
 		return err
 	}
 	lo, err := netlink.LinkByName("lo")
@@ -71,21 +66,15 @@ func SetUp() error {
 	if err := netlink.LinkSetUp(d); err != nil {
 		return err
 	}
-	return Add(Device, iface, Addr)
-}
-
-// Add makes a device over an interface of the calling thread's network namespace that has an IPv4 address, and waits until it can be used.
-// It goes with the interface.
-func Add(device, iface, addr string) error {
-	if err := netlink.RdmaLinkAdd(device, "rxe", iface); err != nil {
+	if err := netlink.RdmaLinkAdd(Device, "rxe", iface); err != nil {
 		return fmt.Errorf("soft-RoCE: %w", err)
 	}
-	return active(device, addr)
+	return active()
 }
 
 // active waits until the port is active and has its IPv4 GID: the kernel does both from work queues.
-func active(device, addr string) error {
-	c, err := rdma.Open(device)
+func active() error {
+	c, err := rdma.Open(Device)
 	if err != nil {
 		return err
 	}
@@ -95,7 +84,7 @@ func active(device, addr string) error {
 		if err != nil {
 			return err
 		}
-		if gid, ok := rdma.ChooseGID(p.GIDs, netip.MustParseAddr(addr)); ok && p.Active && gid.GID.IP().String() == addr {
+		if gid, ok := rdma.ChooseGID(p.GIDs, netip.MustParseAddr(Addr)); ok && p.Active && gid.GID.IP().String() == Addr {
 			return nil
 		}
 	}

@@ -86,7 +86,7 @@ func (l *RC) live(c *conn, join func(context.Context, *conn) (*verbs.Conn, error
 		close(c.joined)
 	}
 	tell(stepBroken, err)
-	if qp.Fail() == nil && joined != nil && l.srq != nil {
+	if joined != nil && qp.Fail() == nil && l.srq != nil {
 		// Its last receive may come until the device says so; one without that event is given the time.
 		select {
 		case <-c.last:

@@ -43,17 +43,21 @@ var rdmaSuite = []struct {
 	args      []string
 	cpus      int
 }{
-	{name: "rdma", pkg: module + "rdma"},
-	{name: "transport/rdma", pkg: module + "transport/rdma"},
+	{name: "rdma", pkg: module + "rdma", args: benchmarks},
+	{name: "rdma/examples/kv", pkg: module + "rdma/examples/kv", args: benchmarks},
+	{name: "transport/rdma", pkg: module + "transport/rdma", args: benchmarks},
 	{name: "calls", pkg: root, args: []string{"-rdma", "-test.run", anyOf(
 		"TestDialCanceledAtEveryMoment", "TestDeadlineTravels", "TestDeadlinePassesInTheQueue", "TestSlowHandlerMeetsTheDeadline",
-		"TestQueueWaitGivenUp", "TestCallErrors", "TestMoreHandlersThanFrames", "TestMoreCallsThanFrames", "TestRepliesOutliveTheirClient",
+		"TestQueueWaitGivenUp", "TestCallErrors", "TestMoreCallsThanFrames", "TestRepliesOutliveTheirClient",
 		"TestFullPoolRefuses", "TestShutdownDrains", "TestShutdownOverAStuckHandler", "TestCloseWithCallsInProgress", "TestFlood",
 	)}},
 	{name: "processes that are killed", pkg: root, cpus: 1, args: []string{"-rdma", "-test.run", anyOf(
 		"TestServerKilledUnderLoad", "TestClientsKilledUnderLoad",
 	)}},
 }
+
+// benchmarks has each run a few times, so that it cannot rot.
+var benchmarks = []string{"-test.bench", ".", "-test.benchtime", "200x"}
 
 var root = strings.TrimSuffix(module, "/")
 

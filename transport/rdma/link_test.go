@@ -67,7 +67,7 @@ func TestConformanceUD(t *testing.T) {
 }
 
 func TestConformanceRC(t *testing.T) {
-	for name, settings := range map[string]string{"Defaults": "?qp=rc", "FewFrames": "?qp=rc&frames=64"} {
+	for name, settings := range map[string]string{"Frames": "?qp=rc&frames=256", "FewFrames": "?qp=rc&frames=64"} {
 		t.Run(name, func(t *testing.T) {
 			linktest.Run(t, func(t *testing.T) linktest.Pair { return pairRC(t, listen(t, settings), settings) })
 		})

@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Both sides of a connection say with this, in their private data, that they speak of regions, in this version.
+const regionHello = "fastrpc regions 1"
+
 // A client asks one question after the other: a receive for it, one for the next, and answers, or a probe, that may be under way.
 const (
 	serveReceives = 2

@@ -54,9 +54,6 @@ func (o Opcode) String() string {
 	return fmt.Sprintf("opcode %d", uint32(o))
 }
 
-// Both sides of a connection say with this, in their private data, that they speak of regions, in this version.
-const regionHello = "fastrpc regions 1"
-
 // A client opens a region with one message, and the server answers with one; both have a fixed length, and their numbers are little-endian.
 //
 //	question: magic 2 | version 1 | kind 1 | sequence 4 | name length 1 | 0 7 | name 64

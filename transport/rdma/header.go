@@ -2,8 +2,6 @@ package rdma
 
 import (
 	"encoding/binary"
-
-	"github.com/fastrpc/fastrpc/transport"
 )
 
 // The header that a card writes before a datagram: an InfiniBand global route header, which has the form of IPv6's (sources at 8, destination
@@ -43,7 +41,3 @@ func mapped(ip4 []byte) (ip [16]byte) {
 	copy(ip[12:], ip4)
 	return ip
 }
-
-// A Path's Opaque begins with the number of the remote queue pair.
-func putQPN(p *transport.Path, qpn uint32) { binary.NativeEndian.PutUint32(p.Opaque[:], qpn) }
-func qpnOf(p *transport.Path) uint32       { return binary.NativeEndian.Uint32(p.Opaque[:]) }

@@ -93,7 +93,8 @@ func openOwn(t *testing.T, listening bool) *port {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.ownReceives = true
+	withoutShared = true
+	defer func() { withoutShared = false }()
 	var p *port
 	if listening {
 		p, err = listenOn(rxetest.Addr, 0, verbs.RC, s)

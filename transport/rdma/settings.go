@@ -17,8 +17,6 @@ type settings struct {
 	gid    int // -1: the route's
 	conns  int
 	idle   time.Duration
-
-	ownReceives bool // no shared receive queue, although the device has some: for tests
 }
 
 const (

@@ -3,6 +3,7 @@
 package rdma
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"unsafe"
@@ -213,3 +214,7 @@ func (l *UD) post() {
 	}
 	l.batched = 0
 }
+
+// A Path's Opaque begins with the number of the remote queue pair.
+func putQPN(p *transport.Path, qpn uint32) { binary.NativeEndian.PutUint32(p.Opaque[:], qpn) }
+func qpnOf(p *transport.Path) uint32       { return binary.NativeEndian.Uint32(p.Opaque[:]) }

@@ -51,6 +51,10 @@ test-vm: ## run what needs another kernel or network card than this machine's, i
 test-rdma: ## run the tests of RDMA on soft-RoCE in QEMU (needs gcc, libibverbs-dev, librdmacm-dev and ibverbs-providers)
 	FASTRPC_GUEST=required $(GO) test -v -count 1 -timeout 15m -run 'TestRDMA$$' ./internal/guest
 
+.PHONY: bench-rdma
+bench-rdma: ## compare RDMA with perftest on soft-RoCE in QEMU, kept in bench/results (needs perftest, and the machine alone)
+	FASTRPC_GUEST=required RDMA_BENCH=$(CURDIR)/bench/results/rdma-64.json $(GO) test -v -count 1 -timeout 15m -run 'TestRDMABench$$' ./internal/guest
+
 .PHONY: test-page
 test-page: ## open the page of 'bench report --html' in headless Chromium (needs chromium; skipped without)
 	cd bench/page/chromium && $(GO) vet ./... && $(GO) test -count 1 ./...

@@ -67,6 +67,7 @@ var subrooms = map[string]string{
 	"bench/stamp":          "bench",
 	"bench/result/diff":    "bench",
 	"bench/result/text":    "bench",
+	"bench/verbs":          "bench",
 }
 
 func TestArrows(t *testing.T) {

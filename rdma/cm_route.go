@@ -175,8 +175,8 @@ type Conn struct {
 	Data []byte // what the other side sent along
 }
 
-// Done is closed when the other side disconnected, the device went away, or Close was called. A remote side that is killed is not noticed
-// here before work fails.
+// Done is closed when the other side disconnected, also because its process was killed, the device went away, or Close was called. The queue
+// pair is as it was. A remote machine that is lost is noticed only by work that fails.
 func (c *Conn) Done() <-chan struct{} { return c.gone }
 
 // Terms of a reliable connection.

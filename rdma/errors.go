@@ -14,6 +14,7 @@ var (
 	ErrUnsupported = errors.New("the device does not support it")
 	ErrMemlock     = errors.New("RLIMIT_MEMLOCK is too small")
 	ErrLimit       = errors.New("above the device's limits")
+	ErrTooLong     = errors.New("the message is too long")
 	ErrFull        = errors.New("the queue is full")
 	ErrClosed      = errors.New("rdma: closed")
 )

@@ -20,6 +20,7 @@ import "C"
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 	"unsafe"
 )
@@ -34,10 +35,13 @@ const (
 )
 
 func (t QPType) String() string {
-	if t == UD {
+	switch t {
+	case RC:
+		return "RC"
+	case UD:
 		return "UD"
 	}
-	return "RC"
+	return fmt.Sprintf("QP type %d", uint32(t))
 }
 
 // QPConfig says what queue pair to make.
@@ -53,9 +57,14 @@ type QPConfig struct {
 // QP is a queue pair. One goroutine at a time posts to it.
 type QP struct {
 	qp     *C.struct_ibv_qp
+	ctx    *Context
 	kind   QPType
 	inline int
+	most   uint32 // bytes of a message
 }
+
+// mostBytes is the longest message of all: 2 GiB (InfiniBand specification, 9.7.7).
+const mostBytes = 1 << 31
 
 // CreateQP makes a queue pair, in state RESET: see ReadyUD and ReadyRC.
 func (p *PD) CreateQP(c QPConfig) (*QP, error) {
@@ -72,7 +81,7 @@ func (p *PD) CreateQP(c QPConfig) (*QP, error) {
 	qp, err := C.ibv_create_qp(p.pd, &attr)
 	switch {
 	case qp != nil:
-		return &QP{qp: qp, kind: c.Type, inline: int(attr.cap.max_inline_data)}, nil
+		return &QP{qp: qp, ctx: p.ctx, kind: c.Type, inline: int(attr.cap.max_inline_data), most: mostBytes}, nil
 	case errors.Is(err, syscall.EOPNOTSUPP):
 		return nil, failedAs(ErrUnsupported, "ibv_create_qp", errnoOf(err), "%s has no queue pairs of type %v", p.ctx.name, c.Type)
 	}
@@ -86,8 +95,13 @@ func (q *QP) Number() uint32 { return uint32(q.qp.qp_num) }
 // InlineMax is how many bytes Inline takes; at least what was asked for.
 func (q *QP) InlineMax() int { return q.inline }
 
-// ReadyUD makes a datagram queue pair ready to send and receive at a port.
+// ReadyUD makes a datagram queue pair ready to send and receive at a port, up to the MTU that the port has now.
 func (q *QP) ReadyUD(port int, qkey uint32) error {
+	at, err := q.ctx.Port(port)
+	if err != nil {
+		return err
+	}
+	q.most = uint32(at.MTU)
 	a := C.struct_ibv_qp_attr{qp_state: C.IBV_QPS_INIT, port_num: C.uint8_t(port), qkey: C.uint32_t(qkey)}
 	if err := q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_PKEY_INDEX|C.IBV_QP_PORT|C.IBV_QP_QKEY, "INIT"); err != nil {
 		return err
@@ -163,7 +177,8 @@ func (q *QP) modify(a *C.struct_ibv_qp_attr, mask C.int, state string) error {
 	return nil
 }
 
-// PostSend posts work and returns how many of it the queue took: all, or an error tells why not. It takes one call into C for each Burst.
+// PostSend posts work and returns how many of it the queue took: all, or an error tells why not: ErrFull, ErrTooLong for a message above the
+// port's MTU (datagrams) or 2 GiB, else what the device says. It takes one call into C for each Burst.
 func (q *QP) PostSend(ws []SendWR) (posted int, err error) {
 	if q.qp == nil {
 		return 0, ErrClosed
@@ -171,7 +186,7 @@ func (q *QP) PostSend(ws []SendWR) (posted int, err error) {
 	for posted < len(ws) {
 		n := min(len(ws)-posted, Burst)
 		var done C.int
-		errno := C.fr_post_send(q.qp, (*C.struct_fr_send)(unsafe.Pointer(&ws[posted])), C.int(n), &done)
+		errno := C.fr_post_send(q.qp, (*C.struct_fr_send)(unsafe.Pointer(&ws[posted])), C.int(n), C.uint32_t(q.most), &done)
 		posted += int(done)
 		if errno != 0 {
 			return posted, postFailed("ibv_post_send", int(errno), posted, len(ws))
@@ -186,6 +201,8 @@ func postFailed(verb string, errno, posted, of int) error {
 	switch syscall.Errno(max(errno, -errno)) {
 	case syscall.ENOMEM, syscall.EAGAIN: // drivers disagree
 		return failedAs(ErrFull, verb, errno, "%d of %d taken: take completions first, or make the queue longer", posted, of)
+	case syscall.EMSGSIZE:
+		return failedAs(ErrTooLong, verb, errno, "%d of %d taken: a datagram fits the port's MTU, and another message 2 GiB", posted, of)
 	case syscall.EINVAL:
 		advice += "; or the queue pair is not ready, or has failed"
 	}

@@ -23,7 +23,7 @@ const (
 var statuses = [...]struct{ name, advice string }{
 	0:  {"success", ""},
 	1:  {"local length error", "the message is longer than the receive that it met, or than the port's MTU for a datagram"},
-	2:  {"local QP operation error", "the work request does not fit the queue pair's type or limits"},
+	2:  {"local QP operation error", "the work request does not fit the queue pair's type or limits, or the receive is shorter than its message"},
 	3:  {"local EE context operation error", ""},
 	4:  {"local protection error", "the memory of the work request is not registered for it: see PD.Register"},
 	5:  {"flushed", "an error before it stopped the queue pair: see the first completion that failed"},
@@ -32,7 +32,7 @@ var statuses = [...]struct{ name, advice string }{
 	8:  {"local access error", "the memory region does not allow local writes"},
 	9:  {"remote invalid request", "the operation is not allowed by the remote queue pair, or its message is longer than the remote receive"},
 	10: {"remote access error", "the remote key is revoked or of another region, or the range lies outside of the region or its rights"},
-	11: {"remote operation error", ""},
+	11: {"remote operation error", "the remote side could not take it: see its own completion; its receive may be too short"},
 	12: {"transport retry counter exceeded", "the remote side does not answer: is it gone, its port down, or the path's MTU too large?"},
 	13: {"RNR retry counter exceeded", "the remote side posted no receive in time"},
 	14: {"local RDD violation", ""},

@@ -3,6 +3,7 @@
 #include "verbs.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdlib.h>
 
 static void fill_send(struct ibv_send_wr *to, const struct fr_send *w, enum ibv_qp_type type) {
 	to->wr_id = w->id;
@@ -26,19 +27,30 @@ static void fill_send(struct ibv_send_wr *to, const struct fr_send *w, enum ibv_
 	}
 }
 
-int fr_post_send(struct ibv_qp *qp, const struct fr_send *w, int n, int *done) {
+int fr_post_send(struct ibv_qp *qp, const struct fr_send *w, int n, uint32_t most, int *done) {
 	struct ibv_send_wr chain[FR_BURST], *bad = NULL;
+	int fit = 0;
 	if (n < 1 || n > FR_BURST)
 		return EINVAL;
 	for (int i = 0; i < n; i++) {
+		uint64_t bytes = 0;
 		if (w[i].num_sge > FR_SGE)
 			return EINVAL;
+		for (uint32_t j = 0; j < w[i].num_sge; j++)
+			bytes += w[i].sge[j].length;
+		if (bytes > most)
+			break;
 		fill_send(&chain[i], &w[i], qp->qp_type);
-		chain[i].next = i + 1 < n ? &chain[i + 1] : NULL;
+		if (i)
+			chain[i - 1].next = &chain[i];
+		fit++;
 	}
+	if (!fit)
+		return EMSGSIZE;
+	chain[fit - 1].next = NULL;
 	int err = ibv_post_send(qp, chain, &bad);
-	*done = err ? (bad ? (int)(bad - chain) : 0) : n;
-	return err < 0 ? -err : err;
+	*done = err ? (bad ? (int)(bad - chain) : 0) : fit;
+	return err ? abs(err) : fit < n ? EMSGSIZE : 0;
 }
 
 int fr_post_recv(struct ibv_qp *qp, struct ibv_srq *srq, const struct fr_recv *w, int n, int *done) {

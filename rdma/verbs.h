@@ -32,8 +32,8 @@ struct fr_wc {
 	uint32_t status, op, flags, bytes, imm, qpn, source, vendor;
 };
 
-// They return 0 or an errno; *done counts the requests that the queue took.
-int fr_post_send(struct ibv_qp *qp, const struct fr_send *w, int n, int *done);
+// They return 0 or an errno; *done counts the requests that the queue took. EMSGSIZE: the next one has more than most bytes.
+int fr_post_send(struct ibv_qp *qp, const struct fr_send *w, int n, uint32_t most, int *done);
 int fr_post_recv(struct ibv_qp *qp, struct ibv_srq *srq, const struct fr_recv *w, int n, int *done);
 
 // fr_poll returns how many completions it wrote, at most FR_BURST, or a negative errno.

@@ -26,9 +26,9 @@ type SendFlags uint32
 // The flags.
 const (
 	Fence     SendFlags = 1 << 0 // begins after the reads before it have ended
-	Signaled  SendFlags = 1 << 1 // makes a completion; without it only a failure does
+	Signaled  SendFlags = 1 << 1 // makes a completion; without it only a failure does, and the next one that is signaled tells of it
 	Solicited SendFlags = 1 << 2 // wakes a remote side that waits for solicited events only
-	Inline    SendFlags = 1 << 3 // the payload is copied at once: its memory need not be registered, and is the caller's again
+	Inline    SendFlags = 1 << 3 // the payload is copied at once: its memory need not be registered nor mapped, and is the caller's again
 )
 
 // SGE is a piece of registered memory. It has the form of struct ibv_sge.

@@ -49,8 +49,11 @@ type Config struct {
 	Modules []string          // further kernel modules, such as veth
 	Files   map[string][]byte // further files, executable, by their absolute paths; PATH is /
 	CPUs    int               // 0 stands for 2. Processes that spin hand over sooner on one: the two take turns of some 100 ms
-	Timeout time.Duration     // for all of it, from the start of QEMU; 0 stands for DefaultTimeout
-	Output  io.Writer         // is written what Program prints, as it comes; nil: nowhere
+	// Parallel is for measuring ratios: the processors run side by side, and the clock is the machine's, which should have two CPUs to itself.
+	// Programs that poll, one on each processor, would wait for each other's turn without it.
+	Parallel bool
+	Timeout  time.Duration // for all of it, from the start of QEMU; 0 stands for DefaultTimeout
+	Output   io.Writer     // is written what Program prints, as it comes; nil: nowhere
 }
 
 // Result is how Program ended.
@@ -102,6 +105,11 @@ func BuildProgram(ctx context.Context, pkg string) ([]byte, error) {
 // BuildCgoTest returns the test binary of a package that needs cgo, built with further flags of go build. It opens libraries: see Libraries.
 func BuildCgoTest(ctx context.Context, pkg string, flags ...string) ([]byte, error) {
 	return goTool(ctx, pkg, "CGO_ENABLED=1", append([]string{"test", "-c"}, flags...)...)
+}
+
+// BuildCgoProgram is BuildCgoTest for a program.
+func BuildCgoProgram(ctx context.Context, pkg string, flags ...string) ([]byte, error) {
+	return goTool(ctx, pkg, "CGO_ENABLED=1", append([]string{"build"}, flags...)...)
 }
 
 const static = "CGO_ENABLED=0"

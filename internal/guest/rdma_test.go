@@ -90,3 +90,34 @@ func TestRDMA(t *testing.T) {
 		})
 	}
 }
+
+// TestRDMABench compares package rdma with perftest and writes the report to the file that RDMA_BENCH names: see make bench-rdma.
+func TestRDMABench(t *testing.T) {
+	file := os.Getenv("RDMA_BENCH")
+	if file == "" {
+		t.Skip("RDMA_BENCH names no file: measuring wants the machine alone")
+	}
+	kit := prepare(t)
+	program, err := guest.BuildCgoProgram(interrupted, module+"bench/verbs", "-tags", "rdma")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := rdmaFiles(t, program)
+	for _, name := range []string{"ib_send_lat", "ib_write_lat", "ib_read_lat"} {
+		if err := guest.AddFiles(interrupted, files, "/usr/bin/"+name); err != nil {
+			t.Fatalf("%v: apt-get install perftest", err)
+		}
+		files["/"+name] = files["/usr/bin/"+name] // PATH is /
+	}
+	res, err := kit.Run(interrupted, guest.Config{
+		Program: program, Args: append([]string{"--rxe", "--json", "/dev/stdout"}, strings.Fields(os.Getenv("RDMA_ARGS"))...),
+		Modules: rdmaModules, Files: files, Parallel: true, Output: t.Output(),
+	})
+	if err != nil || res.Exit != 0 {
+		t.Fatalf("exit status %d, %v\n%s", res.Exit, err, res.Console)
+	}
+	_, report, _ := strings.Cut(res.Output, "\n{")
+	if err := os.WriteFile(file, []byte("{"+report), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -27,7 +26,7 @@ const (
 )
 
 // Main runs the tests with the device there, and is what TestMain calls.
-func Main(m *testing.M) {
+func Main(m interface{ Run() int }) {
 	if err := SetUp(); err != nil {
 		fmt.Fprintln(os.Stderr, "rxetest:", err)
 		os.Exit(1)
@@ -66,14 +65,34 @@ func SetUp() error {
 	if err := netlink.LinkSetUp(d); err != nil {
 		return err
 	}
+	return Add()
+}
+
+// Add adds the device after Remove, and waits until it is usable.
+func Add() error {
 	if err := netlink.RdmaLinkAdd(Device, "rxe", iface); err != nil {
 		return fmt.Errorf("soft-RoCE: %w", err)
 	}
-	return active()
+	return Active()
 }
 
-// active waits until the port is active and has its IPv4 GID: the kernel does both from work queues.
-func active() error {
+// Remove removes the device. Soft-RoCE waits until all that was made from it is closed.
+func Remove() error { return netlink.RdmaLinkDel(Device) }
+
+// SetPort takes the device's interface, and so its port, up or down.
+func SetPort(up bool) error {
+	l, err := netlink.LinkByName(iface)
+	if err != nil {
+		return err
+	}
+	if up {
+		return netlink.LinkSetUp(l)
+	}
+	return netlink.LinkSetDown(l)
+}
+
+// Active waits until the port is active and has its IPv4 GID: the kernel does both from work queues.
+func Active() error {
 	c, err := rdma.Open(Device)
 	if err != nil {
 		return err

@@ -138,12 +138,12 @@ func wait(ctx context.Context, f *os.File, get func() C.int) (errno C.int, err e
 		switch {
 		case err == nil:
 			return errno, nil
-		case errors.Is(err, os.ErrClosed):
-			return 0, ErrClosed
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		case !errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, os.ErrNoDeadline):
 			return 0, err
+		case !errors.Is(err, os.ErrDeadlineExceeded): // all that is left, and it is not os.ErrClosed (internal/poll, ErrFileClosing)
+			return 0, ErrClosed
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 var same = [2]int{1024, 1024}
 
 // What one side of a reliable connection may not do ends in the status that is for it, on the side that did it.
-func TestRefused(t *testing.T) {
+func TestRefusedByQueuePairs(t *testing.T) {
 	w := newWorld(t)
 	cq := w.cq(t, 256, false)
 	other := must(w.pd.Register(memory(t, 4096), everything))(t)

@@ -42,7 +42,7 @@ func main() {
 	flag.IntVar(&o.size, "size", 64, "payload, bytes, from 64 to 188")
 	flag.IntVar(&o.requests, "requests", 5000, "measured, a round")
 	flag.IntVar(&o.rounds, "rounds", 5, "turns through all systems")
-	flag.StringVar(&o.json, "json", "", "write the report to this file")
+	flag.StringVar(&o.json, "json", "", "write the report to this file; -: standard output")
 	flag.BoolVar(&o.cols, "perftest", false, "print perftest's own columns")
 	flag.BoolVar(&o.rxe, "rxe", false, "make a device of soft-RoCE first; for machines that are for tests")
 	flag.StringVar(&o.play, "play", "", "") // a child's system

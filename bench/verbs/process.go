@@ -166,6 +166,9 @@ func write(o options, r *result.Report) error {
 	if o.json == "" {
 		return nil
 	}
+	if o.json == "-" {
+		return r.Write(os.Stdout)
+	}
 	f, err := os.Create(o.json)
 	if err != nil {
 		return err

@@ -110,13 +110,16 @@ func TestRDMABench(t *testing.T) {
 		files["/"+name] = files["/usr/bin/"+name] // PATH is /
 	}
 	res, err := kit.Run(interrupted, guest.Config{
-		Program: program, Args: append([]string{"--rxe", "--json", "/dev/stdout"}, strings.Fields(os.Getenv("RDMA_ARGS"))...),
+		Program: program, Args: append([]string{"--rxe", "--json", "-"}, strings.Fields(os.Getenv("RDMA_ARGS"))...),
 		Modules: rdmaModules, Files: files, Parallel: true, Output: t.Output(),
 	})
 	if err != nil || res.Exit != 0 {
 		t.Fatalf("exit status %d, %v\n%s", res.Exit, err, res.Console)
 	}
-	_, report, _ := strings.Cut(res.Output, "\n{")
+	_, report, found := strings.Cut(res.Output, "\n{")
+	if !found {
+		t.Fatal("no report was printed")
+	}
 	if err := os.WriteFile(file, []byte("{"+report), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,11 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/fastrpc
-	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(FASTRPC) ./cmd/fastrpc
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -tags "$(TAGS)" -o $(FASTRPC) ./cmd/fastrpc
+
+.PHONY: build-rdma
+build-rdma: TAGS += rdma
+build-rdma: build ## build bin/fastrpc with RDMA (needs gcc, libibverbs-dev and librdmacm-dev)
 
 PEERS_DIR := bin/peers
 PEERS := grpc connect drpc kitex rpcx arpc net-rpc asavie libxdp
@@ -42,6 +46,14 @@ test: ## run all tests; those that need root say so when it is missing
 .PHONY: test-vm
 test-vm: ## run what needs another kernel or network card than this machine's, in QEMU, which is fetched once
 	FASTRPC_GUEST=required $(GO) test -v -count 1 -timeout 15m ./internal/guest
+
+.PHONY: test-rdma
+test-rdma: ## run the tests of RDMA on soft-RoCE in QEMU (needs gcc, libibverbs-dev, librdmacm-dev and ibverbs-providers)
+	FASTRPC_GUEST=required $(GO) test -v -count 1 -timeout 15m -run 'TestRDMA$$' ./internal/guest
+
+.PHONY: bench-rdma
+bench-rdma: ## compare RDMA with perftest on soft-RoCE in QEMU, kept in bench/results (needs perftest, and the machine alone)
+	FASTRPC_GUEST=required RDMA_BENCH=$(CURDIR)/bench/results/rdma-64.json $(GO) test -v -count 1 -timeout 15m -run 'TestRDMABench$$' ./internal/guest
 
 .PHONY: test-page
 test-page: ## open the page of 'bench report --html' in headless Chromium (needs chromium; skipped without)

@@ -46,6 +46,9 @@ func openPort(t transport.Target, open opener) (p transport.Port, why string, er
 			}
 			return p, why, nil
 		}
+		if errors.Is(err, transport.ErrNotBuilt) { // nobody asked for that one
+			continue
+		}
 		if c := codeFor(err, Unavailable); failed == nil || c != InvalidArgument {
 			code = c
 		}

@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"bpf":                    {},
 	"ringbuf":                {},
 	"afxdp":                  {"ringbuf", "bpf"},
+	"rdma":                   {},
 	"transport":              {},
 	"transport/wire":         {},
 	"transport/wire/dissect": {"transport/wire"},
@@ -31,6 +32,7 @@ var arrows = map[string][]string{
 	"transport/sim":          {"transport"},
 	"transport/linktest":     {"transport"},
 	"transport/xdp":          {"afxdp", "bpf", "internal/netpath", "internal/nic", "internal/tap", "transport"},
+	"transport/rdma":         {"rdma", "transport", "internal/sock"},
 	"transport/udp":          {"transport", "internal/sock"},
 	"transport/tcp":          {"transport", "internal/sock"},
 	"internal/engine":        {"transport", "transport/session", "ringbuf"},
@@ -49,6 +51,8 @@ var arrows = map[string][]string{
 // subrooms are folders that belong to the room above them.
 var subrooms = map[string]string{
 	"internal/lab/labtest": "internal/lab",
+	"rdma/rxetest":         "rdma",
+	"rdma/examples/kv":     "rdma",
 	"afxdp/conform":        "afxdp",
 	"afxdp/examples/pong":  "afxdp",
 	"internal/guest/boot":  "internal/guest",
@@ -63,6 +67,7 @@ var subrooms = map[string]string{
 	"bench/stamp":          "bench",
 	"bench/result/diff":    "bench",
 	"bench/result/text":    "bench",
+	"bench/verbs":          "bench",
 }
 
 func TestArrows(t *testing.T) {
@@ -177,6 +182,9 @@ func TestDriversStayOut(t *testing.T) {
 
 func eachPackage(t *testing.T, f func(dir string, p *build.Package)) {
 	t.Helper()
+	tagged := build.Default
+	tagged.BuildTags = append(tagged.BuildTags, "rdma") // what is built without the tag has fewer imports
+	tagged.CgoEnabled = true
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err
@@ -187,7 +195,7 @@ func eachPackage(t *testing.T, f func(dir string, p *build.Package)) {
 		if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil && name != "." {
 			return filepath.SkipDir // a module of its own
 		}
-		if p, err := build.ImportDir(name, 0); err == nil {
+		if p, err := tagged.ImportDir(name, 0); err == nil {
 			f(filepath.ToSlash(name), p)
 		}
 		return nil

@@ -28,9 +28,13 @@ var parts = map[string]func(args []string) error{
 	"unprivileged": playUnprivileged,
 }
 
+// setUp runs before the tests, in their process alone.
+var setUp = func() {}
+
 func TestMain(m *testing.M) {
 	part := os.Getenv(childPart)
 	if part == "" {
+		setUp()
 		os.Exit(m.Run())
 	}
 	if err := parts[part](os.Args[1:]); err != nil {

@@ -71,7 +71,7 @@ func TestMoreHandlersThanFrames(t *testing.T) {
 		const calls = 500
 		s := newHoldServer(fastrpc.WithWorkers(calls+1, 0))
 		server := w
-		server.query = "?frames=64"
+		server.query = w.with("frames=64")
 		c := w.dial(t, server.serve(t, s.Server))
 		q := fastrpc.NewQueue(calls)
 		m := c.Method("hold")
@@ -107,7 +107,7 @@ func TestMoreCallsThanFrames(t *testing.T) {
 		nothingLeft(t)
 		s := newHoldServer()
 		port := w.serve(t, s.Server)
-		w.query = "?frames=64"
+		w.query = w.with("frames=64")
 		c := w.dial(t, port)
 		q := fastrpc.NewQueue(100)
 		m := c.Method("hold")

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,11 +50,18 @@ func loopbackTCP() world {
 	return world{scheme: "tcp", listen: "tcp://127.0.0.1", remote: netip.MustParseAddr("127.0.0.1")}
 }
 
-// everywhere runs a story over every transport that this tree tests with.
+// worlds are those of the transports that this tree tests with.
+var worlds = map[string]func(testing.TB) world{
+	"udp": func(testing.TB) world { return loopback() },
+	"tcp": func(testing.TB) world { return loopbackTCP() },
+	"xdp": func(t testing.TB) world { return cabled(t, 1) },
+}
+
+// everywhere runs a story in each of the worlds.
 func everywhere(t *testing.T, story func(t *testing.T, w world)) {
-	t.Run("udp", func(t *testing.T) { story(t, loopback()) })
-	t.Run("tcp", func(t *testing.T) { story(t, loopbackTCP()) })
-	t.Run("xdp", func(t *testing.T) { story(t, cabled(t, 1)) })
+	for _, name := range slices.Sorted(maps.Keys(worlds)) {
+		t.Run(name, func(t *testing.T) { story(t, worlds[name](t)) })
+	}
 }
 
 func (w world) atServer(f func() error) error {
@@ -67,6 +76,14 @@ func (w world) atClient(f func() error) error {
 		return f()
 	}
 	return w.lab.Client().Do(f)
+}
+
+// with is the world's query with one more setting.
+func (w world) with(setting string) string {
+	if w.query == "" {
+		return "?" + setting
+	}
+	return w.query + "&" + setting
 }
 
 func (w world) listenTarget(port uint16) string {

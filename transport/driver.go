@@ -75,6 +75,8 @@ var (
 	ErrInvalid = errors.New("transport: the address is wrong")
 	// ErrNotFound: what the address names is not there, such as an interface.
 	ErrNotFound = errors.New("transport: what the address names does not exist")
+	// ErrNotBuilt: the program was built without the driver, which needs a build tag.
+	ErrNotBuilt = errors.New("transport: the program was built without the driver")
 	// ErrPrecondition: the address is right, but something on this host has to change first: the port or a queue is taken, say.
 	ErrPrecondition = errors.New("transport: this host is not ready for the address")
 )

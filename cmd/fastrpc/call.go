@@ -22,7 +22,7 @@ func callCommand() *cobra.Command {
 		Short: "Call a method and print the reply",
 		Long: `Call a method and print the reply as it is, with a newline behind it when standard output is a terminal.
 TARGET is xdp://HOST:PORT, udp://HOST:PORT, or auto://HOST:PORT for the best that works, whichever of them
-the server listens with; or tcp://HOST:PORT for one that listens with tcp://. 'fastrpc serve --help' lists the built-in methods.`,
+the server listens with; or tcp:// or rdma://HOST:PORT for one that listens with that. 'fastrpc serve --help' lists the built-in methods.`,
 		Example: `  fastrpc call xdp://192.0.2.7:9000 echo --data hello --insecure
   fastrpc call udp://192.0.2.7:9000 source --data 100000 --timeout 2s --insecure > bytes
   date | fastrpc call auto://server:9000 echo --data-file - --insecure`,

@@ -32,12 +32,13 @@ func serveCommand() *cobra.Command {
   sleep   takes a duration, such as 10ms, and replies when it has passed
 
 TARGET is xdp://IFACE:PORT to serve past the kernel's network stack, udp://ADDRESS:PORT or tcp://ADDRESS:PORT
-over the kernel's, or auto://IFACE:PORT for the best that works. After the first Ctrl-C requests in progress may finish; a second
+over the kernel's, rdma://ADDRESS:PORT over an RDMA card in a program built with RDMA ('make build-rdma'),
+or auto://IFACE:PORT for the best that works. After the first Ctrl-C requests in progress may finish; a second
 one ends the program at once.
 
 When everything is open, serve drops all capabilities, root's too. It keeps what giving back takes, if it had it:
 CAP_NET_ADMIN where TARGET names queues, busypoll or whose program it is, for the card's settings, and with
-program=dispatcher what detaching from a dispatcher takes.`,
+program=dispatcher what detaching from a dispatcher takes; and over rdma:// CAP_IPC_LOCK, for connections to come.`,
 		Example: `  fastrpc serve --listen xdp://eth0:9000 --insecure
   fastrpc serve --listen udp://0.0.0.0:9000 --insecure`,
 		Args: usageArgs(cobra.NoArgs),
@@ -99,6 +100,9 @@ func dropPrivileges(target string) error {
 			return err
 		}
 		keep = append(keep, c)
+	}
+	if t.Scheme == "rdma" {
+		keep = append(keep, cap.IPC_LOCK) // the memory of each connection's queue pair is pinned when somebody connects
 	}
 	return drop(keep...)
 }

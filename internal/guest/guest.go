@@ -48,8 +48,12 @@ type Config struct {
 	NICs    []NIC             // eth0 and so on, all on one cable, up, without addresses; those of one kind next to each other
 	Modules []string          // further kernel modules, such as veth
 	Files   map[string][]byte // further files, executable, by their absolute paths; PATH is /
-	Timeout time.Duration     // for all of it, from the start of QEMU; 0 stands for DefaultTimeout
-	Output  io.Writer         // is written what Program prints, as it comes; nil: nowhere
+	CPUs    int               // 0 stands for 2. Processes that spin hand over sooner on one: the two take turns of some 100 ms
+	// Parallel is for measuring ratios: the processors run side by side, and the clock is the machine's, which should have two CPUs to itself.
+	// Programs that poll, one on each processor, would wait for each other's turn without it.
+	Parallel bool
+	Timeout  time.Duration // for all of it, from the start of QEMU; 0 stands for DefaultTimeout
+	Output   io.Writer     // is written what Program prints, as it comes; nil: nowhere
 }
 
 // Result is how Program ended.
@@ -90,14 +94,28 @@ func (k *Kit) Run(ctx context.Context, c Config) (Result, error) {
 
 // BuildTest returns the test binary of a package of this module, linked statically: what imports cgo without need does without.
 func BuildTest(ctx context.Context, pkg string) ([]byte, error) {
-	return goTool(ctx, pkg, "test", "-c")
+	return goTool(ctx, pkg, static, "test", "-c")
 }
 
 // BuildProgram returns a program of this module, linked statically too.
-func BuildProgram(ctx context.Context, pkg string) ([]byte, error) { return goTool(ctx, pkg, "build") }
+func BuildProgram(ctx context.Context, pkg string) ([]byte, error) {
+	return goTool(ctx, pkg, static, "build")
+}
+
+// BuildCgoTest returns the test binary of a package that needs cgo, built with further flags of go build. It opens libraries: see Libraries.
+func BuildCgoTest(ctx context.Context, pkg string, flags ...string) ([]byte, error) {
+	return goTool(ctx, pkg, "CGO_ENABLED=1", append([]string{"test", "-c"}, flags...)...)
+}
+
+// BuildCgoProgram is BuildCgoTest for a program.
+func BuildCgoProgram(ctx context.Context, pkg string, flags ...string) ([]byte, error) {
+	return goTool(ctx, pkg, "CGO_ENABLED=1", append([]string{"build"}, flags...)...)
+}
+
+const static = "CGO_ENABLED=0"
 
 // goTool runs a command of the go tool that writes one file, and returns the file.
-func goTool(ctx context.Context, pkg string, command ...string) ([]byte, error) {
+func goTool(ctx context.Context, pkg, cgo string, command ...string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "guest-build-")
 	if err != nil {
 		return nil, err
@@ -105,7 +123,7 @@ func goTool(ctx context.Context, pkg string, command ...string) ([]byte, error) 
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "out")
 	cmd := exec.CommandContext(ctx, "go", append(command, "-ldflags=-s", "-o", file, pkg)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), cgo, "GOOS=linux", "GOARCH=amd64")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%v: %w\n%s", cmd, err, out)
 	}

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +21,8 @@ import (
 
 // The machine.
 const (
-	memory     = "1G"
-	processors = "2"
+	memory = "1G"
+	cpus   = 2
 
 	// The processors take turns, and the guest's clock counts their instructions, 4 ns each, instead of the time of a machine that may be
 	// crowded: there the kernel measured its own clock wrong by factors. While all of them wait, time jumps to the next timer.
@@ -108,9 +110,14 @@ func (k *Kit) command(ctx context.Context, kernel string, c Config) *exec.Cmd {
 		"--library-path", libraries, filepath.Join(root, "usr/bin/qemu-system-x86_64"),
 		"-L", filepath.Join(root, "usr/share/qemu"), "-L", filepath.Join(root, "usr/share/seabios"),
 		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
-		"-machine", "q35", "-accel", accelerator, "-icount", clock, "-cpu", "max,la57=off", "-smp", processors, "-m", memory,
+		"-machine", "q35", "-cpu", "max,la57=off", "-smp", strconv.Itoa(cmp.Or(c.CPUs, cpus)), "-m", memory,
 		"-kernel", kernel, "-initrd", initramfsFile, "-append", cmdline,
 		"-serial", "file:" + consoleFile, "-serial", "stdio", "-device", "isa-debug-exit",
+	}
+	if c.Parallel {
+		args = append(args, "-accel", "tcg,thread=multi")
+	} else {
+		args = append(args, "-accel", accelerator, "-icount", clock)
 	}
 	for i, n := range c.NICs {
 		args = append(args, "-netdev", fmt.Sprintf("hubport,id=n%d,hubid=0", i))

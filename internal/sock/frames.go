@@ -21,10 +21,10 @@ const (
 // direction starves the other; a frame returns to its own half. It belongs to the Link's owner.
 type Frames struct {
 	name     string
-	mem      []byte // on Go's heap: a lease that outlives Close reads stale bytes at worst
-	bytes    int    // capacity of a frame
-	headroom int    // in front of each frame's Data, the Link's own
-	sending  int    // IDs below it serve Alloc
+	mem      []byte
+	bytes    int // capacity of a frame
+	headroom int // in front of each frame's Data, the Link's own
+	sending  int // IDs below it serve Alloc
 	at       []home
 	length   []uint16 // of a frame in flight
 	toSend   []uint32 // stack
@@ -35,10 +35,16 @@ type Frames struct {
 	counts   transport.FrameCounts
 }
 
-// NewFrames makes n frames of the given capacity, each with headroom in front of it. name is the Link's, for panics.
+// NewFrames makes n frames of the given capacity, each with headroom in front of it. name is the Link's, for panics. They lie on Go's heap:
+// a lease that outlives Close reads stale bytes at worst.
 func NewFrames(name string, n, bytes, headroom int) Frames {
+	return NewFramesIn(name, make([]byte, n*(headroom+bytes)), n, bytes, headroom)
+}
+
+// NewFramesIn is NewFrames in memory of the caller's, n×(headroom+bytes) of it.
+func NewFramesIn(name string, mem []byte, n, bytes, headroom int) Frames {
 	p := Frames{
-		name: name, mem: make([]byte, n*(headroom+bytes)), bytes: bytes, headroom: headroom, sending: n / 2,
+		name: name, mem: mem, bytes: bytes, headroom: headroom, sending: n / 2,
 		at: make([]home, n), length: make([]uint16, n),
 		toSend: make([]uint32, 0, n/2), toFill: make([]uint32, 0, n-n/2), done: make([]uint32, n),
 		counts: transport.FrameCounts{Free: n / 2, Receive: n - n/2},
@@ -132,8 +138,18 @@ func (p *Frames) TakeFill() (id uint32, ok bool) {
 // PutFill gives back what TakeFill took.
 func (p *Frames) PutFill(id uint32) { p.toFill = append(p.toFill, id) }
 
-// Fillable tells whether TakeFill has one.
-func (p *Frames) Fillable() bool { return len(p.toFill) > 0 }
+// Fillable is how many TakeFill has.
+func (p *Frames) Fillable() int { return len(p.toFill) }
+
+// Recall takes back every receiving frame that is not lent, also those that TakeFill has handed out.
+func (p *Frames) Recall() {
+	p.toFill = p.toFill[:0]
+	for id, at := range p.at {
+		if at == receive {
+			p.toFill = append(p.toFill, uint32(id))
+		}
+	}
+}
 
 // Lend hands a filled frame to the caller of Recv.
 func (p *Frames) Lend(id uint32) {

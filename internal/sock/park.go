@@ -41,8 +41,8 @@ func (p *Parking) Open(fd int) (err error) {
 // Wait parks until fd has one of events, Wake was called since the last Wait returned, or until has come; zero means without a limit.
 // It returns what fd has. It touches nothing but the Parking.
 func (p *Parking) Wait(until transport.Time, events int16) (revents int16, err error) {
-	if !p.state.CompareAndSwap(idle, waiting) { // Wake came first
-		p.state.Store(idle)
+	if !p.state.CompareAndSwap(idle, waiting) {
+		p.state.CompareAndSwap(woken, idle) // Wake came first, or somebody waits already
 		return 0, nil
 	}
 	var limit *unix.Timespec

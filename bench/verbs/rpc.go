@@ -1,0 +1,74 @@
+//go:build rdma
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"time"
+
+	"github.com/fastrpc/fastrpc"
+	"github.com/fastrpc/fastrpc/bench/result"
+	_ "github.com/fastrpc/fastrpc/transport/rdma"
+)
+
+// call is a side of calls over datagrams.
+func call(o options, client bool) error {
+	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
+	ctx, cancel := context.WithTimeout(context.Background(), giveUp)
+	defer cancel()
+	var far spot
+	if !client {
+		srv := fastrpc.NewServer(fastrpc.WithInsecure())
+		srv.HandleInline("echo", func(w *fastrpc.Response, r *fastrpc.Request) error {
+			_, err := w.Write(r.Body())
+			return err
+		})
+		addr, err := srv.Listen(ctx, "rdma://"+o.addr.String()+":0")
+		if err != nil {
+			return err
+		}
+		if err := out.Encode(spot{At: addr.String()}); err != nil {
+			return err
+		}
+		_ = in.Decode(&far)
+		_ = out.Encode(spot{})
+		_ = in.Decode(&far)
+		_ = in.Decode(&far) // the end
+		return srv.Shutdown(ctx)
+	}
+	if err := out.Encode(spot{}); err != nil {
+		return err
+	}
+	if err := in.Decode(&far); err != nil {
+		return err
+	}
+	c, err := fastrpc.Dial(ctx, "rdma://"+far.At, fastrpc.WithInsecure())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := out.Encode(spot{}); err != nil {
+		return err
+	}
+	if err := in.Decode(&far); err != nil {
+		return err
+	}
+	m, body := c.Method("echo"), make([]byte, o.size)
+	h, longest := result.NewHistogram(), time.Duration(0)
+	for i := 1; i <= o.warmUp+o.requests; i++ {
+		begin := time.Now()
+		reply, err := m.Call(ctx, body, fastrpc.Timeout(giveUp))
+		if err != nil {
+			return err
+		}
+		took := time.Since(begin)
+		reply.Release()
+		if i > o.warmUp {
+			longest = max(longest, took)
+			_ = h.RecordValue(int64(min(took, result.LongestLatency)))
+		}
+	}
+	return out.Encode(result.NewLatency(h, longest))
+}

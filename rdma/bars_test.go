@@ -1,0 +1,194 @@
+//go:build rdma
+
+package rdma_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/fastrpc/fastrpc/rdma"
+	"github.com/fastrpc/fastrpc/rdma/rxetest"
+)
+
+func addr(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(&b[0]))) }
+
+// A burst is one call into C, to post as to poll, and allocates nothing.
+func TestOneCallEachBurst(t *testing.T) {
+	w := newWorld(t)
+	sends, recvs := w.cq(t, 256, false), w.cq(t, 256, false)
+	a := w.qp(t, rdma.QPConfig{Type: rdma.UD, Send: sends, Recv: recvs, SendWork: 64, RecvWork: 64})
+	if err := a.ReadyUD(1, key); err != nil {
+		t.Fatal(err)
+	}
+	ws, rs, wcs := make([]rdma.SendWR, rdma.Burst), make([]rdma.RecvWR, rdma.Burst), make([]rdma.WC, rdma.Burst)
+	for i := range ws {
+		ws[i] = w.send(64*i, 64, a, 0)
+		rs[i] = rdma.RecvWR{ID: uint64(i), NumSGE: 1, SGE: w.sge(65536+2048*i, 2048)}
+	}
+	ws[rdma.Burst-1].Flags = rdma.Signaled
+	turn := func() {
+		calls := runtime.NumCgoCall()
+		_, err1 := a.PostRecv(rs)
+		_, err2 := a.PostSend(ws)
+		if got := runtime.NumCgoCall() - calls; got != 2 || err1 != nil || err2 != nil {
+			t.Fatalf("%d calls into C to post two bursts; %v, %v", got, err1, err2)
+		}
+		for _, q := range []*rdma.CQ{recvs, sends} {
+			want := rdma.Burst
+			if q == sends {
+				want = 1
+			}
+			for polls := 0; want > 0; polls++ {
+				calls := runtime.NumCgoCall()
+				n, err := q.Poll(wcs)
+				if got := runtime.NumCgoCall() - calls; got != 1 || err != nil || polls > 1_000_000 {
+					t.Fatalf("%d calls into C to poll; %v", got, err)
+				}
+				for i := range wcs[:n] {
+					if wcs[i].Status != rdma.StatusSuccess {
+						t.Fatal(wcs[i].Err())
+					}
+				}
+				if want -= n; n == 0 {
+					runtime.Gosched()
+				}
+			}
+		}
+	}
+	turn()
+	if allocs := testing.AllocsPerRun(50, turn); allocs != 0 {
+		t.Errorf("%v allocations a turn of %d datagrams", allocs, rdma.Burst)
+	}
+}
+
+// held counts what this process holds of descriptors, and what there is of the device's objects.
+func held(t *testing.T) map[string]uint64 {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := map[string]uint64{"descriptors": uint64(len(fds))}
+	for _, r := range must(netlink.RdmaResourceList())(t) {
+		for what, count := range r.RdmaResourceSummaryEntries {
+			n[what] += count
+		}
+	}
+	return n
+}
+
+var connects = flag.Int("connects", 500, "connections of TestNoLeak")
+
+// Connections that come and go leave nothing behind.
+func TestNoLeak(t *testing.T) {
+	turns := *connects
+	c, _, _ := open(t)
+	cm := must(rdma.NewCM())(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l := must(cm.Listen(rdma.RC, netip.MustParseAddrPort(rxetest.Addr+":0")))(t)
+	served := make(chan error)
+	mem := must(rdma.Map(1 << 20))(t)
+	accept := func() error {
+		r, err := l.Next(ctx)
+		if err != nil {
+			return err
+		}
+		s, err := newEnd(c, mem.Bytes())
+		if err != nil {
+			return err
+		}
+		conn, err := r.Accept(ctx, s.qp, rdma.Terms{Access: everything, Reads: 4, RNR: 7}, nil)
+		if err != nil {
+			return err
+		}
+		<-conn.Done()
+		return errors.Join(conn.Close(), s.close())
+	}
+	go func() {
+		for {
+			err := accept()
+			served <- err
+			if err != nil {
+				return
+			}
+		}
+	}()
+	connect := func() {
+		r, err := cm.Resolve(ctx, rdma.RC, netip.AddrPort{}, l.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := must(newEnd(c, mem.Bytes()))(t)
+		conn, err := r.Connect(ctx, s.qp, rdma.Terms{Access: everything, Reads: 4, RNR: 7}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(conn.Close(), s.close(), <-served); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connect()
+	before, start := held(t), time.Now()
+	for range turns {
+		connect()
+	}
+	t.Logf("%d connections in %v; before: %v", turns, time.Since(start), before)
+	// The kernel takes apart what is closed from work queues.
+	after := held(t)
+	for end := time.Now().Add(time.Minute); !noMore(before, after) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		after = held(t)
+	}
+	if !noMore(before, after) {
+		t.Errorf("before: %v\nafter: %v", before, after)
+	}
+	cancel()
+	<-served
+	if err := errors.Join(l.Close(), cm.Close(), mem.Close(), c.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+func noMore(a, b map[string]uint64) bool {
+	for k := range a {
+		if b[k] > a[k] {
+			return false
+		}
+	}
+	return true
+}
+
+// end is what a connection has of its own.
+type end struct {
+	pd *rdma.PD
+	cq *rdma.CQ
+	mr *rdma.MR
+	qp *rdma.QP
+}
+
+func newEnd(c *rdma.Context, mem []byte) (e end, err error) {
+	if e.pd, err = c.AllocPD(); err != nil {
+		return e, err
+	}
+	if e.cq, err = c.CreateCQ(16, true); err != nil {
+		return e, err
+	}
+	if e.mr, err = e.pd.Register(mem, everything); err != nil {
+		return e, err
+	}
+	e.qp, err = e.pd.CreateQP(rdma.QPConfig{Type: rdma.RC, Send: e.cq, Recv: e.cq, SendWork: 8, RecvWork: 8})
+	return e, err
+}
+
+func (e *end) close() error {
+	return errors.Join(e.qp.Close(), e.mr.Close(), e.cq.Close(), e.pd.Close())
+}

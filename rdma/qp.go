@@ -1,0 +1,225 @@
+//go:build rdma
+
+package rdma
+
+/*
+#cgo noescape fr_post_send
+#cgo nocallback fr_post_send
+#include "verbs.h"
+#include <string.h>
+
+static void fr_rtr(struct ibv_qp_attr *a, const uint8_t *gid, int gid_index, int port, int hops) {
+	a->ah_attr.is_global = 1;
+	memcpy(a->ah_attr.grh.dgid.raw, gid, 16);
+	a->ah_attr.grh.sgid_index = (uint8_t)gid_index;
+	a->ah_attr.grh.hop_limit = (uint8_t)hops;
+	a->ah_attr.port_num = (uint8_t)port;
+}
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"unsafe"
+)
+
+// QPType is a queue pair's transport (enum ibv_qp_type).
+type QPType uint32
+
+// The types.
+const (
+	RC QPType = 2 // reliable connection
+	UD QPType = 4 // unreliable datagram
+)
+
+func (t QPType) String() string {
+	switch t {
+	case RC:
+		return "RC"
+	case UD:
+		return "UD"
+	}
+	return fmt.Sprintf("QP type %d", uint32(t))
+}
+
+// QPConfig says what queue pair to make.
+type QPConfig struct {
+	Type       QPType
+	Send, Recv *CQ
+	SRQ        *SRQ // nil: receives of its own
+	SendWork   int  // work requests that may be under way at once
+	RecvWork   int  // receives that may be posted at once; not used with SRQ
+	InlineMax  int  // bytes of payload that Inline shall take
+}
+
+// QP is a queue pair. One goroutine at a time posts to it.
+type QP struct {
+	qp     *C.struct_ibv_qp
+	ctx    *Context
+	kind   QPType
+	inline int
+	most   uint32 // bytes of a message
+}
+
+// mostBytes is the longest message of all: 2 GiB (InfiniBand specification, 9.7.7).
+const mostBytes = 1 << 31
+
+// CreateQP makes a queue pair, in state RESET: see ReadyUD and ReadyRC.
+func (p *PD) CreateQP(c QPConfig) (*QP, error) {
+	if most := int(p.ctx.attr.max_qp_wr); c.SendWork > most || c.RecvWork > most || c.SendWork < 0 || c.RecvWork < 0 {
+		return nil, failedAs(ErrLimit, "ibv_create_qp", int(syscall.EINVAL), "%d sends, %d receives: %s takes at most %d of each", c.SendWork, c.RecvWork, p.ctx.name, most)
+	}
+	attr := C.struct_ibv_qp_init_attr{send_cq: c.Send.cq, recv_cq: c.Recv.cq, qp_type: uint32(c.Type)}
+	attr.cap.max_send_wr, attr.cap.max_recv_wr = C.uint32_t(c.SendWork), C.uint32_t(c.RecvWork)
+	attr.cap.max_send_sge, attr.cap.max_recv_sge = MaxSGE, MaxSGE
+	attr.cap.max_inline_data = C.uint32_t(c.InlineMax)
+	if c.SRQ != nil {
+		attr.srq, attr.cap.max_recv_wr = c.SRQ.srq, 0
+	}
+	qp, err := C.ibv_create_qp(p.pd, &attr)
+	switch {
+	case qp != nil:
+		return &QP{qp: qp, ctx: p.ctx, kind: c.Type, inline: int(attr.cap.max_inline_data), most: mostBytes}, nil
+	case errors.Is(err, syscall.EOPNOTSUPP):
+		return nil, failedAs(ErrUnsupported, "ibv_create_qp", errnoOf(err), "%s has no queue pairs of type %v", p.ctx.name, c.Type)
+	}
+	return nil, failed("ibv_create_qp", errnoOf(err), "%v with %d sends, %d receives, %d bytes inline on %s: are these above its limits?",
+		c.Type, c.SendWork, c.RecvWork, c.InlineMax, p.ctx.name)
+}
+
+// Number names the queue pair to remote sides.
+func (q *QP) Number() uint32 { return uint32(q.qp.qp_num) }
+
+// InlineMax is how many bytes Inline takes; at least what was asked for.
+func (q *QP) InlineMax() int { return q.inline }
+
+// ReadyUD makes a datagram queue pair ready to send and receive at a port, up to the MTU that the port has now.
+func (q *QP) ReadyUD(port int, qkey uint32) error {
+	at, err := q.ctx.Port(port)
+	if err != nil {
+		return err
+	}
+	q.most = uint32(at.MTU)
+	a := C.struct_ibv_qp_attr{qp_state: C.IBV_QPS_INIT, port_num: C.uint8_t(port), qkey: C.uint32_t(qkey)}
+	if err := q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_PKEY_INDEX|C.IBV_QP_PORT|C.IBV_QP_QKEY, "INIT"); err != nil {
+		return err
+	}
+	a.qp_state = C.IBV_QPS_RTR
+	if err := q.modify(&a, C.IBV_QP_STATE, "RTR"); err != nil {
+		return err
+	}
+	a.qp_state = C.IBV_QPS_RTS
+	return q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_SQ_PSN, "RTS")
+}
+
+// Peer is the remote end of a reliable connection.
+type Peer struct {
+	GID   GID
+	QPN   uint32
+	PSN   uint32 // of its first packet; 24 bits
+	Reads int    // reads and atomics that it takes at once
+}
+
+// RCConfig says how to connect.
+type RCConfig struct {
+	Port    int
+	From    GIDEntry
+	MTU     int    // of the path, bytes
+	PSN     uint32 // of this side's first packet; 24 bits
+	Reads   int    // reads and atomics of the remote side that this one takes at once
+	Access  Access // what the remote side may do to regions that allow it
+	Timeout uint8  // an acknowledgement is waited for 4.096 µs × 2^Timeout
+	Retries uint8  // after which the connection has failed; up to 6 (7 is without end with soft-RoCE)
+	RNR     uint8  // retries when the remote side has no receive posted; 7: without end
+}
+
+// ReadyRC connects a reliable queue pair with its peer, which does the same.
+func (q *QP) ReadyRC(c RCConfig, peer Peer) error {
+	a := C.struct_ibv_qp_attr{qp_state: C.IBV_QPS_INIT, port_num: C.uint8_t(c.Port), qp_access_flags: C.uint(c.Access)}
+	if err := q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_PKEY_INDEX|C.IBV_QP_PORT|C.IBV_QP_ACCESS_FLAGS, "INIT"); err != nil {
+		return err
+	}
+	a = C.struct_ibv_qp_attr{
+		qp_state: C.IBV_QPS_RTR, path_mtu: mtuCode(c.MTU), dest_qp_num: C.uint32_t(peer.QPN), rq_psn: C.uint32_t(peer.PSN),
+		max_dest_rd_atomic: C.uint8_t(c.Reads), min_rnr_timer: C.FR_RNR_TIMER,
+	}
+	C.fr_rtr(&a, (*C.uint8_t)(unsafe.Pointer(&peer.GID[0])), C.int(c.From.Index), C.int(c.Port), hopLimit)
+	if err := q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_AV|C.IBV_QP_PATH_MTU|C.IBV_QP_DEST_QPN|C.IBV_QP_RQ_PSN|C.IBV_QP_MAX_DEST_RD_ATOMIC|
+		C.IBV_QP_MIN_RNR_TIMER, "RTR"); err != nil {
+		return err
+	}
+	a = C.struct_ibv_qp_attr{
+		qp_state: C.IBV_QPS_RTS, sq_psn: C.uint32_t(c.PSN), timeout: C.uint8_t(c.Timeout), retry_cnt: C.uint8_t(c.Retries), rnr_retry: C.uint8_t(c.RNR),
+		max_rd_atomic: C.uint8_t(peer.Reads),
+	}
+	return q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_TIMEOUT|C.IBV_QP_RETRY_CNT|C.IBV_QP_RNR_RETRY|C.IBV_QP_SQ_PSN|C.IBV_QP_MAX_QP_RD_ATOMIC, "RTS")
+}
+
+// Reset takes the queue pair back to where it was made: what was posted is forgotten, without completions; those that are made already stay
+// in their queue.
+func (q *QP) Reset() error {
+	a := C.struct_ibv_qp_attr{qp_state: C.IBV_QPS_RESET}
+	return q.modify(&a, C.IBV_QP_STATE, "RESET")
+}
+
+// Fail stops the queue pair: work that is under way, and what is posted from now on, completes with StatusFlushed.
+func (q *QP) Fail() error {
+	a := C.struct_ibv_qp_attr{qp_state: C.IBV_QPS_ERR}
+	return q.modify(&a, C.IBV_QP_STATE, "ERR")
+}
+
+func (q *QP) modify(a *C.struct_ibv_qp_attr, mask C.int, state string) error {
+	if errno := C.ibv_modify_qp(q.qp, a, mask); errno != 0 {
+		return failed("ibv_modify_qp", int(errno), "queue pair %d of type %v to state %s", q.Number(), q.kind, state)
+	}
+	return nil
+}
+
+// PostSend posts work and returns how many of it the queue took: all, or an error tells why not: ErrFull, ErrTooLong for a message above the
+// port's MTU (datagrams) or 2 GiB, else what the device says. It takes one call into C for each Burst.
+func (q *QP) PostSend(ws []SendWR) (posted int, err error) {
+	if q.qp == nil {
+		return 0, ErrClosed
+	}
+	for posted < len(ws) {
+		n := min(len(ws)-posted, Burst)
+		var done C.int
+		errno := C.fr_post_send(q.qp, (*C.struct_fr_send)(unsafe.Pointer(&ws[posted])), C.int(n), C.uint32_t(q.most), &done)
+		posted += int(done)
+		if errno != 0 {
+			return posted, postFailed("ibv_post_send", int(errno), posted, len(ws))
+		}
+	}
+	return posted, nil
+}
+
+// postFailed explains why a queue did not take work.
+func postFailed(verb string, errno, posted, of int) error {
+	advice := "a work request has the wrong type, too many pieces, or more than InlineMax inline"
+	switch syscall.Errno(max(errno, -errno)) {
+	case syscall.ENOMEM, syscall.EAGAIN: // drivers disagree
+		return failedAs(ErrFull, verb, errno, "%d of %d taken: take completions first, or make the queue longer", posted, of)
+	case syscall.EMSGSIZE:
+		return failedAs(ErrTooLong, verb, errno, "%d of %d taken: a datagram fits the port's MTU, and another message 2 GiB", posted, of)
+	case syscall.EINVAL:
+		advice += "; or the queue pair is not ready, or has failed"
+	}
+	return failed(verb, errno, "%d of %d taken: %s", posted, of, advice)
+}
+
+// PostRecv posts memory for messages, as SRQ.PostRecv does.
+func (q *QP) PostRecv(ws []RecvWR) (int, error) { return postRecv(q.qp, nil, ws) }
+
+// Close closes the queue pair. Work that was under way makes no completions after that.
+func (q *QP) Close() error {
+	if q.qp == nil {
+		return ErrClosed
+	}
+	if errno := C.ibv_destroy_qp(q.qp); errno != 0 {
+		return failed("ibv_destroy_qp", int(errno), "")
+	}
+	q.qp = nil
+	return nil
+}

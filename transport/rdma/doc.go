@@ -1,0 +1,19 @@
+// Package rdma is the Link over RDMA network cards, whose sends and receives the card carries out from and into registered memory, without the
+// kernel. It is built with the tag rdma (cgo, libibverbs, librdmacm); without the tag the scheme answers with an error that says how to build it.
+//
+// There are two: [UD] has one queue pair of unreliable datagrams for all peers, and [RC] a reliable connection with each, whose queue pairs share
+// their receives where the device can. Both ends use the same.
+//
+// Addresses: rdma://HOST:PORT, where HOST is an IP address of this machine that leads to an RDMA device, or to listen the name of one, such
+// as mlx5_0, which must have only one port with an address then. PORT is one of rdma_cm's port space for datagrams; it takes no UDP port away. Settings:
+//
+//	qp=ud|rc  datagrams or connections (default: datagrams, or connections where the device has no datagrams)
+//	frames=N  packet buffers, half of them to send and half to receive (default 2048, 64 to 65536)
+//	gid=N     index in the port's GID table of the address to send from (default: the one that the route has)
+//
+//	conns=N   connections at once, of qp=rc (default 1024, 1 to 32768)
+//	idle=N    seconds after which a connection that nothing came on is closed (default 180, 1 to 86400)
+//
+// A datagram carries both ends' port numbers in its immediate data, the sender's in the upper half, so that both are known to a receiver. Those of
+// a connection are rdma_cm's: what dials holds one port, from which it opens all its connections.
+package rdma

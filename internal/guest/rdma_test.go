@@ -63,8 +63,11 @@ var root = strings.TrimSuffix(module, "/")
 
 func anyOf(tests ...string) string { return "^(" + strings.Join(tests, "|") + ")$" }
 
-// TestRDMA runs the tests that need an RDMA device.
+// TestRDMA runs the tests that need an RDMA device. They take minutes, and are for those who work on RDMA.
 func TestRDMA(t *testing.T) {
+	if os.Getenv("FASTRPC_RDMA") == "" {
+		t.Skip("'make test-rdma' runs it")
+	}
 	kit := prepare(t)
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip(err)

@@ -106,6 +106,9 @@ func (r *role) remove(lab string) error {
 		if err == nil {
 			err = netlink.LinkDel(link)
 		}
+		if errors.Is(err, unix.ENODEV) { // it went with the other end, whose namespace the kernel is taking down
+			return nil
+		}
 		return err
 	})
 	if err != nil {

@@ -19,9 +19,7 @@ import (
 func Run(t *testing.T, s bench.System) {
 	t.Run("workloads", func(t *testing.T) { workloads(t, s) })
 	t.Run("verifies", func(t *testing.T) { verifies(t, s) })
-	if s.Name() != "arpc" { // whose calls that are under way then end with their limit at times, a minute later, or go on after a new dial
-		t.Run("server gone", func(t *testing.T) { serverGone(t, s) })
-	}
+	t.Run("server gone", func(t *testing.T) { serverGone(t, s) })
 	t.Run("no server", func(t *testing.T) { noServer(t, s) })
 	t.Run("port taken", func(t *testing.T) { portTaken(t, s) })
 	t.Run("many clients", func(t *testing.T) { manyClients(t, s) })
@@ -211,6 +209,9 @@ func serverGone(t *testing.T, s bench.System) {
 		}
 		return err
 	})
+	if s.Name() == "arpc" { // seen, and not explained: calls under way that end with their limit alone, a minute later
+		return
+	}
 	e.Workload, e.Outstanding = bench.Rate, 8
 	c, stop = start(t, s, e, e.Workload)
 	if err := many(t, c, &e, 100); err != nil {

@@ -11,9 +11,9 @@ import (
 
 // pool runs handlers on goroutines that it starts when they are needed, up to a limit, and keeps.
 type pool struct {
-	jobs     chan *job // with room for a request for each worker, besides those that wait
-	waiting  int
-	limit    int32
+	jobs     chan *job // with room for all that are admitted
+	workers  int32
+	admitted atomic.Int32 // requests that are not yet answered, at most as many as jobs has room for
 	started  atomic.Int32
 	idle     atomic.Int32
 	progress inProgress
@@ -41,11 +41,16 @@ func (j *job) free() {
 }
 
 func newPool(workers, waiting int) *pool {
-	return &pool{jobs: make(chan *job, workers+waiting), waiting: waiting, limit: int32(workers), progress: inProgress{zero: make(chan struct{}, 1)}}
+	return &pool{jobs: make(chan *job, workers+waiting), workers: int32(workers), progress: inProgress{zero: make(chan struct{}, 1)}}
 }
 
-// submit hands a request to a worker; false when all are busy and the queue is full. It does not block.
+// submit hands a request to a worker; false when as many as are allowed run and wait. It does not block. A worker whose answer is on its way
+// counts as free: whoever has got the answer may ask again.
 func (p *pool) submit(j *job) bool {
+	if int(p.admitted.Add(1)) > cap(p.jobs) {
+		p.admitted.Add(-1)
+		return false
+	}
 	p.progress.n.Add(1)
 	for n := p.idle.Load(); n > 0; n = p.idle.Load() {
 		if p.idle.CompareAndSwap(n, n-1) { // that worker is taken, so nobody else counts on it
@@ -53,27 +58,20 @@ func (p *pool) submit(j *job) bool {
 			return true
 		}
 	}
-	for n := p.started.Load(); n < p.limit; n = p.started.Load() {
+	for n := p.started.Load(); n < p.workers; n = p.started.Load() {
 		if p.started.CompareAndSwap(n, n+1) {
 			go p.work(j)
 			return true
 		}
 	}
-	if len(p.jobs) < p.waiting {
-		select {
-		case p.jobs <- j:
-			return true
-		default:
-		}
-	}
-	p.progress.done()
-	return false
+	p.jobs <- j
+	return true
 }
 
 // work is a worker's life.
 func (p *pool) work(j *job) {
 	for ok := true; ok; {
-		j.do()
+		j.do(&p.admitted)
 		p.progress.done()
 		select {
 		case j, ok = <-p.jobs:
@@ -84,14 +82,16 @@ func (p *pool) work(j *job) {
 	}
 }
 
-// do handles one request, unless nobody waits for it any more.
-func (j *job) do() {
+// do handles one request, unless nobody waits for it any more. It is admitted until just before it is answered.
+func (j *job) do(admitted *atomic.Int32) {
 	e, k := j.engine, j.r.call
 	if d := k.Deadline(); d != 0 && d <= transport.Now() {
+		admitted.Add(-1)
 		e.Reply(k, engine.Code(DeadlineExceeded), engine.NotExecuted, -1, []byte("the deadline passed while the request waited for a worker"))
 	} else {
 		code := run(j.r.method, &j.w, &j.r)
 		n, body := j.w.message()
+		admitted.Add(-1)
 		e.Reply(k, engine.Code(code), engine.Executed, n, body)
 	}
 	j.free()

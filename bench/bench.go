@@ -204,6 +204,8 @@ func (c *Config) problem(w *workload) error {
 		return fmt.Errorf("packets of %d bytes do not fit into an MTU of %d", c.Size, c.MTU)
 	case len(c.CPUs) != 0 && (len(c.CPUs) != 2 || slices.Min(c.CPUs) < 0):
 		return errors.New("give two CPUs: the client's and the server's")
+	case len(c.CPUs) != 0 && c.CPUs[0] == c.CPUs[1] && c.Agent.Addr == "":
+		return fmt.Errorf("client and server cannot share CPU %d: both may spin; give each its own", c.CPUs[0])
 	case c.Agent.Addr != "" && c.Lab != "":
 		return errors.New("give either a lab or an agent")
 	case c.Agent.Addr == "" && c.Interface != "":

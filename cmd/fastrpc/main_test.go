@@ -67,6 +67,7 @@ func TestUsageErrors(t *testing.T) {
 		{"call udp://127.0.0.1:9 echo --insecure --data x --data-file y", "--data-file"},
 		{"bench compare --requests 5 --duration 1s", "duration"},
 		{"bench compare --cpus 1", "two CPUs"},
+		{"bench compare --cpus 0,0", "cannot share CPU 0"},
 		{"bench compare --cpus one,two", "--cpus"},
 		{"bench compare --interface eth0", "agent"},
 		{"bench compare --lab x --agent y:1", "either"},

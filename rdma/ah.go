@@ -4,39 +4,60 @@ package rdma
 
 /*
 #include "verbs.h"
-#include <string.h>
 
-static struct ibv_ah *fr_create_ah(struct ibv_pd *pd, const uint8_t *gid, int gid_index, int port, int hops, int lid) {
-	struct ibv_ah_attr a = {0};
-	a.is_global = 1;
-	memcpy(a.grh.dgid.raw, gid, 16);
-	a.grh.sgid_index = (uint8_t)gid_index;
-	a.grh.hop_limit = (uint8_t)hops;
-	a.port_num = (uint8_t)port;
-	a.dlid = (uint16_t)lid;
-	return ibv_create_ah(pd, &a);
+static int fr_link_layer(struct ibv_context *c, uint8_t port) {
+	struct ibv_port_attr a;
+	return ibv_query_port(c, port, &a) ? -1 : a.link_layer;
 }
 */
 import "C"
 
-import "unsafe"
+import (
+	"syscall"
+	"unsafe"
+)
 
 // AH is an address handle: the way to a remote port, for datagrams.
 type AH struct {
 	ah *C.struct_ibv_ah
 }
 
-// hopLimit of datagrams, as IP's usual one.
-const hopLimit = 64
-
-// CreateAH makes a handle for a remote GID, from a row of a port's GID table. Making one may wait for the remote's MAC address.
-func (p *PD) CreateAH(port int, from GIDEntry, to GID) (*AH, error) {
-	ah, err := C.fr_create_ah(p.pd, (*C.uint8_t)(unsafe.Pointer(&to[0])), C.int(from.Index), C.int(port), hopLimit, 0)
+// CreateAH makes a handle of an address vector. Making one over Ethernet may wait for the remote's MAC address.
+func (p *PD) CreateAH(v AddressVector) (*AH, error) {
+	layer := C.fr_link_layer(p.ctx.c, C.uint8_t(v.Port))
+	if layer < 0 {
+		return nil, failedAs(ErrNoPort, "ibv_create_ah", int(syscall.EINVAL), "%s has ports 1 to %d, not %d", p.ctx.name, p.ctx.attr.phys_port_cnt, v.Port)
+	}
+	if err := v.check(layer == C.IBV_LINK_LAYER_ETHERNET); err != nil {
+		return nil, failed("ibv_create_ah", int(syscall.EINVAL), "%v", err)
+	}
+	a := v.attr()
+	ah, err := C.ibv_create_ah(p.pd, &a)
 	if ah == nil {
-		return nil, failed("ibv_create_ah", errnoOf(err), "from %v (GID index %d) to %v: is there a route and a neighbour ('ip route get', 'ip neigh')?",
-			from.GID, from.Index, to)
+		return nil, failed("ibv_create_ah", errnoOf(err), "from port %d (GID index %d) to %v, LID %d: is the index in the port's table, and is there a "+
+			"route and a neighbour ('ip route get', 'ip neigh')?", v.Port, v.FromIndex, v.GID, v.LID)
 	}
 	return &AH{ah: ah}, nil
+}
+
+// attr is the vector as libibverbs has it.
+func (v *AddressVector) attr() (a C.struct_ibv_ah_attr) {
+	a.port_num, a.dlid, a.sl, a.src_path_bits, a.static_rate = C.uint8_t(v.Port), C.uint16_t(v.LID), C.uint8_t(v.SL), C.uint8_t(v.PathBits), C.uint8_t(v.Rate)
+	if v.Global {
+		a.is_global = 1
+		*(*GID)(unsafe.Pointer(&a.grh.dgid)) = v.GID
+		a.grh.sgid_index, a.grh.flow_label, a.grh.hop_limit, a.grh.traffic_class = C.uint8_t(v.FromIndex), C.uint32_t(v.FlowLabel), C.uint8_t(v.Hops), C.uint8_t(v.Class)
+	}
+	return a
+}
+
+// vectorOf is the reverse of attr.
+func vectorOf(a *C.struct_ibv_ah_attr) AddressVector {
+	return AddressVector{
+		Port: int(a.port_num), LID: uint16(a.dlid), SL: uint8(a.sl), PathBits: uint8(a.src_path_bits), Rate: uint8(a.static_rate), Global: a.is_global != 0,
+		GID: *(*GID)(unsafe.Pointer(&a.grh.dgid)), FromIndex: int(a.grh.sgid_index),
+		FlowLabel: uint32(a.grh.flow_label), Hops: uint8(a.grh.hop_limit), Class: uint8(a.grh.traffic_class),
+	}
 }
 
 // Handle names it in work requests.

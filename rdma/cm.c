@@ -18,9 +18,9 @@ int fr_cm_event(struct rdma_event_channel *ch, struct fr_cm *out) {
 	if (e->id->ps == RDMA_PS_UDP) {
 		out->qpn = e->param.ud.qp_num;
 		out->qkey = e->param.ud.qkey;
-		memcpy(out->gid, e->param.ud.ah_attr.grh.dgid.raw, 16);
-		out->gid_index = e->param.ud.ah_attr.grh.sgid_index;
-		out->port = e->param.ud.ah_attr.port_num;
+		out->ah = e->param.ud.ah_attr;
+		if (!out->ah.is_global)
+			out->ah.grh.dgid = e->id->route.addr.addr.ibaddr.dgid;
 		data = e->param.ud.private_data;
 		out->len = e->param.ud.private_data_len;
 	} else {

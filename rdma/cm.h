@@ -14,8 +14,8 @@ struct fr_cm {
 	uint32_t type;
 	int status;
 	uint32_t qpn, qkey;
-	uint8_t gid[16];
-	uint8_t gid_index, port, reads, depth, len;
+	struct ibv_ah_attr ah; // of a datagram lookup; with the remote GID, also where packets need no global header
+	uint8_t reads, depth, len;
 	uint8_t data[FR_PRIVATE];
 };
 

@@ -124,11 +124,9 @@ func (i *ident) Addrs() (local, remote netip.AddrPort) {
 
 // Datagram is where datagrams to a listener go.
 type Datagram struct {
-	GID       GID
-	FromIndex int // in the GID table of this side's port
-	Port      int // this side's
-	QPN, QKey uint32
-	Data      []byte // what the listener sent along
+	AddressVector // with the remote GID, also where it is not global
+	QPN, QKey     uint32
+	Data          []byte // what the listener sent along
 }
 
 // LookUp asks the listener at the route's end for its queue pair, with some private data.
@@ -146,9 +144,7 @@ func (r *Route) LookUp(ctx context.Context, data []byte) (Datagram, error) {
 	if err != nil {
 		return Datagram{}, err
 	}
-	return Datagram{
-		GID: *(*GID)(unsafe.Pointer(&e.gid)), FromIndex: int(e.gid_index), Port: int(e.port), QPN: uint32(e.qpn), QKey: uint32(e.qkey), Data: private(&e),
-	}, nil
+	return Datagram{AddressVector: vectorOf(&e.ah), QPN: uint32(e.qpn), QKey: uint32(e.qkey), Data: private(&e)}, nil
 }
 
 // MaxPrivate is how many bytes of private data go along with a request, and with its answer.

@@ -162,7 +162,7 @@ func TestReliableOperations(t *testing.T) {
 
 // A client of datagrams learns the listener's queue pair, its key, and the way there.
 func TestLookUp(t *testing.T) {
-	c, _, _ := open(t)
+	c, _, gid := open(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	pd, cq := must(c.AllocPD())(t), must(c.CreateCQ(64, false))(t)
@@ -178,6 +178,13 @@ func TestLookUp(t *testing.T) {
 	d := must(r.LookUp(ctx, []byte("hello")))(t)
 	if d.QPN != qp.Number() || d.GID.IP().String() != rxetest.Addr || string(d.Data[:6]) != "ring 3" || d.QKey == 0 {
 		t.Errorf("%+v", d)
+	}
+	if !d.Global || d.Port != 1 || d.FromIndex != gid.Index || d.LID != 0 || d.Hops == 0 {
+		t.Errorf("the way is %+v from GID index %d", d.AddressVector, gid.Index)
+	}
+	ah := must(pd.CreateAH(d.AddressVector))(t)
+	if err := ah.Close(); err != nil {
+		t.Error(err)
 	}
 	// Nobody listens at another port.
 	r2 := must(cm.Resolve(ctx, rdma.UD, netip.AddrPort{}, netip.MustParseAddrPort(rxetest.Addr+":7071")))(t)

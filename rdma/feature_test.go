@@ -238,10 +238,16 @@ func TestNotThere(t *testing.T) {
 	}
 	wrong := w.gid
 	wrong.Index = 200
-	if _, err := w.pd.CreateAH(1, wrong, w.gid.GID); err == nil {
+	if _, err := w.pd.CreateAH(wrong.To(1, w.gid.GID, 0)); err == nil {
 		t.Error("an address handle was made from a GID that is not there")
 	} else {
 		t.Log(err)
+	}
+	if _, err := w.pd.CreateAH(w.gid.To(9, w.gid.GID, 0)); !errors.Is(err, rdma.ErrNoPort) {
+		t.Errorf("an address handle of port 9: %v", err)
+	}
+	if _, err := w.pd.CreateAH(rdma.AddressVector{Port: 1, LID: 7}); err == nil || !strings.Contains(err.Error(), "GID") {
+		t.Errorf("an address handle over Ethernet without a GID: %v", err)
 	}
 	cq := w.cq(t, 8, false)
 	const xrc = rdma.QPType(9)

@@ -32,7 +32,7 @@ func newWorld(t *testing.T) *world {
 	w.c, w.port, w.gid = open(t)
 	w.pd = must(w.c.AllocPD())(t)
 	w.mr = must(w.pd.Register(memory(t, 1<<18), everything))(t)
-	w.ah = must(w.pd.CreateAH(1, w.gid, w.gid.GID))(t)
+	w.ah = must(w.pd.CreateAH(w.gid.To(1, w.gid.GID, 0)))(t)
 	w.list = []interface{ Close() error }{w.c, w.pd, w.mr, w.ah}
 	t.Cleanup(func() {
 		for i := len(w.list) - 1; i >= 0; i-- {

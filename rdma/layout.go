@@ -55,6 +55,9 @@ var (
 	_ = zero[unsafe.Offsetof(goWC.QPN)-unsafe.Offsetof(cWC.qpn)]
 	_ = zero[unsafe.Offsetof(goWC.Source)-unsafe.Offsetof(cWC.source)]
 	_ = zero[unsafe.Offsetof(goWC.Vendor)-unsafe.Offsetof(cWC.vendor)]
+	_ = zero[unsafe.Offsetof(goWC.LID)-unsafe.Offsetof(cWC.lid)]
+	_ = zero[unsafe.Offsetof(goWC.SL)-unsafe.Offsetof(cWC.sl)]
+	_ = zero[unsafe.Offsetof(goWC.PathBits)-unsafe.Offsetof(cWC.path_bits)]
 
 	_ = zero[unsafe.Sizeof(goSGE)-unsafe.Sizeof(cSGE)]
 	_ = zero[unsafe.Offsetof(goSGE.Addr)-unsafe.Offsetof(cSGE.addr)]

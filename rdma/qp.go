@@ -6,15 +6,6 @@ package rdma
 #cgo noescape fr_post_send
 #cgo nocallback fr_post_send
 #include "verbs.h"
-#include <string.h>
-
-static void fr_rtr(struct ibv_qp_attr *a, const uint8_t *gid, int gid_index, int port, int hops) {
-	a->ah_attr.is_global = 1;
-	memcpy(a->ah_attr.grh.dgid.raw, gid, 16);
-	a->ah_attr.grh.sgid_index = (uint8_t)gid_index;
-	a->ah_attr.grh.hop_limit = (uint8_t)hops;
-	a->ah_attr.port_num = (uint8_t)port;
-}
 */
 import "C"
 
@@ -117,6 +108,7 @@ func (q *QP) ReadyUD(port int, qkey uint32) error {
 // Peer is the remote end of a reliable connection.
 type Peer struct {
 	GID   GID
+	LID   uint16 // of its port, over InfiniBand
 	QPN   uint32
 	PSN   uint32 // of its first packet; 24 bits
 	Reads int    // reads and atomics that it takes at once
@@ -145,7 +137,8 @@ func (q *QP) ReadyRC(c RCConfig, peer Peer) error {
 		qp_state: C.IBV_QPS_RTR, path_mtu: mtuCode(c.MTU), dest_qp_num: C.uint32_t(peer.QPN), rq_psn: C.uint32_t(peer.PSN),
 		max_dest_rd_atomic: C.uint8_t(c.Reads), min_rnr_timer: C.FR_RNR_TIMER,
 	}
-	C.fr_rtr(&a, (*C.uint8_t)(unsafe.Pointer(&peer.GID[0])), C.int(c.From.Index), C.int(c.Port), hopLimit)
+	way := c.From.To(c.Port, peer.GID, peer.LID)
+	a.ah_attr = way.attr()
 	if err := q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_AV|C.IBV_QP_PATH_MTU|C.IBV_QP_DEST_QPN|C.IBV_QP_RQ_PSN|C.IBV_QP_MAX_DEST_RD_ATOMIC|
 		C.IBV_QP_MIN_RNR_TIMER, "RTR"); err != nil {
 		return err

@@ -3,11 +3,9 @@
 package rdma_test
 
 import (
-	"bytes"
 	"net/netip"
 	"os"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,48 +49,38 @@ func must[T any](v T, err error) func(t *testing.T) T {
 	}
 }
 
-// A datagram from one queue pair to another of the same device arrives whole, behind its header.
+// A datagram from one queue pair to another of the same device arrives whole, behind its header, and is answered by the way that it came.
 func TestDatagram(t *testing.T) {
-	c, port, gid := open(t)
-	pd := must(c.AllocPD())(t)
-	cq := must(c.CreateCQ(64, true))(t)
-	mem := memory(t, 1<<16)
-	mr := must(pd.Register(mem, rdma.LocalWrite))(t)
-	t.Logf("%+v %+v %+v", c.Limits(), port, gid)
+	w := newWorld(t)
+	t.Logf("%+v %+v %+v", w.c.Limits(), w.port, w.gid)
+	sends, recvs := w.cq(t, 64, false), w.cq(t, 64, false)
 	var qps [2]*rdma.QP
 	for i := range qps {
-		qps[i] = must(pd.CreateQP(rdma.QPConfig{Type: rdma.UD, Send: cq, Recv: cq, SendWork: 16, RecvWork: 16, InlineMax: 64}))(t)
-		if err := qps[i].ReadyUD(1, 0x1234); err != nil {
+		qps[i] = w.qp(t, rdma.QPConfig{Type: rdma.UD, Send: sends, Recv: recvs, SendWork: 16, RecvWork: 16})
+		if err := qps[i].ReadyUD(1, key); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ah := must(pd.CreateAH(1, gid, gid.GID))(t)
-	must(qps[1].PostRecv([]rdma.RecvWR{{ID: 7, NumSGE: 1, SGE: [2]rdma.SGE{{Addr: mr.Addr() + 4096, Length: 2048, Key: mr.LKey()}}}}))(t)
-	copy(mem, "hello over UD")
-	must(qps[0].PostSend([]rdma.SendWR{{
-		ID: 9, Op: rdma.OpSend, Flags: rdma.Signaled, NumSGE: 1, SGE: [2]rdma.SGE{{Addr: mr.Addr(), Length: 13, Key: mr.LKey()}},
-		AH: ah.Handle(), RemoteQPN: qps[1].Number(), QKey: 0x1234,
-	}}))(t)
-	var wcs [8]rdma.WC
-	seen := 0
-	for deadline := time.Now().Add(20 * time.Second); seen < 2; {
-		n := must(cq.Poll(wcs[:]))(t)
-		for _, w := range wcs[:n] {
-			if err := w.Err(); err != nil {
-				t.Fatal(err)
-			}
-			seen++
-			if w.ID == 7 && (w.Bytes != 13+rdma.GRHBytes || !bytes.Equal(mem[4096+rdma.GRHBytes:][:13], []byte("hello over UD")) || w.Source != qps[0].Number()) {
-				t.Errorf("%+v %q", w, mem[4096:4096+64])
-			}
+	got := w.mr.Bytes()[4096:]
+	exchange := func(from, to *rdma.QP, ah rdma.Handle, text string) rdma.WC {
+		t.Helper()
+		w.receive(t, to, 4096, 2048)
+		send := w.send(0, copy(w.mr.Bytes(), text), to, rdma.Signaled)
+		send.AH = ah
+		must(from.PostSend([]rdma.SendWR{send}))(t)
+		one(t, sends, rdma.StatusSuccess)
+		c := one(t, recvs, rdma.StatusSuccess)
+		if n := len(text); int(c.Bytes) != rdma.GRHBytes+n || string(got[rdma.GRHBytes:][:n]) != text || c.Source != from.Number() || c.QPN != to.Number() {
+			t.Errorf("%+v %q", c, got[:64])
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d completions", seen)
-		}
+		return c
 	}
-	for _, c := range []interface{ Close() error }{ah, qps[0], qps[1], mr, cq, pd, c} {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
+	c := exchange(qps[0], qps[1], w.ah.Handle(), "hello over UD")
+	back := must(c.Reply(&w.port, got[:rdma.GRHBytes]))(t)
+	if !back.Global || back.GID != w.gid.GID || back.FromIndex != w.gid.Index || back.Port != 1 || back.Hops == 0 {
+		t.Errorf("the way back is %+v", back)
 	}
+	ah := must(w.pd.CreateAH(back))(t)
+	w.list = append(w.list, ah)
+	exchange(qps[1], qps[0], ah.Handle(), "hello back")
 }

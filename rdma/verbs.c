@@ -83,6 +83,9 @@ int fr_poll(struct ibv_cq *cq, struct fr_wc *out, int n) {
 		out[i].qpn = wc[i].qp_num;
 		out[i].source = wc[i].src_qp;
 		out[i].vendor = wc[i].vendor_err;
+		out[i].lid = wc[i].slid;
+		out[i].sl = wc[i].sl;
+		out[i].path_bits = wc[i].dlid_path_bits;
 	}
 	return got;
 }

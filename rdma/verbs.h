@@ -30,6 +30,9 @@ struct fr_recv {
 struct fr_wc {
 	uint64_t id;
 	uint32_t status, op, flags, bytes, imm, qpn, source, vendor;
+	uint16_t lid;
+	uint8_t sl, path_bits;
+	uint32_t unused;
 };
 
 // They return 0 or an errno; *done counts the requests that the queue took. EMSGSIZE: the next one has more than most bytes.

@@ -90,6 +90,12 @@ type WC struct {
 	QPN    uint32 // the local queue pair
 	Source uint32 // of a datagram: the remote queue pair
 	Vendor uint32 // the card's own error code
+
+	// Of a datagram over InfiniBand: the sender's LID, the service level, and the low bits of the LID that it was sent to. See Reply.
+	LID      uint16
+	SL       uint8
+	PathBits uint8
+	_        uint32
 }
 
 // WCOpcode says what a WC is about (enum ibv_wc_opcode).

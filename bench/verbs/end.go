@@ -94,7 +94,7 @@ func (e *end) connect(far spot) (err error) {
 		if err := e.qp.ReadyUD(1, qkey); err != nil {
 			return err
 		}
-		e.ah, err = e.pd.CreateAH(1, e.gid, e.gid.GID)
+		e.ah, err = e.pd.CreateAH(e.gid.To(1, e.gid.GID, 0))
 		return err
 	}
 	return e.qp.ReadyRC(rdma.RCConfig{

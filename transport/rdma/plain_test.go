@@ -3,7 +3,6 @@
 package rdma
 
 import (
-	"encoding/binary"
 	"errors"
 	"net/url"
 	"strings"
@@ -72,29 +71,4 @@ func TestFifo(t *testing.T) {
 			t.Fatalf("%d and %d are left", even.len, odd.len)
 		}
 	}
-}
-
-// A header is IPv4's, with anything before it, or IPv6's; its addresses are where the network writes them.
-func TestAddresses(t *testing.T) {
-	var h [headerBytes]byte
-	if _, _, ok := addresses(&h); ok {
-		t.Error("a header of nothing has addresses")
-	}
-	ip4 := h[ip4At:]
-	ip4[0] = 0x45
-	copy(ip4[12:], []byte{192, 0, 2, 1, 192, 0, 2, 2})
-	check := func(what, wantFrom, wantTo string) {
-		t.Helper()
-		from, to, ok := addresses(&h)
-		p := transport.Path{RemoteIP: from, LocalIP: to}
-		if remote, local := p.Remote(), p.Local(); !ok || remote.Addr().String() != wantFrom || local.Addr().String() != wantTo {
-			t.Errorf("%s: from %v to %v, %v", what, remote.Addr(), local.Addr(), ok)
-		}
-	}
-	check("IPv4 without a checksum", "192.0.2.1", "192.0.2.2")
-	h[0] = 0x60 // what lies before is undefined
-	binary.BigEndian.PutUint16(ip4[10:], ^sum16((*[20]byte)(ip4)))
-	check("IPv4 behind what looks like IPv6", "192.0.2.1", "192.0.2.2")
-	h = [headerBytes]byte{0: 0x60, 8: 0xfd, 23: 1, 24: 0xfd, 39: 2}
-	check("IPv6", "fd00::1", "fd00::2")
 }

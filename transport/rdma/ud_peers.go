@@ -15,21 +15,27 @@ type peers struct {
 	last  *peer // most packets come from the same as the one before
 
 	mu   sync.Mutex
-	told map[[16]byte]uint16 // MTUs that hosts said they have
+	told map[[16]byte]told
 }
 
 // peer is a host: all its queue pairs have one way to them.
 type peer struct {
-	ip  [16]byte
-	ah  *verbs.AH // nil: not made yet
-	mtu uint16
+	ip [16]byte
+	ah *verbs.AH // nil: not made yet
+	told
+}
+
+// told is what is known of a host.
+type told struct {
+	mtu uint16 // that it said it has
+	lid uint16 // of its port, over InfiniBand
 }
 
 // maxPeers bounds them; a host that comes above makes the Link forget all.
 const maxPeers = 4096
 
 func newPeers() peers {
-	return peers{known: map[[16]byte]*peer{}, told: map[[16]byte]uint16{}}
+	return peers{known: map[[16]byte]*peer{}, told: map[[16]byte]told{}}
 }
 
 // get finds the peer of an address, or begins one; nil: there are too many.
@@ -42,7 +48,7 @@ func (p *peers) get(l *UD, ip *[16]byte) *peer {
 		if len(p.known) >= maxPeers && !p.forget(l) {
 			return nil
 		}
-		found = &peer{ip: *ip, mtu: p.mtuTold(l, ip)}
+		found = &peer{ip: *ip, told: p.toldOf(l, ip)}
 		p.known[*ip] = found
 	}
 	p.last = found
@@ -56,7 +62,7 @@ func (p *peers) find(l *UD, path *transport.Path) (*peer, error) {
 	if found == nil || found.ah != nil {
 		return found, nil
 	}
-	ah, err := l.pd.CreateAH(l.spot.port, l.spot.from, verbs.GID(path.RemoteIP))
+	ah, err := l.pd.CreateAH(l.spot.from.To(l.spot.port, verbs.GID(path.RemoteIP), found.lid))
 	if err != nil {
 		return nil, err
 	}
@@ -64,9 +70,10 @@ func (p *peers) find(l *UD, path *transport.Path) (*peer, error) {
 	return found, nil
 }
 
-// mtu of a host, bytes.
-func (p *peers) mtu(l *UD, ip *[16]byte) uint16 {
+// heard notes whose datagram came from which LID, and gives the host's MTU in bytes.
+func (p *peers) heard(l *UD, ip *[16]byte, lid uint16) uint16 {
 	if found := p.get(l, ip); found != nil {
+		found.lid = lid
 		return found.mtu
 	}
 	return uint16(l.mtu)
@@ -91,21 +98,22 @@ func (p *peers) close() {
 	}
 }
 
-// tell remembers what a host said about its MTU. Callable from any goroutine.
-func (p *peers) tell(ip [16]byte, mtu uint16) {
+// tell remembers what a host said about itself. Callable from any goroutine.
+func (p *peers) tell(ip [16]byte, mtu, lid uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.told) >= maxPeers {
 		clear(p.told)
 	}
-	p.told[ip] = mtu
+	p.told[ip] = told{mtu, lid}
 }
 
-func (p *peers) mtuTold(l *UD, ip *[16]byte) uint16 {
+func (p *peers) toldOf(l *UD, ip *[16]byte) told {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if told, ok := p.told[*ip]; ok {
-		return min(told, uint16(l.mtu))
+	about, ok := p.told[*ip]
+	if !ok || about.mtu > uint16(l.mtu) {
+		about.mtu = uint16(l.mtu)
 	}
-	return uint16(l.mtu)
+	return about
 }

@@ -66,13 +66,14 @@ func (l *UD) describe(f *transport.Frame, w *verbs.WC, id uint32) bool {
 	if w.Bytes < verbs.GRHBytes || w.Flags&verbs.WithImm == 0 || uint16(w.Imm) != l.local.Port() {
 		return false
 	}
-	remote, local, ok := addresses((*[verbs.GRHBytes]byte)(l.frames.Headroom(id)[udHeadroom-verbs.GRHBytes:]))
-	if !ok {
+	h, err := verbs.ParseGRH(l.frames.Headroom(id)[udHeadroom-verbs.GRHBytes:])
+	if err != nil {
 		return false
 	}
+	remote := [16]byte(h.From)
 	l.frames.Lend(id)
 	f.ID, f.Data = id, l.frames.Data(id, int(w.Bytes)-verbs.GRHBytes)
-	f.Path = transport.Path{RemoteIP: remote, LocalIP: local, RemotePort: uint16(w.Imm >> 16), LocalPort: l.local.Port(), MTU: l.peers.mtu(l, &remote)}
+	f.Path = transport.Path{RemoteIP: remote, LocalIP: h.To, RemotePort: uint16(w.Imm >> 16), LocalPort: l.local.Port(), MTU: l.peers.heard(l, &remote, w.LID)}
 	putQPN(&f.Path, w.Source)
 	return true
 }

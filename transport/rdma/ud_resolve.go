@@ -24,7 +24,7 @@ func (l *UD) serve(ctx context.Context, at *verbs.Listener) {
 			continue
 		}
 		_, remote := r.Addrs()
-		l.peers.tell(remote.Addr().As16(), mtu)
+		l.peers.tell(remote.Addr().As16(), mtu, 0)
 		_ = r.Answer(l.qp, hello(l.mtu)) // likewise; it asks again
 	}
 }
@@ -55,7 +55,7 @@ func (l *UD) resolve(ctx context.Context, local, remote netip.AddrPort) (p trans
 	if err != nil {
 		return p, err
 	}
-	l.peers.tell(d.GID, mtu)
+	l.peers.tell(d.GID, mtu, d.LID)
 	p = transport.Path{RemoteIP: d.GID, RemotePort: remote.Port(), LocalIP: l.ip, LocalPort: l.local.Port(), MTU: min(mtu, uint16(l.mtu))}
 	putQPN(&p, d.QPN)
 	return p, nil

@@ -79,8 +79,8 @@ func (r *Reader) Get(ctx context.Context, key []byte) (value []byte, version uin
 
 // read reads a neighbourhood.
 func (r *Reader) read(ctx context.Context, at int) ([]byte, error) {
-	if err := r.batch.Reset(); err != nil {
-		return nil, err
+	if err := r.batch.Wait(ctx); r.batch.Reset() != nil {
+		return nil, err // a look-up before, whose ctx ended, is under way still
 	}
 	b, err := r.batch.Read(r.remote, at, neighbours*r.layout.slotBytes())
 	if err != nil {

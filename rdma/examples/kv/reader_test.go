@@ -109,6 +109,19 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// untilTorn is over when a read was torn.
+type untilTorn struct {
+	context.Context
+	r *Reader
+}
+
+func (u untilTorn) Err() error {
+	if u.r.Torn() > 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
 // A slot that is half written is read again until it is whole, or the context ends.
 func TestGetHalfWritten(t *testing.T) {
 	table, e := exported(t, Layout{Slots: 8, Key: 8, Value: 200})
@@ -121,9 +134,7 @@ func TestGetHalfWritten(t *testing.T) {
 	slot{version: 2, key: key, value: bytes.Repeat([]byte("b"), 200)}.encode(at)
 	whole := bytes.Clone(at)
 	copy(at[128:], old[128:])
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	if value, _, err := r.Get(over, key); !errors.Is(err, errTorn) || r.Torn() == 0 {
+	if value, _, err := r.Get(untilTorn{t.Context(), r}, key); !errors.Is(err, errTorn) || !errors.Is(err, context.Canceled) || r.Torn() != 1 {
 		t.Errorf("half a write is %q, %v, after %d torn reads", value, err, r.Torn())
 	}
 	done := make(chan error)
@@ -140,6 +151,25 @@ func TestGetHalfWritten(t *testing.T) {
 	}
 	if value, _, err := r.Get(t.Context(), []byte("other")); string(value) != "whole" || err != nil {
 		t.Errorf("another key is %q, %v", value, err)
+	}
+}
+
+// A look-up whose context ends while it is under way does not disturb the next.
+func TestGetGivenUp(t *testing.T) {
+	table, e := exported(t, Layout{Slots: 8, Key: 8, Value: 30_000})
+	r, key := opened(t, e), []byte("key")
+	if err := table.Put(key, bytes.Repeat([]byte("a"), 30_000)); err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		if _, _, err := r.Get(over, key); err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if value, _, err := r.Get(t.Context(), key); len(value) != 30_000 || err != nil {
+			t.Fatalf("after one that was given up: %d bytes, %v", len(value), err)
+		}
 	}
 }
 

@@ -106,6 +106,9 @@ lint: ## check format, go vet and the linters
 	@files="$$(gofmt -l .)"; [ -z "$$files" ] || { echo "gofmt would change: $$files" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(LINT) run ./...
+	@if [ -e /usr/include/infiniband/verbs.h ] && [ -e /usr/include/rdma/rdma_cma.h ]; then set -ex; \
+		$(GO) vet -tags rdma ./...; $(GO) run $(LINT) run --build-tags rdma ./...; \
+	else echo "what is built with the tag rdma is not checked: it takes libibverbs-dev and librdmacm-dev"; fi
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME (default 30s) each

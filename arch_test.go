@@ -42,7 +42,7 @@ var arrows = map[string][]string{
 	"internal/privilege":     {},
 	"internal/nic":           {},
 	"internal/lab":           {"internal/lab/labtest"},
-	"internal/doctor":        {"afxdp", "bpf", "internal/nic"},
+	"internal/doctor":        {"afxdp", "bpf", "rdma", "internal/nic"},
 	"internal/guest":         {".", "afxdp", "bpf", "internal/nic", "transport", "transport/xdp"},
 	"bench":                  {"*"},
 	"cmd/fastrpc":            {"*"},

@@ -76,7 +76,7 @@ func Open(name string) (*Context, error) {
 	case err != nil:
 		return nil, err
 	case len(names) == 0:
-		return nil, failedAs(ErrNoDevice, "ibv_get_device_list", 0, "this machine has none that the kernel's ib_uverbs module knows; see 'fastrpc doctor'")
+		return nil, failedAs(ErrNoDevice, "ibv_get_device_list", 0, "this machine has none that the kernel's ib_uverbs module knows; see 'fastrpc doctor --rdma'")
 	case c == nil && openErr == nil:
 		return nil, failedAs(ErrNoDevice, "ibv_get_device_list", 0, "%q is not one of %s", name, strings.Join(names, ", "))
 	case c == nil:

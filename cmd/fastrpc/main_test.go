@@ -51,6 +51,7 @@ func TestUsageErrors(t *testing.T) {
 		{"bench frobnicate", "frobnicate"},
 		{"lab exec client", "at least 2"},
 		{"doctor", "1 arg"},
+		{"doctor --rdma mlx5_0 mlx5_1", "at most 1 arg"},
 		{"version extra", "extra"},
 		{"doctor --frobnicate lo", "--frobnicate"},
 		{"doctor lo --cpus 3-1", "3-1"},
@@ -184,5 +185,9 @@ func TestDoctor(t *testing.T) {
 	code, out, errOut := fast(t, "doctor", "lo", "--json")
 	if code != exitFailure || !strings.Contains(out, `"interface": "lo"`) || errOut != "" {
 		t.Errorf("exit code %d, output %q, error %q; want %d: loopback is not fit", code, out, errOut, exitFailure)
+	}
+	code, out, errOut = fast(t, "doctor", "--rdma", "no-such0")
+	if code != exitFailure || !strings.Contains(out, "no-such0 is no RDMA device") || errOut != "" {
+		t.Errorf("exit code %d, output %q, error %q; want %d: there is no such device", code, out, errOut, exitFailure)
 	}
 }

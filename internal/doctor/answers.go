@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"cmp"
+
 	"github.com/vishvananda/netlink"
 
 	"github.com/fastrpc/fastrpc/afxdp"
@@ -10,6 +12,7 @@ import (
 // device is an interface and what its driver answered. An answer that the driver does not have carries an error.
 type device struct {
 	name   string
+	class  string // in /sys/class: net if empty, else infiniband
 	index  int
 	kind   string // netlink's, such as veth; "device" for hardware
 	mtu    int    // bytes
@@ -37,6 +40,19 @@ type answer[T any] struct {
 func got[T any](v T, err error) answer[T] { return answer[T]{v, err} }
 
 type channels struct{ now, most nic.Channels }
+
+// files is where sysfs has what the device stands on.
+func (d *device) files() string {
+	return "sys/class/" + cmp.Or(d.class, "net") + "/" + d.name + "/device/"
+}
+
+// url is an address on the device.
+func (d *device) url() string {
+	if d.class == "" {
+		return "xdp://" + d.name + ":9000"
+	}
+	return "rdma://" + d.name + ":9000"
+}
 
 // on says that a switch is there and on.
 func (d *device) on(name string) bool { return d.switches.v[name].On }

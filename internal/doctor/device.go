@@ -46,7 +46,7 @@ func (m *machine) checkDriver() Finding {
 
 // checkPCI looks for a card in a slot with fewer or slower lanes than it can use (Documentation/ABI/testing/sysfs-bus-pci).
 func (m *machine) checkPCI() Finding {
-	dir := "sys/class/net/" + m.device.name + "/device/"
+	dir := m.device.files()
 	width, known := m.number(dir + "current_link_width")
 	most, known2 := m.number(dir + "max_link_width")
 	var speed, fastest float64 // GT/s, as in "8.0 GT/s PCIe"

@@ -1,5 +1,6 @@
-// Package doctor finds out whether an interface of this machine is fit for xdp://, and what would make it faster. It changes nothing,
-// except that it attaches the steering program for a moment to see what the kernel grants, if the caller does not forbid it.
+// Package doctor finds out whether an interface of this machine is fit for xdp://, or its RDMA devices for rdma://, and what would make it
+// faster. It changes nothing, except that it attaches the steering program for a moment to see what the kernel grants, if the caller does not
+// forbid it.
 package doctor
 
 import (
@@ -33,7 +34,7 @@ func Examine(name string, o Options) Report {
 	runtime.LockOSThread() // one network namespace throughout
 	defer runtime.UnlockOSThread()
 
-	r := Report{Version: Version, Interface: name}
+	r := Report{Version: Version, Scheme: "xdp", Interface: name}
 	m := machine{root: os.DirFS("/"), device: device{name: name}, cpus: o.CPUs, chosen: len(o.CPUs) > 0}
 	status := m.read("proc/self/status")
 	if !m.chosen {
@@ -54,7 +55,7 @@ func Examine(name string, o Options) Report {
 	m.device = ask(link)
 	r.add(Kernel, checkMemlock(status, memlockLimit(), m.device.queues, m.device.mtu, m.setUp()), m.checkBPF(), m.checkVirtual(), m.checkClock(), m.checkMitigations())
 	r.add(Interface, m.checkDriver(), m.checkPCI(), m.checkMTU(os.Getpagesize(), release()), m.checkVLANs(), m.checkOffloads(), m.checkChecksums(),
-		m.checkQueues(), m.checkRSS(), m.checkHash(), m.checkSteering(), m.checkRings(), m.checkCoalescing())
+		m.checkQueues(), m.checkRSS(), m.checkHash(), m.checkSteering(), m.checkRings(), m.checkCoalescing(), m.checkRDMAHere())
 	m.examineXDP(&r, o.NoProbe)
 	r.add(Interrupts, m.checkIRQBalance(), m.checkAffinity(), m.checkBusyPoll())
 	r.add(CPU, m.checkGovernor(), m.checkSleep(), m.checkThreads(), m.checkIsolation())

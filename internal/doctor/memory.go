@@ -11,7 +11,7 @@ const nodeDir = "sys/devices/system/node/"
 
 // node is the NUMA node of the interface's device; -1 where it has none, or the machine has one only.
 func (m *machine) node() int {
-	if n, known := m.number("sys/class/net/" + m.device.name + "/device/numa_node"); known {
+	if n, known := m.number(m.device.files() + "numa_node"); known {
 		return n
 	}
 	return -1
@@ -51,7 +51,7 @@ func (m *machine) judgeNode(nodes int) Finding {
 	}
 	return note("numa", "%s is on node %d, and %s, which may poll, not%s: memory and packets then cross between the sockets", m.device.name, node,
 		listed("CPU", far), distance).
-		mend(fmt.Sprintf("numactl --cpunodebind=%d --membind=%d fastrpc serve --listen xdp://%s:9000 --insecure", node, node, m.device.name))
+		mend(fmt.Sprintf("numactl --cpunodebind=%d --membind=%d fastrpc serve --listen %s --insecure", node, node, m.device.url()))
 }
 
 // checkHugePages reads /sys/kernel/mm/transparent_hugepage/enabled, as in "always [madvise] never". Packet memory on huge pages saves TLB

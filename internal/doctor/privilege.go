@@ -86,15 +86,22 @@ func queueBytes(mtu int) uint64 {
 
 // setcap is the command that gives this program what xdp:// needs, which is less on an interface that is set up.
 func setcap(setUp bool) string {
-	program, err := os.Executable()
-	if err != nil {
-		program = "PROGRAM"
-	}
 	attach := ",cap_net_admin,cap_bpf,cap_perfmon"
 	if setUp {
 		attach = ""
 	}
-	return fmt.Sprintf("sudo setcap cap_net_raw%s,cap_ipc_lock=ep %q", attach, program)
+	return fmt.Sprintf("sudo setcap cap_net_raw%s,cap_ipc_lock=ep %q", attach, program())
+}
+
+// setcapLock is the command that lets this program lock any memory.
+func setcapLock() string { return fmt.Sprintf("sudo setcap cap_ipc_lock=ep %q", program()) }
+
+func program() string {
+	name, err := os.Executable()
+	if err != nil {
+		return "PROGRAM"
+	}
+	return name
 }
 
 // effective finds the effective capabilities in /proc/PID/status.

@@ -18,7 +18,7 @@ type Level string
 const (
 	OK    Level = "ok"
 	Note  Level = "note"  // works, and could be better, or must be known
-	Wrong Level = "wrong" // prevents xdp://
+	Wrong Level = "wrong" // prevents xdp://, or rdma:// in a report about that
 )
 
 // Group is the layer of the machine that a finding is about.
@@ -29,6 +29,7 @@ const (
 	Kernel     Group = "kernel"
 	Interface  Group = "interface"
 	XDP        Group = "xdp"
+	RDMA       Group = "rdma"
 	Interrupts Group = "interrupts"
 	CPU        Group = "cpu"
 	Memory     Group = "memory"
@@ -36,20 +37,23 @@ const (
 
 // Finding is the outcome of one check.
 type Finding struct {
-	Check string   `json:"check"` // its name, stable
-	Group Group    `json:"group"`
-	Level Level    `json:"level"`
-	Text  string   `json:"text"`
-	Fix   []string `json:"fix,omitempty"` // commands that mend it, to be run in turn
+	Check  string   `json:"check"` // its name, stable
+	Group  Group    `json:"group"`
+	Device string   `json:"device,omitempty"` // of RDMA, that it is about
+	Level  Level    `json:"level"`
+	Text   string   `json:"text"`
+	Fix    []string `json:"fix,omitempty"` // commands that mend it, to be run in turn
 }
 
-// Report is all that was found about an interface.
+// Report is all that was found about an interface, or about RDMA devices.
 type Report struct {
-	Version   int       `json:"version"`
-	Interface string    `json:"interface"`
-	Fit       bool      `json:"fit"` // nothing was found that prevents xdp://
-	Granted   *Granted  `json:"granted,omitempty"`
-	Findings  []Finding `json:"findings"`
+	Version   int          `json:"version"`
+	Scheme    string       `json:"scheme"`              // that it is about: xdp or rdma
+	Interface string       `json:"interface,omitempty"` // of xdp
+	Fit       bool         `json:"fit"`                 // nothing was found that prevents it
+	Granted   *Granted     `json:"granted,omitempty"`
+	RDMA      []RDMADevice `json:"rdma,omitempty"` // those that were examined
+	Findings  []Finding    `json:"findings"`
 }
 
 // Granted is what the probe got.
@@ -130,31 +134,34 @@ const (
 // are never broken, and at the end the verdict.
 func (r *Report) Print(w io.Writer) error {
 	var b strings.Builder
-	for _, g := range []Group{Kernel, Interface, XDP, Interrupts, CPU, Memory} {
-		var findings []Finding
-		for _, l := range []Level{Wrong, Note, OK} {
-			findings = append(findings, slices.Collect(func(yield func(Finding) bool) {
+	for _, g := range []Group{Kernel, Interface, XDP, RDMA, Interrupts, CPU, Memory} {
+		for _, device := range r.devices(g) {
+			fmt.Fprintln(&b, strings.TrimSpace(string(g)+" "+device))
+			for _, l := range []Level{Wrong, Note, OK} {
 				for _, f := range r.Findings {
-					if f.Group == g && f.Level == l && !yield(f) {
-						return
+					if f.Group == g && f.Device == device && f.Level == l {
+						printFinding(&b, f)
 					}
 				}
-			})...)
+			}
+			b.WriteByte('\n')
 		}
-		if len(findings) == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, "%s\n", g)
-		for _, f := range findings {
-			printFinding(&b, f)
-		}
-		b.WriteByte('\n')
 	}
 	for _, line := range wrap(r.verdict(), width) {
 		fmt.Fprintln(&b, line)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// devices lists those that findings of a group are about, each once: with the empty name, if they are not of devices.
+func (r *Report) devices(g Group) (names []string) {
+	for _, f := range r.Findings {
+		if f.Group == g && !slices.Contains(names, f.Device) {
+			names = append(names, f.Device)
+		}
+	}
+	return names
 }
 
 func printFinding(b *strings.Builder, f Finding) {
@@ -171,10 +178,14 @@ func printFinding(b *strings.Builder, f Finding) {
 }
 
 func (r *Report) verdict() string {
-	if !r.Fit {
-		return fmt.Sprintf("%s is not fit for xdp:// before what is wrong is mended (%d above); udp:// works meanwhile.", r.Interface, r.count(Wrong))
+	who := r.Interface
+	if r.Scheme == "rdma" {
+		who = "this machine"
 	}
-	v := r.Interface + " is fit for xdp://"
+	if !r.Fit {
+		return fmt.Sprintf("%s is not fit for %s:// before what is wrong is mended (%d above); udp:// works meanwhile.", who, r.Scheme, r.count(Wrong))
+	}
+	v := who + " is fit for " + r.Scheme + "://"
 	if r.Granted != nil {
 		v += ": " + r.Granted.String()
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func TestReport(t *testing.T) {
-	r := Report{Version: Version, Interface: "eth7"}
+	r := Report{Version: Version, Scheme: "xdp", Interface: "eth7"}
 	r.add(Memory, ok("numa", "one node"), Finding{})
 	r.add(Kernel, ok("kernel", "Linux 6.1"))
 	r.add(Kernel, note("virtual", "a virtual machine whose host gave %d %% of its time since boot to others (steal), which is in every tail", 3))
@@ -55,7 +55,7 @@ works meanwhile.
 		t.Errorf("JSON %s: %v", js.String(), err)
 	}
 	// The names that docs/hardware.md promises to scripts.
-	for _, name := range []string{`"version": 1`, `"interface": "eth7"`, `"fit": false`, `"granted": {`, `"mode": "native"`, `"queues": 2`, `"zero_copy": 2`,
+	for _, name := range []string{`"version": 1`, `"scheme": "xdp"`, `"interface": "eth7"`, `"fit": false`, `"granted": {`, `"mode": "native"`, `"queues": 2`, `"zero_copy": 2`,
 		`"findings": [`, `"check": "memlock"`, `"group": "kernel"`, `"level": "wrong"`, `"text": "too little"`, `"fix": [`} {
 		if !strings.Contains(js.String(), name) {
 			t.Errorf("JSON has no %s:\n%s", name, js.String())

@@ -46,6 +46,7 @@ var rdmaSuite = []struct {
 	{name: "rdma", pkg: module + "rdma", args: benchmarks},
 	{name: "rdma/examples/kv", pkg: module + "rdma/examples/kv", args: benchmarks},
 	{name: "transport/rdma", pkg: module + "transport/rdma", args: benchmarks},
+	{name: "doctor", pkg: module + "internal/doctor", args: []string{"-test.run", "SoftRoCE"}},
 	{name: "calls", pkg: root, args: []string{"-rdma", "-test.run", anyOf(
 		"TestDialCanceledAtEveryMoment", "TestDeadlineTravels", "TestDeadlinePassesInTheQueue", "TestSlowHandlerMeetsTheDeadline",
 		"TestQueueWaitGivenUp", "TestCallErrors", "TestMoreCallsThanFrames", "TestRepliesOutliveTheirClient",

@@ -44,7 +44,7 @@ var suite = []struct {
 	},
 	{
 		name: "doctor", build: guest.BuildTest, pkg: module + "internal/doctor",
-		modules: []string{"veth", "xsk_diag"}, args: []string{"-test.v"},
+		modules: append(rdmaModules, "xsk_diag"), args: []string{"-test.v"},
 	},
 	{
 		name: "steering beside libxdp", build: guest.BuildTest, pkg: module + "bpf",

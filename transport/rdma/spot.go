@@ -69,7 +69,7 @@ func findSpot(host string, gid int) (spot, error) {
 		return spot{}, err
 	case len(found) == 0:
 		return spot{}, fmt.Errorf("%q is neither the address of an RDMA device (of %v), nor its name or its network interface's; "+
-			"see 'rdma link' and 'fastrpc doctor': %w", host, names, verbs.ErrNoGID)
+			"see 'rdma link' and 'fastrpc doctor --rdma': %w", host, names, verbs.ErrNoGID)
 	case len(found) > 1:
 		return spot{}, sock.Invalid("%q means several devices, %s and %s: give an IP address: %w", host, found[0].device, found[1].device, unix.EINVAL)
 	}

@@ -144,13 +144,23 @@ func (e *Engine) handleEvents() {
 		case session.RequestArrived:
 			e.serve(ev.Call)
 		case session.RequestGone:
-			if h := e.handlerOf(ev.Conn); h != nil {
+			if s, ok := ev.Call.Tag.(*Stream); ok {
+				s.gone()
+			} else if h := e.handlerOf(ev.Conn); h != nil {
 				h.Gone(ev.Call)
 			}
 		case session.CallEnded:
 			if ev.Call.Tag != nil {
 				e.readied = true
 				ev.Call.Tag.(Ender).CallEnded(ev.Call)
+			}
+		case session.StreamReadable:
+			if s, ok := ev.Call.Tag.(*Stream); ok { // else its server's end is not taken up yet
+				s.collect()
+			}
+		case session.StreamWritable:
+			if s, ok := ev.Call.Tag.(*Stream); ok {
+				s.writable()
 			}
 		case session.SessionOpened:
 			if c, ok := ev.Conn.Tag.(*Conn); ok {

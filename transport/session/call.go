@@ -18,6 +18,7 @@ type Call struct {
 	state    callState
 	gone     bool  // server: nobody waits for the answer
 	acked    bool  // client: the server has the whole request
+	metadata bool  // the received message ends in metadata
 	probes   uint8 // client: sent since the last sign of life
 	method   uint32
 	code     Code
@@ -62,11 +63,22 @@ func (k *Call) Deadline() transport.Time { return k.deadline }
 
 // Body is the received message: the request at the server, until Reply; the reply at the client, until Release. It may lie in the very
 // frame that the link received and must not be written.
-func (k *Call) Body() []byte { return k.in.contiguous() }
+func (k *Call) Body() []byte {
+	b := k.in.contiguous()
+	if k.metadata {
+		b, _, _ = wire.CutMetadata(b)
+	}
+	return b
+}
 
 // Frames yields the received message as it lies in memory, for readers that need not have it in one piece: a message of up to 64 packets
 // stays in the frames that it came in, and Body would copy it. Either may be used while the message is the caller's, from one goroutine.
-func (k *Call) Frames() iter.Seq[[]byte] { return k.in.frames() }
+func (k *Call) Frames() iter.Seq[[]byte] {
+	if k.metadata {
+		return k.framesBefore()
+	}
+	return k.in.frames()
+}
 
 // Ended tells, at the client, whether the call is over.
 func (k *Call) Ended() bool { return k.state == callEnded }
@@ -133,7 +145,7 @@ func (p *callPool) grow() bool {
 
 func (p *callPool) put(k *Call) {
 	k.conn, k.Tag, k.err = nil, nil, nil
-	k.role, k.state, k.gone, k.acked, k.probes, k.flags, k.code = callFree, callNew, false, false, 0, 0, OK
+	k.role, k.state, k.gone, k.acked, k.metadata, k.probes, k.flags, k.code = callFree, callNew, false, false, false, 0, 0, OK
 	k.deadline, k.probeAt = 0, 0
 	k.out.sentOnce = false
 	p.held--

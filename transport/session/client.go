@@ -234,7 +234,7 @@ func (c *Conn) handleReply(now transport.Time, f *transport.Frame, fr *wire.Fram
 	if k.stream != nil && !c.handleTrailer(k, fr) {
 		return false
 	}
-	k.code, k.flags = Code(fr.A), fr.Flags
+	k.code, k.flags, k.metadata = Code(fr.A), fr.Flags, fr.Flags&wire.FlagMetadata != 0
 	done, err := k.in.receive(now, k, f, fr, unary)
 	return c.replyTaken(now, k, done, err)
 }
@@ -274,6 +274,9 @@ func (c *Conn) replyTaken(now transport.Time, k *Call, done bool, err *Error) bo
 func (k *Call) requestArrived(now transport.Time) {
 	k.acked, k.probes, k.probeAt = true, 0, 0 // when the timer fires it finds out when to ask for the reply
 	k.conn.soon(now.Add(k.conn.e.cfg.MinPTO))
+	if k.stream != nil {
+		k.conn.writable(k) // long metadata held its messages back
+	}
 }
 
 // progress puts the next probe off: the call has shown a sign of life.

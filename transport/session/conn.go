@@ -122,6 +122,9 @@ func (c *Conn) RTT() time.Duration { return c.rtt.smoothed }
 // SmallMessage is the longest message that travels in one packet, in place, bytes.
 func (c *Conn) SmallMessage() int { return c.packetBytes - wire.Overhead - wire.TagBytes }
 
+// MaxMessage is the longest message that both ends take, bytes.
+func (c *Conn) MaxMessage() uint32 { return c.messageBytes }
+
 func (c *Conn) maxMessage() uint32 { return c.messageBytes }
 
 func (c *Conn) key() peerKey {

@@ -20,6 +20,7 @@ type outMessage struct {
 	kind     wire.FrameType
 	queued   bool // waits in the session's small or long queue
 	sentOnce bool // some of it was sent
+	header   bool // Message: the server's header
 	number   uint32
 	total    uint32
 	epoch    uint32 // counts the lives of this record, so that the log of sent packets recognises an earlier one

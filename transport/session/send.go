@@ -152,7 +152,7 @@ func (o *outMessage) describe(now transport.Time, fr *wire.Frame) {
 	k := o.call
 	switch o.kind {
 	case wire.Request:
-		fr.A, fr.Flags = k.method, k.flags&wire.FlagStream
+		fr.A, fr.Flags = k.method, k.flags&(wire.FlagStream|wire.FlagMetadata)
 		if k.deadline != 0 {
 			fr.B = uint32(min(max(k.deadline.Sub(now).Microseconds(), 1), 1<<32-1))
 		}
@@ -162,7 +162,9 @@ func (o *outMessage) describe(now transport.Time, fr *wire.Frame) {
 			fr.B = k.stream.begun
 		}
 	default: // Message, End
-		fr.A = o.number
+		if fr.A = o.number; o.header {
+			fr.Flags = wire.FlagMetadata
+		}
 	}
 }
 

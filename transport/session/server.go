@@ -30,9 +30,13 @@ func (c *Conn) handleRequest(now transport.Time, f *transport.Frame, fr *wire.Fr
 		left := time.Duration(fr.B)*time.Microsecond - c.owd.queued(f.Stamp, stamp)
 		k.deadline = f.Stamp.Add(left)
 	}
+	k.metadata = fr.Flags&wire.FlagMetadata != 0
 	if fr.Flags&wire.FlagStream != 0 {
-		c.openStream(now, k)
-		return true
+		k.stream, k.flags = c.newStream(), wire.FlagStream
+		if !k.metadata {
+			k.handOver(now)
+			return true
+		}
 	}
 	if fr.Flags == 0 && len(fr.Payload) <= int(c.messageBytes) && c.e.holdReceived(f.ID) { // as receive has it
 		k.in.frame, k.in.body = int32(f.ID), fr.Payload
@@ -151,6 +155,7 @@ func (k *Call) ReplyBytes(now transport.Time, code Code, outcome Outcome, body [
 	c := k.conn
 	if uint64(len(body)) > uint64(c.maxMessage()) {
 		code, outcome, body = ResourceExhausted, Executed, []byte(errReplySize.Reason)
+		k.flags &^= wire.FlagMetadata
 		body = body[:min(len(body), int(c.maxMessage()))]
 	}
 	k.out.total = uint32(len(body))

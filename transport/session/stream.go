@@ -1,7 +1,9 @@
 package session
 
 import (
+	"iter"
 	"slices"
+	"sync/atomic"
 
 	"github.com/fastrpc/fastrpc/transport"
 	"github.com/fastrpc/fastrpc/transport/wire"
@@ -38,12 +40,37 @@ const (
 
 // Incoming is a message of a stream, from Receive until Free.
 type Incoming struct {
-	in   inMessage
-	next *Incoming // in the pool
+	Next   *Incoming // the owner's own; in the pool, the pool's
+	in     inMessage
+	header bool
+	lease  atomic.Uint32
 }
 
 // Body is the message. It may lie in the very frame that the link received and must not be written.
 func (m *Incoming) Body() []byte { return m.in.contiguous() }
+
+// Frames yields the message as it lies in memory, as Call.Frames does.
+func (m *Incoming) Frames() iter.Seq[[]byte] { return m.in.frames() }
+
+// Len is the message's length, bytes.
+func (m *Incoming) Len() int {
+	if m.in.long != nil {
+		return int(m.in.long.total)
+	}
+	return len(m.in.body)
+}
+
+// Header tells whether this is no message but the server's header: its metadata.
+func (m *Incoming) Header() bool { return m.header }
+
+// Lease returns a number that names this life of the message; EndLease ends it once. Both may be used from any goroutine.
+func (m *Incoming) Lease() uint32 { return m.lease.Load() }
+
+// EndLease is false when the lease has ended before.
+func (m *Incoming) EndLease(lease uint32) bool { return m.lease.CompareAndSwap(lease, lease+1) }
+
+// StreamWindow is how many messages of a stream may be here at most, those that are not freed included.
+func (e *Endpoint) StreamWindow() int { return e.cfg.StreamWindow }
 
 // ErrWindow refuses a message for which the peer has no room yet: an event StreamWritable follows.
 var ErrWindow = &Error{Code: ResourceExhausted, Outcome: NotExecuted, Reason: "the stream's reader has not made room yet"}
@@ -64,14 +91,34 @@ func (k *Call) Streams() bool { return k.stream != nil }
 
 // StartStream begins a call in which messages go both ways. It ends with an event CallEnded, once all of the server's messages are there.
 func (k *Call) StartStream(now transport.Time, method uint32, deadline transport.Time) {
+	_ = k.StartStreamBytes(now, method, nil, deadline) // nothing is never too long
+}
+
+// StartStreamBytes is StartStream with metadata (wire.AppendMetadata), which is sent as StartBytes sends a request.
+func (k *Call) StartStreamBytes(now transport.Time, method uint32, metadata []byte, deadline transport.Time) *Error {
 	k.stream = &stream{} // sized once the session is established
-	k.out.total, k.flags = 0, wire.FlagStream
-	k.begin(now, method, deadline)
+	k.flags = wire.FlagStream
+	if metadata != nil {
+		k.MarkMetadata()
+	}
+	return k.StartBytes(now, method, metadata, deadline)
 }
 
 // Send submits the next message. One that fits into a packet is copied; a larger one is read until it is delivered, or the call has ended,
 // and must not be written before. ErrWindow: not yet.
-func (k *Call) Send(body []byte) *Error {
+func (k *Call) Send(body []byte) *Error { return k.send(body, false) }
+
+// SendHeader submits the server's header, a metadata block, before the first message. Otherwise it is like Send.
+func (k *Call) SendHeader(block []byte) *Error { return k.send(block, true) }
+
+// Undelivered counts the messages that were submitted and that the peer has not acknowledged, and asks for an event StreamWritable when
+// there are fewer.
+func (k *Call) Undelivered() int {
+	k.stream.blocked = true
+	return int(k.stream.begun - k.stream.oldest)
+}
+
+func (k *Call) send(body []byte, header bool) *Error {
 	c, st := k.conn, k.stream
 	switch {
 	case k.state == callEnded || k.gone || c.state == closed || st.halfEnded:
@@ -80,12 +127,12 @@ func (k *Call) Send(body []byte) *Error {
 		return ErrTooLarge
 	case st.begun >= maxStreamMessages:
 		return errStreamLong
-	case k.state == callWaiting || st.begun >= min(st.limit, st.oldest+uint32(len(st.outs))):
+	case k.state == callWaiting || k.out.long != nil || st.begun >= min(st.limit, st.oldest+uint32(len(st.outs))):
 		st.blocked = true
 		return ErrWindow
 	}
 	o := c.e.newOut(k, wire.Message)
-	o.number, o.total = st.begun, uint32(len(body))
+	o.number, o.total, o.header = st.begun, uint32(len(body)), header
 	if c.small(o.total) {
 		if o.frame = c.e.allocOut(); o.frame == noFrame {
 			o.data = slices.Clone(body)

@@ -5,12 +5,6 @@ import (
 	"github.com/fastrpc/fastrpc/transport/wire"
 )
 
-// openStream takes up a stream that a client has begun.
-func (c *Conn) openStream(now transport.Time, k *Call) {
-	k.stream, k.flags = c.newStream(), wire.FlagStream
-	k.handOver(now)
-}
-
 // handleMessage takes a stream's message or its first part; false when it has to come again.
 func (c *Conn) handleMessage(now transport.Time, f *transport.Frame, fr *wire.Frame) bool {
 	k := c.callOf(fr.Call)
@@ -18,7 +12,8 @@ func (c *Conn) handleMessage(now transport.Time, f *transport.Frame, fr *wire.Fr
 		return c.late(fr.Call)
 	}
 	st := k.stream
-	if st == nil || fr.A >= st.window || st.ended && fr.A >= st.last {
+	header := fr.Flags&wire.FlagMetadata != 0
+	if st == nil || fr.A >= st.window || st.ended && fr.A >= st.last || header && (!c.client || fr.A > 0) {
 		c.e.stats.Malformed++
 		return false
 	}
@@ -32,6 +27,7 @@ func (c *Conn) handleMessage(now transport.Time, f *transport.Frame, fr *wire.Fr
 		return true
 	}
 	in := c.e.newIncoming()
+	in.header = header
 	done, err := in.in.receive(now, k, f, fr, fr.A)
 	if err != nil {
 		in.in.release(c)
@@ -197,10 +193,10 @@ func (e *Endpoint) newIncoming() *Incoming {
 	if m == nil {
 		m = &Incoming{}
 	} else {
-		e.incomings = m.next
+		e.incomings = m.Next
 	}
-	*m = Incoming{in: inMessage{frame: noFrame}}
+	m.in, m.header, m.Next = inMessage{frame: noFrame}, false, nil
 	return m
 }
 
-func (e *Endpoint) putIncoming(m *Incoming) { m.next, e.incomings = e.incomings, m }
+func (e *Endpoint) putIncoming(m *Incoming) { m.Next, e.incomings = e.incomings, m }

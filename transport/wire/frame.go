@@ -9,7 +9,7 @@ type FrameType uint8
 // opens with the message's total length (4 bytes), and goes on in Fragment frames of any length; they may arrive in any order.
 const (
 	// Request opens a call. A: the method's number; B: remaining time in µs, 0 for no deadline. With FlagStream it opens a stream and has no
-	// payload: the stream's messages follow in Message frames.
+	// payload but metadata: the stream's messages follow in Message frames.
 	Request FrameType = 1
 	// Reply ends a call. A: the status code. With FlagStream it is the trailer of a stream; B: how many messages the server sent before it.
 	Reply FrameType = 2
@@ -46,6 +46,7 @@ const (
 	FlagMore        = 1 << 0 // Request, Reply, Message: fragments follow
 	FlagNotExecuted = 1 << 1 // Reply and its Fragments: refused before the handler ran
 	FlagStream      = 1 << 2 // Request, Reply, Fragment, Grant: of a stream
+	FlagMetadata    = 1 << 3 // Request, Reply: the message ends in metadata; Message: it is nothing else, the server's header
 )
 
 // What precedes the bytes of a message in some payloads.

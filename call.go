@@ -3,6 +3,7 @@ package fastrpc
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/fastrpc/fastrpc/internal/engine"
 	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/wire"
 )
 
 // Method is one of the server's methods. It may be used from any goroutine. Its number at the server is looked up with the first call in
@@ -41,12 +43,16 @@ func (m *Method) Call(ctx context.Context, payload []byte, opts ...CallOption) (
 	if err != nil {
 		return Reply{}, err
 	}
+	payload, metadata, err := m.withHeader(payload, opts)
+	if err != nil {
+		return Reply{}, err
+	}
 	for attempt := 0; ; attempt++ {
 		b, err := m.bind(ctx, deadline)
 		if err != nil {
 			return Reply{}, wrap(m.op, Unavailable, NotExecuted, err)
 		}
-		k, cerr := b.conn.Call(ctx, now, b.number, payload, deadline)
+		k, cerr := b.conn.Call(ctx, now, b.number, payload, metadata, deadline)
 		if cerr != nil {
 			if b.conn.Err() != nil && attempt == 0 { // the session ended unnoticed, and the call was not begun
 				continue
@@ -108,6 +114,10 @@ func (d Draft) Call(ctx context.Context, n int, opts ...CallOption) (Reply, erro
 	if n < 0 || n > len(d.Bytes()) {
 		panic("fastrpc: more bytes than the draft has")
 	}
+	if n, err = d.addHeader(n, opts); err != nil {
+		d.Discard()
+		return Reply{}, err
+	}
 	d.end()
 	k, cerr := d.b.conn.CallBuilt(ctx, now, d.call, d.b.number, n, deadline)
 	if cerr != nil {
@@ -121,6 +131,35 @@ func (d Draft) Discard() {
 	d.end()
 	d.b.conn.Discard(d.call)
 }
+
+// withHeader puts the header that a call's options give it behind a copy of its payload; without one it returns the payload.
+func (m *Method) withHeader(payload []byte, opts []CallOption) (message []byte, metadata bool, err error) {
+	if len(opts) == 0 {
+		return payload, false, nil
+	}
+	block, err := headerBlock(opts, m.client.maxMetadata)
+	if err != nil || block == nil {
+		return payload, false, wrap(m.op, Internal, NotExecuted, err)
+	}
+	message = append(make([]byte, 0, len(payload)+len(block)+wire.MetadataBytes), payload...)
+	return wire.AppendMetadata(message, block), true, nil
+}
+
+// addHeader puts the header that a call's options give it behind the n bytes of a draft, and returns the length of both.
+func (d Draft) addHeader(n int, opts []CallOption) (int, error) {
+	block, err := headerBlock(opts, d.m.client.maxMetadata)
+	if err != nil || block == nil {
+		return n, wrap(d.m.op, Internal, NotExecuted, err)
+	}
+	b := d.Bytes()
+	if len(b)-n < len(block)+wire.MetadataBytes {
+		return n, wrap(d.m.op, ResourceExhausted, NotExecuted, errDraftHeader)
+	}
+	d.call.MarkMetadata()
+	return len(wire.AppendMetadata(b[:n], block)), nil
+}
+
+var errDraftHeader = errors.New("a draft and its header have to fit into one packet: use Method.Call")
 
 // deadline reads the clock and returns when the call has to end, 0 for never.
 func (m *Method) deadline(ctx context.Context, opts []CallOption) (now, at transport.Time, err error) {
@@ -158,7 +197,7 @@ func (m *Method) bind(ctx context.Context, deadline transport.Time) (*binding, e
 	if err != nil {
 		return nil, err
 	}
-	k, cerr := conn.Call(ctx, transport.Now(), bindMethod, []byte(m.name), deadline)
+	k, cerr := conn.Call(ctx, transport.Now(), bindMethod, []byte(m.name), false, deadline)
 	if cerr != nil {
 		return nil, cerr
 	}
@@ -183,7 +222,7 @@ const bindMethod = 0
 
 // endOf makes an ended call the caller's.
 func endOf(op string, e *engine.Engine, k *engine.Call) (Reply, error) {
-	if k.Err() == nil && Code(k.Code()) == OK {
+	if k.Err() == nil && Code(k.Code()) == OK && soundReply(k) {
 		return Reply{engine: e, call: k, lease: k.Lease()}, nil
 	}
 	err := callError(op, k)
@@ -191,12 +230,27 @@ func endOf(op string, e *engine.Engine, k *engine.Call) (Reply, error) {
 	return Reply{}, err
 }
 
+// soundReply tells whether a reply's metadata, if it has any, can be parsed.
+func soundReply(k *engine.Call) bool {
+	block, _ := k.Metadata()
+	if len(block) == 0 {
+		return true
+	}
+	_, _, ok := parseBlock(block)
+	return ok
+}
+
 // callError says why an ended call failed.
 func callError(op string, k *engine.Call) *Error {
 	if err := k.Err(); err != nil {
 		return &Error{Op: op, Code: Code(err.Code), Outcome: Outcome(err.Outcome), Msg: err.Reason, Err: err.Err}
 	}
-	e := &Error{Op: op, Code: Code(k.Code()), Outcome: Executed, Msg: string(k.Body())}
+	block, _ := k.Metadata()
+	header, trailer, ok := parseBlock(block)
+	if !ok {
+		return &Error{Op: op, Code: Internal, Outcome: Executed, Msg: "the server's metadata is malformed"}
+	}
+	e := &Error{Op: op, Code: Code(k.Code()), Outcome: Executed, Msg: string(k.Body()), Header: header, Trailer: trailer}
 	if k.Refused() {
 		e.Outcome = NotExecuted
 	}
@@ -226,6 +280,27 @@ func (r Reply) Frames() iter.Seq[[]byte] {
 		panic("fastrpc: a reply was read after its Release")
 	}
 	return r.call.Frames()
+}
+
+// Header returns the metadata that the handler sent as the reply's header, nil where there is none. It stays after Release.
+func (r Reply) Header() Metadata {
+	header, _ := r.metadata()
+	return header
+}
+
+// Trailer returns the metadata that the handler sent as the reply's trailer, nil where there is none. It stays after Release.
+func (r Reply) Trailer() Metadata {
+	_, trailer := r.metadata()
+	return trailer
+}
+
+func (r Reply) metadata() (header, trailer Metadata) {
+	if r.call == nil || r.call.Lease() != r.lease {
+		panic("fastrpc: a reply was read after its Release")
+	}
+	block, _ := r.call.Metadata()
+	header, trailer, _ = parseBlock(block)
+	return header, trailer
 }
 
 // Release gives the reply's memory back. It panics when that was done before. On the zero Reply, which comes with an error, it does

@@ -22,6 +22,8 @@ type Client struct {
 	why     string
 	engines []*engine.Engine
 
+	maxMetadata int
+
 	mu     sync.Mutex
 	conn   *engine.Conn // the last session
 	redial *redial      // of the next one, while there is one in progress
@@ -62,7 +64,7 @@ func dial(ctx context.Context, target string, cfg config) (*Client, error) {
 	}
 	ctx, cancel := boundDial(ctx)
 	defer cancel()
-	c := &Client{target: t}
+	c := &Client{target: t, maxMetadata: cfg.maxMetadata}
 	if c.remote, err = resolveHost(ctx, t); err != nil {
 		return nil, err
 	}

@@ -36,11 +36,26 @@ func (d *dispatch) Serve(now transport.Time, k *engine.Call) {
 		return
 	}
 	m := t.list[number-1]
+	if block, ok := k.Metadata(); !ok || !soundHeader(block) {
+		refuse(now, k, Internal, "the request's metadata is malformed")
+		return
+	}
+	if k.Streams() != (m.stream != nil) {
+		refuse(now, k, Unimplemented, fmt.Sprintf("method %q is %s", m.name, m.kind()))
+		return
+	}
+	if m.stream != nil {
+		d.openStream(now, k, m)
+		return
+	}
 	if m.inline {
 		d.r = Request{server: s, call: k, method: m}
 		d.w.reset(k.Buffer())
 		d.engine.EnterInline(m.name)
 		code := run(m, &d.w, &d.r)
+		if d.w.metadata {
+			k.MarkMetadata()
+		}
 		if n, body := d.w.message(); n >= 0 {
 			k.Reply(now, engine.Code(code), engine.Executed, n)
 		} else {
@@ -52,6 +67,20 @@ func (d *dispatch) Serve(now transport.Time, k *engine.Call) {
 	if !s.pool.submit(j) {
 		j.free()
 		refuse(now, k, ResourceExhausted, "the server has too many requests waiting for a worker (WithWorkers)")
+	}
+}
+
+// openStream hands a stream to a goroutine.
+func (d *dispatch) openStream(now transport.Time, k *engine.Call, m *method) {
+	s := d.server
+	st := &ServerStream{server: s, call: k, method: m}
+	j := newJob(d.engine, Request{server: s, call: k, method: m})
+	j.stream = st
+	st.s = d.engine.ServeStream(k)
+	if !s.streams.submit(j) {
+		j.free()
+		st.s.Decline()
+		refuse(now, k, ResourceExhausted, "the server has too many streams open (WithMaxStreams)")
 	}
 }
 
@@ -79,14 +108,31 @@ func run(m *method, w *Response, r *Request) Code {
 	if r.cancel != nil {
 		r.cancel()
 	}
-	if err == nil {
-		return OK
+	if err != nil {
+		code, msg, trailer := statusOf(err)
+		w.fail(msg)
+		if trailer != nil {
+			w.trailer.join(trailer)
+		}
+		w.finish(r.server.cfg.maxMetadata)
+		return code
 	}
-	code, msg := Unknown, ""
+	if !w.finish(r.server.cfg.maxMetadata) {
+		return ResourceExhausted
+	}
+	return OK
+}
+
+// statusOf turns a handler's error into a status.
+func statusOf(err error) (code Code, msg string, trailer Metadata) {
+	if err == nil {
+		return OK, "", nil
+	}
+	code = Unknown
 	var e *Error
 	switch {
 	case errors.As(err, &e) && e.Code != OK:
-		code, msg = e.Code, e.Msg
+		code, msg, trailer = e.Code, e.Msg, e.Trailer
 	case errors.Is(err, context.DeadlineExceeded):
 		code = DeadlineExceeded
 	case errors.Is(err, context.Canceled):
@@ -95,6 +141,5 @@ func run(m *method, w *Response, r *Request) Code {
 	if msg == "" {
 		msg = err.Error()
 	}
-	w.fail(msg)
-	return code
+	return code, msg, trailer
 }

@@ -36,13 +36,16 @@ func (o Outcome) String() string { return engine.Outcome(o).String() }
 //	Unauthenticated     credentials are to be chosen ([WithInsecure])
 //	Unavailable         the server or the network did not answer, or refused: trying again may help
 //
-// A handler returns one, with Code and Msg, to answer with a status; its Op and Outcome do not travel.
+// A handler returns one, with Code, Msg and perhaps Trailer, to answer with a status; its Op and Outcome do not travel.
 type Error struct {
 	Op      string // "dial xdp://192.0.2.7:9000", "call echo", ...; empty in a handler's answer
 	Code    Code
 	Outcome Outcome
 	Msg     string
 	Err     error // what lies beneath, or nil
+
+	// What the server sent with its answer, at the client. A handler's Trailer is added to the reply's: details of the status travel in it.
+	Header, Trailer Metadata
 }
 
 // Errorf makes a handler's answer with a status.
@@ -76,7 +79,7 @@ func (e *Error) Is(target error) bool {
 		return e.Code == Canceled
 	}
 	t, ok := target.(*Error)
-	return ok && *t == Error{Code: e.Code}
+	return ok && t.Code == e.Code && t.Op == "" && t.Outcome == 0 && t.Msg == "" && t.Err == nil && t.Header == nil && t.Trailer == nil
 }
 
 // CodeOf returns the status of an error: OK for nil, Unknown for one that is not of this package.

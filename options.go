@@ -16,16 +16,24 @@ type config struct {
 	engine   engine.Config
 	workers  int
 	queue    int
+	streams  int
+	drain    time.Duration
+
+	maxMetadata int
 }
 
 // Defaults of the worker pool.
 const (
 	defaultWorkersPerCPU = 64   // handlers that block at once, for each processor
 	defaultQueue         = 1024 // requests that wait for a worker; more are refused with ResourceExhausted
+	defaultStreams       = 1024 // streams' handlers at once: a quarter of the calls that a queue of the network has records and frames for
+	defaultDrain         = 5 * time.Second
+	defaultMaxMetadata   = 64 << 10
 )
 
 func newConfig(opts []Option) config {
-	c := config{workers: defaultWorkersPerCPU * runtime.GOMAXPROCS(0), queue: defaultQueue}
+	c := config{workers: defaultWorkersPerCPU * runtime.GOMAXPROCS(0), queue: defaultQueue, streams: defaultStreams, drain: defaultDrain,
+		maxMetadata: defaultMaxMetadata}
 	for _, o := range opts {
 		o(&c)
 	}
@@ -63,7 +71,22 @@ func WithWorkers(workers, waiting int) Option {
 	return func(c *config) { c.workers, c.queue = max(workers, 1), max(waiting, 0) }
 }
 
-// WithMaxMessage bounds requests and replies, bytes; the default is 16 MiB. The smaller of both ends' counts.
+// WithMaxStreams bounds the streams whose handlers run at once at a server; the default is 1,024. More are refused with ResourceExhausted, not
+// executed. These handlers have goroutines of their own, so that streams, which may stay open for long, leave the workers to calls. Each
+// open stream also counts as a call (WithMaxCalls).
+func WithMaxStreams(n int) Option { return func(c *config) { c.streams = max(n, 1) } }
+
+// WithDrainTimeout sets how long a server that is shut down waits for its streams to end by themselves, before it ends them with Unavailable;
+// the default is 5 s. Calls are waited for as long as Shutdown's context allows.
+func WithDrainTimeout(d time.Duration) Option { return func(c *config) { c.drain = d } }
+
+// WithMaxMetadata bounds the metadata of one message, bytes as they are sent (5 for each value beside it and its key); the default is 64 KiB. More
+// is neither sent nor taken: the call ends with ResourceExhausted.
+func WithMaxMetadata(bytes int) Option {
+	return func(c *config) { c.maxMetadata, c.engine.Session.MaxMetadata = bytes, uint32(max(bytes, 1)) }
+}
+
+// WithMaxMessage bounds requests and replies, their metadata included, bytes; the default is 16 MiB. The smaller of both ends' counts.
 func WithMaxMessage(bytes uint32) Option {
 	return func(c *config) { c.engine.Session.MaxMessage = bytes }
 }
@@ -123,7 +146,13 @@ func WithMaxCalls(n int) Option { return func(c *config) { c.engine.Session.Call
 func WithMaxSessions(n int) Option { return func(c *config) { c.engine.Session.Sessions = n } }
 
 // CallOption sets up one call.
-type CallOption struct{ timeout time.Duration }
+type CallOption struct {
+	timeout time.Duration
+	header  Metadata
+}
+
+// Header sends md with the call. Of several such options all count. md must not be written before the call has returned.
+func Header(md Metadata) CallOption { return CallOption{header: md} }
 
 // Timeout ends a call after d. It travels with the request: a server does not begin what nobody waits for. The context's deadline does the
 // same; the earlier one counts.

@@ -24,6 +24,7 @@ type job struct {
 	engine *engine.Engine
 	r      Request
 	w      Response
+	stream *ServerStream // instead
 }
 
 var jobs = sync.Pool{New: func() any { return new(job) }}
@@ -85,13 +86,18 @@ func (p *pool) work(j *job) {
 // do handles one request, unless nobody waits for it any more. It is admitted until just before it is answered.
 func (j *job) do(admitted *atomic.Int32) {
 	e, k := j.engine, j.r.call
-	if d := k.Deadline(); d != 0 && d <= transport.Now() {
+	if j.stream != nil {
+		j.stream.serve(func() { admitted.Add(-1) })
+	} else if d := k.Deadline(); d != 0 && d <= transport.Now() {
 		admitted.Add(-1)
 		e.Reply(k, engine.Code(DeadlineExceeded), engine.NotExecuted, -1, []byte("the deadline passed while the request waited for a worker"))
 	} else {
 		code := run(j.r.method, &j.w, &j.r)
 		n, body := j.w.message()
 		admitted.Add(-1)
+		if j.w.metadata {
+			k.MarkMetadata()
+		}
 		e.Reply(k, engine.Code(code), engine.Executed, n, body)
 	}
 	j.free()

@@ -49,7 +49,11 @@ func (m *Method) Go(ctx context.Context, payload []byte, q *Queue, opts ...CallO
 	if err != nil {
 		return 0, wrap(m.op, Unavailable, NotExecuted, err)
 	}
-	id, cerr := b.conn.Go(now, q.c, b.number, payload, deadline)
+	payload, metadata, err := m.withHeader(payload, opts)
+	if err != nil {
+		return 0, err
+	}
+	id, cerr := b.conn.Go(now, q.c, b.number, payload, metadata, deadline)
 	if cerr != nil {
 		return 0, wrap(m.op, Unavailable, NotExecuted, cerr)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fastrpc/fastrpc/internal/engine"
 	"github.com/fastrpc/fastrpc/transport"
+	"github.com/fastrpc/fastrpc/transport/wire"
 )
 
 // Request is what a handler answers. It is valid until the handler returns.
@@ -26,6 +27,15 @@ func (r *Request) Body() []byte { return r.call.Body() }
 // Frames yields the request's bytes in order, as they lie in memory, for readers that need not have them in one piece: a request of up to 64
 // packets stays in the frames that the network card wrote, and Body would copy it. The pieces are Body's in every other respect.
 func (r *Request) Frames() iter.Seq[[]byte] { return r.call.Frames() }
+
+// Header returns the metadata that came with the request, nil where none did.
+func (r *Request) Header() Metadata { return requestHeader(r.call) }
+
+func requestHeader(k *engine.Call) Metadata {
+	block, _ := k.Metadata()
+	header, _, _ := parseBlock(block) // it has been looked at
+	return header
+}
 
 // Method returns the called method's name.
 func (r *Request) Method() string { return r.method.name }
@@ -63,6 +73,33 @@ type Response struct {
 	frame []byte // the TX frame that a reply of one packet is built in
 	n     int    // bytes of it that are written
 	large []byte // a reply that outgrew the frame
+
+	header, trailer Metadata
+	metadata        bool // they are at the reply's end
+}
+
+// SetHeader adds to the metadata that the client gets as Reply.Header.
+func (w *Response) SetHeader(md Metadata) { w.header.join(md) }
+
+// SetTrailer adds to the metadata that the client gets as Reply.Trailer. It travels with the header; that there are two is gRPC's custom.
+func (w *Response) SetTrailer(md Metadata) { w.trailer.join(md) }
+
+// finish puts the metadata behind the reply; false where that cannot be, and the reply says why.
+func (w *Response) finish(most int) bool {
+	if w.header == nil && w.trailer == nil {
+		return true
+	}
+	block, err := endBlock(w.header, w.trailer, most)
+	if err != nil {
+		_, msg, _ := statusOf(wrap("", Internal, Executed, err))
+		w.fail(msg)
+		return false
+	}
+	if block != nil {
+		w.metadata = true
+		copy(w.Extend(len(block)+wire.MetadataBytes), wire.AppendMetadata(nil, block))
+	}
+	return true
 }
 
 // Write appends to the reply. It never fails; a reply that exceeds the largest message becomes an error for the caller.
@@ -120,7 +157,10 @@ func (w *Response) grow(n int) {
 }
 
 // reset readies w for the next request, whose reply may be built in frame.
-func (w *Response) reset(frame []byte) { w.frame, w.n, w.large = frame, 0, nil }
+func (w *Response) reset(frame []byte) {
+	w.frame, w.n, w.large = frame, 0, nil
+	w.header, w.trailer, w.metadata = nil, nil, false
+}
 
 // message returns the reply as Reply of the engine takes it: a length in the frame, or -1 and the bytes.
 func (w *Response) message() (n int, body []byte) {

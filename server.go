@@ -23,9 +23,14 @@ type Server struct {
 	cfg      config
 	methods  atomic.Pointer[methodTable]
 	pool     *pool
+	streams  *pool // of streams' handlers
 	draining atomic.Bool
+	ending   atomic.Bool     // streams that are still open are ended
 	ctx      context.Context // of the handlers' requests; over when Shutdown has waited long enough
 	cancel   context.CancelFunc
+
+	streamCtx  context.Context // of the streams; over with ctx, or when WithDrainTimeout has passed
+	endStreams context.CancelFunc
 
 	mu    sync.Mutex // guards what is below, and the replacement of methods
 	ports []*served
@@ -41,6 +46,15 @@ type method struct {
 	name    string
 	handler Handler
 	inline  bool
+	stream  StreamHandler // instead
+}
+
+// kind says how the method is to be called.
+func (m *method) kind() string {
+	if m.stream != nil {
+		return "a stream: open it with Stream"
+	}
+	return "no stream: call it"
 }
 
 // served is a port that the server listens on.
@@ -57,6 +71,8 @@ func NewServer(opts ...Option) *Server {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.methods.Store(&methodTable{byName: map[string]uint32{}})
 	s.pool = newPool(s.cfg.workers, s.cfg.queue)
+	s.streamCtx, s.endStreams = context.WithCancel(s.ctx)
+	s.streams = newPool(s.cfg.streams, 0)
 	return s
 }
 
@@ -70,8 +86,16 @@ func (s *Server) Handle(name string, h Handler) { s.handle(name, h, false) }
 func (s *Server) HandleInline(name string, h Handler) { s.handle(name, h, true) }
 
 func (s *Server) handle(name string, h Handler, inline bool) {
-	if name == "" || len(name) > maxMethodName || h == nil {
-		panic(fmt.Sprintf("fastrpc: Handle needs a name of 1 to %d bytes and a handler", maxMethodName))
+	if h == nil {
+		panic("fastrpc: Handle needs a handler")
+	}
+	s.register(&method{name: name, handler: h, inline: inline})
+}
+
+func (s *Server) register(m *method) {
+	name := m.name
+	if name == "" || len(name) > maxMethodName {
+		panic(fmt.Sprintf("fastrpc: a method's name has 1 to %d bytes", maxMethodName))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,7 +107,7 @@ func (s *Server) handle(name string, h Handler, inline bool) {
 	for k, v := range old.byName {
 		t.byName[k] = v
 	}
-	t.list = append(append([]*method(nil), old.list...), &method{name: name, handler: h, inline: inline})
+	t.list = append(append([]*method(nil), old.list...), m)
 	t.byName[name] = uint32(len(t.list))
 	s.methods.Store(t)
 }
@@ -168,8 +192,9 @@ func (s *Server) serve(p transport.Port, local uint16, why string) error {
 
 var errShutdown = &engine.CallError{Code: engine.Code(Unavailable), Outcome: engine.NotExecuted, Reason: "the server is shut down"}
 
-// Shutdown drains: new sessions and requests are refused, as not executed, and those being handled may finish until ctx is over. Then it
-// closes every session, port and link. A second Shutdown waits for the first. An inline handler cannot call it.
+// Shutdown drains: new sessions and requests are refused, as not executed, and those being handled may finish until ctx is over. So may
+// streams, but after WithDrainTimeout they are ended: their handlers' contexts are over, and what these return with an error is Unavailable
+// to the clients. Then it closes every session, port and link. A second Shutdown waits for the first. An inline handler cannot call it.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	ports := s.ports
@@ -192,6 +217,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	err := s.drain(ctx, ports)
+	s.ending.Store(true)
 	s.cancel()
 	for _, p := range ports {
 		for _, e := range p.engines {
@@ -203,6 +229,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	} else { // handlers still read from the links' memory, which stays until they return
 		go func() {
 			_ = s.pool.wait(context.Background())
+			_ = s.streams.wait(context.Background())
 			_ = s.release(ports)
 		}()
 	}
@@ -216,6 +243,7 @@ func (s *Server) release(ports []*served) (err error) {
 		err = errors.Join(err, releasePort(p.port, p.engines))
 	}
 	s.pool.close()
+	s.streams.close()
 	return err
 }
 
@@ -226,7 +254,16 @@ func (s *Server) drain(ctx context.Context, ports []*served) error {
 			_ = e.Drain(p.local)
 		}
 	}
+	patience, cancel := context.WithTimeout(ctx, s.cfg.drain)
+	defer cancel()
+	if s.streams.wait(patience) != nil {
+		s.ending.Store(true)
+		s.endStreams()
+	}
 	if err := s.pool.wait(ctx); err != nil {
+		return err
+	}
+	if err := s.streams.wait(ctx); err != nil {
 		return err
 	}
 	s.settle(ctx, ports)

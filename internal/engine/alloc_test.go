@@ -17,7 +17,7 @@ func TestAsynchronousCallsDoNotAllocate(t *testing.T) {
 	body := []byte("a call")
 	round := func() {
 		for range 32 {
-			if _, err := c.Go(transport.Now(), q, 1, body, 0); err != nil {
+			if _, err := c.Go(transport.Now(), q, 1, body, false, 0); err != nil {
 				t.Fatal(err)
 			}
 		}

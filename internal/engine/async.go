@@ -53,7 +53,7 @@ var errQueueFull = &session.Error{Code: session.ResourceExhausted, Outcome: sess
 // Go begins a call that will come to q, and returns its number there. body must not be written until then. The call leaves at once when it
 // is the engine's only one; else it may wait for others to share a packet and a system call with: see Engine.begin. now is a reading of the
 // clock just before, or 0 where deadline is: there was none.
-func (c *Conn) Go(now transport.Time, q *Completions, method uint32, body []byte, deadline transport.Time) (id uint64, err *session.Error) {
+func (c *Conn) Go(now transport.Time, q *Completions, method uint32, body []byte, metadata bool, deadline transport.Time) (id uint64, err *session.Error) {
 	if q.open.Add(1) > q.limit {
 		q.open.Add(-1)
 		return 0, errQueueFull
@@ -64,7 +64,7 @@ func (c *Conn) Go(now transport.Time, q *Completions, method uint32, body []byte
 	}
 	w := newWaiter(c, q)
 	id = q.next.Add(1)
-	w.id, w.method, w.body, w.deadline = id, method, body, deadline
+	w.id, w.method, w.body, w.metadata, w.deadline = id, method, body, metadata, deadline
 	if e.token.acquire() {
 		e.begin(w, now)
 		e.release()

@@ -69,7 +69,7 @@ func pair(t testing.TB, wrap func(transport.Link) transport.Link, h Handler) *Co
 func begin(t testing.TB, c *Conn, q *Completions, n int) {
 	t.Helper()
 	for range n {
-		if _, err := c.Go(transport.Now(), q, 1, []byte("a call"), 0); err != nil {
+		if _, err := c.Go(transport.Now(), q, 1, []byte("a call"), false, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -172,7 +172,7 @@ func TestManyBeginOneCollects(t *testing.T) {
 	for range goroutines {
 		wg.Go(func() {
 			for n := 0; n < each; {
-				if _, err := c.Go(transport.Now(), q, 1, []byte("a call"), 0); err == nil {
+				if _, err := c.Go(transport.Now(), q, 1, []byte("a call"), false, 0); err == nil {
 					n++
 				} else if err == errQueueFull {
 					runtime.Gosched()
@@ -210,7 +210,7 @@ func TestCollectorBesideCallers(t *testing.T) {
 	for range 3 {
 		wg.Go(func() {
 			for range 300 {
-				k, err := c.Call(context.Background(), transport.Now(), 1, []byte("alone"), 0)
+				k, err := c.Call(context.Background(), transport.Now(), 1, []byte("alone"), false, 0)
 				if err != nil || k.Err() != nil {
 					t.Errorf("%v, %v", err, k)
 					return
@@ -275,7 +275,7 @@ func TestEngineStopsUnderACollector(t *testing.T) {
 		ended += n
 	}
 	q = NewCompletions(1)
-	if _, err := c.Go(transport.Now(), q, 1, nil, 0); err == nil || err.Code != session.Canceled {
+	if _, err := c.Go(transport.Now(), q, 1, nil, false, 0); err == nil || err.Code != session.Canceled {
 		t.Errorf("a call over an engine that has stopped: %v", err)
 	}
 	if _, err := q.Wait(t.Context(), out); !errors.Is(err, errStopped) {

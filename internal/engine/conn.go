@@ -86,18 +86,21 @@ func (c *Conn) Close(reason string) {
 }
 
 // Call calls a method and waits for its end: a reply, a passed deadline, or ctx canceled. The ended call is the caller's until Release.
-// body is not touched any more when Call returns. now is a reading of the clock just before. The error is about calls that were not even
-// begun.
-func (c *Conn) Call(ctx context.Context, now transport.Time, method uint32, body []byte, deadline transport.Time) (*session.Call, *session.Error) {
+// body is not touched any more when Call returns; it ends in metadata where that is said. now is a reading of the clock just before. The error is
+// about calls that were not even begun.
+func (c *Conn) Call(ctx context.Context, now transport.Time, method uint32, body []byte, metadata bool, deadline transport.Time) (*session.Call, *session.Error) {
 	e := c.e
 	if !e.token.acquire() {
 		w := newWaiter(c, nil)
-		w.method, w.body, w.deadline = method, body, deadline
+		w.method, w.body, w.metadata, w.deadline = method, body, metadata, deadline
 		return w.follow(ctx)
 	}
 	e.now = max(e.now, now)
 	k, err := c.newCall()
 	if err == nil {
+		if metadata {
+			k.MarkMetadata()
+		}
 		if err = k.StartBytes(e.now, method, body, deadline); err != nil {
 			k.Discard()
 		}
@@ -134,7 +137,7 @@ func (c *Conn) newCall() (*session.Call, *session.Error) {
 	return k, err
 }
 
-// CallBuilt calls with the first n bytes of k's Buffer as the request, and goes on as Call does.
+// CallBuilt calls with the first n bytes of k's Buffer as the request, and goes on as Call does. k may have been marked for metadata.
 func (c *Conn) CallBuilt(ctx context.Context, now transport.Time, k *session.Call, method uint32, n int, deadline transport.Time) (*session.Call, *session.Error) {
 	e := c.e
 	if !e.token.acquire() {
@@ -185,6 +188,7 @@ type waiter struct {
 	id       uint64 // in the queue
 	method   uint32
 	body     []byte
+	metadata bool
 	built    int // with call set: bytes of a request that was built in place
 	deadline transport.Time
 	call     *session.Call
@@ -252,6 +256,9 @@ func (w *waiter) start(now transport.Time) {
 	if err == nil {
 		k.Tag = w
 		w.call = k
+		if w.metadata {
+			k.MarkMetadata()
+		}
 		if err = k.StartBytes(now, w.method, w.body, w.deadline); err == nil {
 			return
 		}

@@ -99,7 +99,7 @@ func TestLinkBreaksUnderALeader(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			k, err := c.Call(context.Background(), transport.Now(), 1, []byte("lost"), 0)
+			k, err := c.Call(context.Background(), transport.Now(), 1, []byte("lost"), false, 0)
 			if err != nil { // the link broke before
 				return
 			}
@@ -122,7 +122,7 @@ func TestCancelUnderNoise(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				k, err := c.Call(ctx, transport.Now(), 1, nil, 0)
+				k, err := c.Call(ctx, transport.Now(), 1, nil, false, 0)
 				if err == nil && k.Err() == nil {
 					t.Error("the call was answered")
 				}

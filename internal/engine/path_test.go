@@ -66,7 +66,7 @@ func TestClientFindsAnotherPath(t *testing.T) {
 	}
 	call := func(body string) {
 		t.Helper()
-		k, err := c.Call(t.Context(), transport.Now(), 1, []byte(body), 0)
+		k, err := c.Call(t.Context(), transport.Now(), 1, []byte(body), false, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestAnswersOnAnotherQueue(t *testing.T) {
 	if c.Engine() != engines[1] || c.Via() != engines[2] {
 		t.Error("the session does not know on which queue its answers come")
 	}
-	k, cerr := c.Call(t.Context(), transport.Now(), 1, []byte("hello"), 0)
+	k, cerr := c.Call(t.Context(), transport.Now(), 1, []byte("hello"), false, 0)
 	if cerr != nil || k.Err() != nil || string(k.Body()) != "hello" {
 		t.Fatal(cerr)
 	}

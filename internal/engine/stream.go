@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"github.com/fastrpc/fastrpc/transport"
@@ -59,6 +60,7 @@ type Stream struct {
 	failed    atomic.Pointer[session.Error]
 	opened    atomic.Bool // the header, or its absence, is known
 	header    []byte
+	asking    sync.Mutex // one at a time sleeps there:
 	opening   sleeper
 	code      session.Code // client: the server's answer, where err is nil
 	refused   bool
@@ -160,6 +162,12 @@ func (e *Engine) ServeStream(k *session.Call) *Stream {
 	return s
 }
 
+// Decline leaves a stream that was just taken up to its call, which is to be refused at once.
+func (s *Stream) Decline() {
+	s.discard()
+	s.k.Tag, s.k = nil, nil
+}
+
 // Cancel ends a client's stream, unless it is over.
 func (s *Stream) Cancel(why session.Code) {
 	if s.over.Load() || !s.givenUp.CompareAndSwap(0, uint32(why)) {
@@ -190,8 +198,11 @@ func (s *Stream) OnGone(f func()) {
 	}
 }
 
-// Over tells whether the stream is over: at a server, whether nobody waits for the handler any more.
+// Over tells whether the stream is over.
 func (s *Stream) Over() bool { return s.over.Load() }
+
+// Stopped tells whether nobody waits for a server's handler any more.
+func (s *Stream) Stopped() bool { return s.over.Load() || s.aborted.Load() }
 
 // End returns what a client's stream that is over ended with: an error of this end, or the server's answer.
 func (s *Stream) End() (err *session.Error, code session.Code, refused bool, text []byte) {
@@ -201,13 +212,18 @@ func (s *Stream) End() (err *session.Error, code session.Code, refused bool, tex
 // Trailer returns the metadata block of the server's answer; false where it is malformed. The stream is over.
 func (s *Stream) Trailer() (block []byte, ok bool) { return s.trailer, s.sound || s.err != nil }
 
-// Header waits for the server's header, and returns its metadata block: nil where the stream began, or ended, without one.
-func (s *Stream) Header() []byte {
-	s.await(&s.opening, s.headerKnown)
-	if s.opened.Load() {
-		return s.header
+// Header waits for the server's header, and returns its metadata block: nil where messages came without one. It is false where the stream is over
+// and neither came.
+func (s *Stream) Header() (block []byte, ok bool) {
+	if !s.headerKnown() {
+		s.asking.Lock()
+		defer s.asking.Unlock()
+		s.await(&s.opening, s.headerKnown)
 	}
-	return nil
+	if s.opened.Load() {
+		return s.header, true
+	}
+	return nil, false
 }
 
 func (s *Stream) headerKnown() bool { return s.opened.Load() || s.over.Load() }

@@ -257,6 +257,9 @@ func (c *Conn) replyTaken(now transport.Time, k *Call, done bool, err *Error) bo
 	case err != nil:
 		c.sendCancel(k) // spares the server the rest
 		c.endCall(k, ResourceExhausted, err)
+	case done && !k.metadataFits():
+		err := k.metadataError()
+		c.endCall(k, err.Code, err)
 	case done && k.stream != nil:
 		k.stream.replied = true
 		c.streamDone(k)

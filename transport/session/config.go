@@ -20,6 +20,7 @@ type Config struct {
 	Calls           int    // calls and requests at once, over all sessions
 	CallsPerSession int    // requests at once that a server takes from one session
 	MaxMessage      uint32 // bytes of a request or reply
+	MaxMetadata     uint32 // bytes of a metadata block that is taken
 	Reassembly      int64  // bytes of messages being put together from fragments, over all sessions
 	HalfOpen        int    // sessions whose client has not yet shown that it receives at its address; above half of it, tokens are asked for
 	ResetsPerSecond int    // answers to packets of sessions that are not known
@@ -47,6 +48,7 @@ const (
 	defaultCalls           = 4096             // as many frames as the AF_XDP link has a queue: each call holds one
 	defaultCallsPerSession = 1024             // one session cannot take all
 	defaultMaxMessage      = 16 << 20         // larger ones are better sent as streams
+	defaultMaxMetadata     = 64 << 10         // eight times what web servers take
 	defaultReassembly      = 64 << 20         // four of the largest; taken only when needed
 	defaultHalfOpen        = 512              // at 1 s each: 512 handshakes a second before tokens are asked for at 256
 	defaultResets          = 1000             // a restarted server tells its clients at once, and is no amplifier
@@ -71,6 +73,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Calls, defaultCalls)
 	def(&c.CallsPerSession, defaultCallsPerSession)
 	def(&c.MaxMessage, defaultMaxMessage)
+	def(&c.MaxMetadata, defaultMaxMetadata)
 	def(&c.Reassembly, defaultReassembly)
 	def(&c.HalfOpen, defaultHalfOpen)
 	def(&c.ResetsPerSecond, defaultResets)

@@ -29,6 +29,19 @@ func (k *Call) Metadata() (block []byte, ok bool) {
 	return block[:n:n], true
 }
 
+// metadataFits tells whether a whole message's metadata is as long as it says, and not too long. None always fits.
+func (k *Call) metadataFits() bool { return !k.metadata || k.metadataError() == nil }
+
+func (k *Call) metadataError() *Error {
+	switch block, ok := k.Metadata(); {
+	case !ok:
+		return errMetadataLength
+	case uint64(len(block)) > uint64(k.conn.e.cfg.MaxMetadata):
+		return errReplyMetadata
+	}
+	return nil
+}
+
 // metadataBytes reads the metadata's length off the end of a message that lies in pieces; false where it is longer than the message.
 func (m *inMessage) metadataBytes() (n uint32, ok bool) {
 	total := m.long.total // above MetadataBytes: a message in parts is

@@ -115,6 +115,11 @@ func (c *Conn) requestTaken(now transport.Time, k *Call, done bool, err *Error) 
 		return true
 	case !done:
 		return true
+	case !k.metadataFits():
+		k.state = callAnswering
+		e.answering++
+		k.Refuse(now, k.metadataError().Code, "the request's metadata is longer than the request, or than the server takes (WithMaxMetadata)")
+		return true
 	}
 	k.handOver(now)
 	return true

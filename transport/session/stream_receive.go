@@ -26,6 +26,11 @@ func (c *Conn) handleMessage(now transport.Time, f *transport.Frame, fr *wire.Fr
 		}
 		return true
 	}
+	if header && uint64(max(fr.Total(), uint32(len(fr.Payload)))) > uint64(c.e.cfg.MaxMetadata) {
+		c.sendCancel(k)
+		c.endCall(k, ResourceExhausted, errReplyMetadata)
+		return true
+	}
 	in := c.e.newIncoming()
 	in.header = header
 	done, err := in.in.receive(now, k, f, fr, fr.A)

@@ -112,6 +112,14 @@ func (f *Frame) ReadHeader(b []byte) (length int) {
 // CutTotal takes the total length off the payload of a frame with FlagMore.
 func (f *Frame) CutTotal() (total uint32, ok bool) { return f.cut() }
 
+// Total is what CutTotal would return, 0 where the frame has no FlagMore or is too short for it.
+func (f *Frame) Total() uint32 {
+	if f.Flags&FlagMore == 0 || len(f.Payload) < TotalBytes {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(f.Payload)
+}
+
 // CutNumber takes the message's number off the payload of a Fragment with FlagStream.
 func (f *Frame) CutNumber() (number uint32, ok bool) { return f.cut() }
 

@@ -138,8 +138,11 @@ func (m *Method) withHeader(payload []byte, opts []CallOption) (message []byte, 
 		return payload, false, nil
 	}
 	block, err := headerBlock(opts, m.client.maxMetadata)
-	if err != nil || block == nil {
-		return payload, false, wrap(m.op, Internal, NotExecuted, err)
+	if err != nil {
+		return nil, false, wrap(m.op, Internal, NotExecuted, err)
+	}
+	if block == nil {
+		return payload, false, nil
 	}
 	message = append(make([]byte, 0, len(payload)+len(block)+wire.MetadataBytes), payload...)
 	return wire.AppendMetadata(message, block), true, nil
@@ -148,8 +151,11 @@ func (m *Method) withHeader(payload []byte, opts []CallOption) (message []byte, 
 // addHeader puts the header that a call's options give it behind the n bytes of a draft, and returns the length of both.
 func (d Draft) addHeader(n int, opts []CallOption) (int, error) {
 	block, err := headerBlock(opts, d.m.client.maxMetadata)
-	if err != nil || block == nil {
+	if err != nil {
 		return n, wrap(d.m.op, Internal, NotExecuted, err)
+	}
+	if block == nil {
+		return n, nil
 	}
 	b := d.Bytes()
 	if len(b)-n < len(block)+wire.MetadataBytes {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -142,31 +143,28 @@ func TestBatchCost(t *testing.T) {
 			}
 		}
 	}
-	fill()
-	before := runtime.NumCgoCall()
-	if err := b.Post(); err != nil {
-		t.Fatal(err)
-	}
-	if n := runtime.NumCgoCall() - before; n != 1 {
-		t.Errorf("%d calls into C post a batch of %d", n, b.Len())
-	}
-	if err := b.Wait(ctx); err != nil {
-		t.Fatal(err)
-	}
-	// Only the last operation has a completion, so the look that finds it ends the batch.
-	fill()
-	if err := b.Post(); err != nil {
-		t.Fatal(err)
-	}
-	for ended := false; !ended; {
-		before = runtime.NumCgoCall()
-		ended = must(b.Poll())(t)
-		if n := runtime.NumCgoCall() - before; n != 1 {
-			t.Fatalf("%d calls into C poll a batch", n)
+	// Only the last operation has a completion, so the look that finds it ends the batch. The fewest calls of some batches count: those that the
+	// exporter's goroutines make meanwhile are counted with ours.
+	posted, polled := int64(math.MaxInt64), int64(math.MaxInt64)
+	const batches = 8
+	for range batches {
+		fill()
+		before := runtime.NumCgoCall()
+		if err := b.Post(); err != nil {
+			t.Fatal(err)
+		}
+		posted = min(posted, runtime.NumCgoCall()-before)
+		for ended := false; !ended; {
+			before = runtime.NumCgoCall()
+			ended = must(b.Poll())(t)
+			polled = min(polled, runtime.NumCgoCall()-before)
+		}
+		if err := b.Wait(ctx); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if err := b.Wait(ctx); err != nil {
-		t.Fatal(err)
+	if posted != 1 || polled != 1 {
+		t.Errorf("%d calls into C post a batch of %d, %d look for its end", posted, b.Len(), polled)
 	}
 	if n := testing.AllocsPerRun(50, func() {
 		fill()
@@ -176,8 +174,8 @@ func TestBatchCost(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations for a batch of %d", n, b.Len())
 	}
-	if n := binary.LittleEndian.Uint64(mem[2*64:]); n != 53 { // AllocsPerRun runs once more than it is told to
-		t.Errorf("a counter is %d after 53 batches", n)
+	if n := binary.LittleEndian.Uint64(mem[2*64:]); n != batches+51 { // AllocsPerRun runs once more than it is told to
+		t.Errorf("a counter is %d after %d batches", n, batches+51)
 	}
 }
 

@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"testing"
 
 	"github.com/fastrpc/fastrpc/transport"
 )
 
-const soakSteps = 20_000
+// soakSteps with -short are shortSteps: enough for every operation to meet every other.
+const (
+	soakSteps  = 20_000
+	shortSteps = 2_000
+)
 
 // model is what one end should hold after the operations so far.
 type model struct {
@@ -32,7 +37,11 @@ func testSoak(p *pair) {
 		ends[i] = &model{side: s, kind: uint64(i+1) << 56, written: map[uint32]*transport.Frame{}, key: map[uint32]uint64{},
 			aloft: map[uint32]*transport.Frame{}, received: map[uint32]*transport.Frame{}}
 	}
-	for step := range soakSteps {
+	steps := soakSteps
+	if testing.Short() {
+		steps = shortSteps
+	}
+	for step := range steps {
 		m, other := ends[step&1], ends[1-step&1]
 		switch rng.IntN(8) {
 		case 0, 1:

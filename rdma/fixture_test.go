@@ -5,12 +5,10 @@ package rdma_test
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/fastrpc/fastrpc/rdma"
-	"github.com/fastrpc/fastrpc/rdma/rxetest"
 )
 
 const key = 0x1234
@@ -141,9 +139,4 @@ func event(t *testing.T, c *rdma.Context, want rdma.EventType) rdma.AsyncEvent {
 			return e
 		}
 	}
-}
-
-func resolve(ctx context.Context, t *testing.T, cm *rdma.CM, kind rdma.QPType, to string) *rdma.Route {
-	t.Helper()
-	return must(cm.Resolve(ctx, kind, netip.AddrPort{}, netip.MustParseAddrPort(rxetest.Addr+to)))(t)
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fastrpc/fastrpc/bench/result"
+	"github.com/fastrpc/fastrpc/internal/doctor"
 )
 
 // Unknown stands for what could not be found out.
@@ -30,6 +31,7 @@ func Describe() result.Machine {
 	m.Revision = Revision()
 	m.Go = runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH
 	m.GoGC, m.MaxProcs = GoSettings()
+	m.RDMA = ports(doctor.RDMADevices())
 	m.Cores = cmp.Or(m.Cores, runtime.NumCPU())
 	return m
 }

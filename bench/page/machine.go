@@ -67,6 +67,9 @@ func facts(m *result.Machine) []fact {
 	say("hypervisor", m.Hypervisor)
 	say("steal", short(m.StealPercent)+" %")
 	say("network", m.Network)
+	for _, r := range m.RDMA {
+		say("RDMA", r.String())
+	}
 	n := m.NIC
 	say("driver", n.Driver)
 	say("firmware", n.Firmware)

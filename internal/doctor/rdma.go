@@ -42,7 +42,7 @@ func (m *machine) examineRDMA(name string, a rdmaAnswers) Report {
 	for i := range r.RDMA {
 		names[i] = r.RDMA[i].Name
 	}
-	r.add(Kernel, checkBuilt(a.built), m.checkModules(len(r.RDMA)), m.checkManager(a.open), m.checkLibrary(), m.checkNamespaces(a.netns))
+	r.add(Kernel, checkBuilt(a.built), m.checkModules(len(r.RDMA)), m.checkManager(a.open), m.checkLibrary(a.built), m.checkNamespaces(a.netns))
 	if name != "" {
 		r.RDMA = slices.DeleteFunc(r.RDMA, func(d RDMADevice) bool { return d.Name != name })
 	}

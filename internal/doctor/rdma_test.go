@@ -206,7 +206,6 @@ func TestRDMANotes(t *testing.T) {
 		words  []string
 	}{
 		{check: "netns", change: func(a *rdmaAnswers) { a.netns.err = unix.EPROTONOSUPPORT }, words: []string{"protocol not supported"}},
-		{check: "libibverbs", files: []string{"usr/lib/x86_64-linux-gnu/libibverbs.so.1.14.44.0", "-"}, words: []string{"apt-get install libibverbs1"}},
 		{check: "memlock", change: func(a *rdmaAnswers) { a.memlock = 16 << 20 }, words: []string{"16384 KiB", "frames="}},
 		{check: "device", change: func(a *rdmaAnswers) { a.driver = func(string) answer[uint32] { return answer[uint32]{v: 14} } },
 			files: []string{"usr/lib64/libibverbs/librxe-rdmav57.so", "", "etc/libibverbs.d/rxe.driver", "driver rxe"}, words: []string{"soft-RoCE"}},
@@ -268,6 +267,12 @@ func TestRDMATells(t *testing.T) {
 	a.dcb = func(string) answer[dcb] { return answer[dcb]{err: unix.EOPNOTSUPP} }
 	a.pause = func(string) answer[ethtool.Pause] { return answer[ethtool.Pause]{err: unix.EOPNOTSUPP} }
 	want(t, find(t, examine("", a, connectX), "pfc"), OK, "not visible: the driver of eth7", "pause frames: not visible (operation not supported)")
+}
+
+func TestRDMALibrary(t *testing.T) {
+	want(t, onMachine().checkLibrary(false), Note, "apt-get install libibverbs1")
+	want(t, onMachine().checkLibrary(true), OK, "there")
+	want(t, onMachine("usr/lib64/libibverbs.so.1.15.59.0", "").checkLibrary(false), OK, "rdma-core 59.0")
 }
 
 // An interface's report leads to the RDMA device on it.

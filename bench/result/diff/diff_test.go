@@ -200,7 +200,7 @@ func TestMachines(t *testing.T) {
 		case reflect.Float64:
 			x.SetFloat(77)
 		case reflect.Slice:
-			x.Set(reflect.ValueOf([]string{"other"}))
+			x.Set(reflect.MakeSlice(x.Type(), 1, 1))
 		default:
 			t.Fatalf("field %s", f.Name)
 		}

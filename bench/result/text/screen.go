@@ -66,6 +66,9 @@ func header(b *strings.Builder, r *result.Report) {
 func machine(b *strings.Builder, who string, m *result.Machine) {
 	fmt.Fprintf(b, "%s%s, %d cores, hypervisor %s, governor %s, kernel %s, %s\n", who, orUnknown(m.CPU), m.Cores, orUnknown(m.Hypervisor),
 		orUnknown(m.Governor), orUnknown(m.Kernel), m.Go)
+	for _, r := range m.RDMA {
+		fmt.Fprintf(b, "%sRDMA %v\n", who, r)
+	}
 }
 
 func orUnknown(s string) string {

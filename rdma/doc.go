@@ -19,5 +19,7 @@
 // Errors are a [VerbError], which has the verb and the errno, or a [CompletionError], which has the status of a work completion; both say
 // what to do next where something can be done.
 //
+// 'fastrpc doctor --rdma' tells which devices a machine has, and what they lack; docs/hardware.md is about cards, drivers and fabrics.
+//
 // Without the tag the package has only what needs no card: the forms of work requests, addresses and errors.
 package rdma

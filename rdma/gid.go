@@ -13,7 +13,7 @@ func (g GID) String() string { return g.IP().String() }
 // IP is the address that a GID of RoCE version 2 stands for.
 func (g GID) IP() netip.Addr { return netip.AddrFrom16(g).Unmap() }
 
-// GIDType tells the protocols apart that a port speaks for a GID (enum ibv_gid_type, rdma-core 34 and later).
+// GIDType tells the protocols apart that a port speaks for a GID (enum ibv_gid_type, rdma-core 32 and later).
 type GIDType uint32
 
 // The types.

@@ -26,11 +26,14 @@ func checkIdentity(d *RDMADevice, id answer[uint32]) Finding {
 	}
 	switch kind := afterColon(d.nodeType); {
 	case d.Driver == "efa":
-		f.worse(Wrong, "an Elastic Fabric Adapter has neither reliable connections nor rdma_cm, only datagrams of its own (SRD): use xdp:// or udp:// over ena")
+		f.worse(Wrong, "an Elastic Fabric Adapter has neither reliable connections nor rdma_cm, and SRD is a kind of its own: use xdp:// or udp:// over ena")
 	case kind == "RNIC":
 		f.worse(Wrong, "iWARP has no datagrams, and its sends no immediate data, which rdma:// has port numbers in: use xdp:// or udp://")
 	case strings.HasPrefix(kind, "usNIC"):
 		f.worse(Wrong, "usNIC has no reliable connections and no rdma_cm: use xdp:// or udp://")
+	case strings.Trim(d.NodeGUID, "0:") == "" && d.NodeGUID != "":
+		f.worse(Note, "without a node GUID rdma_cm does not connect; a virtual function of mlx5 gets one with its MAC address ('ip link set dev PF vf N mac ...' on "+
+			"the host, and its driver bound anew)")
 	case d.Driver == "rxe":
 		f.worse(Note, "soft-RoCE: the kernel does the work of a card, for tests")
 	}

@@ -209,6 +209,7 @@ func TestRDMANotes(t *testing.T) {
 		{check: "memlock", change: func(a *rdmaAnswers) { a.memlock = 16 << 20 }, words: []string{"16384 KiB", "frames="}},
 		{check: "device", change: func(a *rdmaAnswers) { a.driver = func(string) answer[uint32] { return answer[uint32]{v: 14} } },
 			files: []string{"usr/lib64/libibverbs/librxe-rdmav57.so", "", "etc/libibverbs.d/rxe.driver", "driver rxe"}, words: []string{"soft-RoCE"}},
+		{check: "device", files: []string{"sys/class/infiniband/mlx5_0/node_guid", "0000:0000:0000:0000"}, words: []string{"MAC address"}},
 		{check: "provider", change: func(a *rdmaAnswers) { a.driver = func(string) answer[uint32] { return answer[uint32]{v: 99} } }, words: []string{"ibv_devinfo -d mlx5_0"}},
 		{check: "pcie", files: []string{"sys/class/infiniband/mlx5_0/device/current_link_width", "8"}, words: []string{"x8", "another slot"}},
 		{check: "rdma-mtu", change: func(a *rdmaAnswers) { a.mtu = ifMTU(1500) }, words: []string{"1024 bytes", "from 4192 on", "ip link set dev eth7 mtu 9000"}},

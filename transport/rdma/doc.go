@@ -4,13 +4,14 @@
 // There are two: [UD] has one queue pair of unreliable datagrams for all peers, and [RC] a reliable connection with each, whose queue pairs share
 // their receives where the device can. Both ends use the same.
 //
-// Addresses: rdma://HOST:PORT, where HOST is an IP address of this machine that leads to an RDMA device, or to listen the name of one, such
-// as mlx5_0, which must have only one port with an address then. PORT is one of rdma_cm's port space for datagrams; it takes no UDP port away. Settings:
+// Addresses: rdma://HOST:PORT. To dial, HOST is the peer's IP address. To listen, it is an IP address of this machine that is a GID of an RDMA
+// device, or the name of a device, such as mlx5_0, or of its network interface, whose best address is taken then; it may be left out where
+// there is one device. PORT is one of rdma_cm's port spaces, of datagrams or of connections; it takes no UDP or TCP port away.
+// 'fastrpc doctor --rdma' tells what there is and what is missing. Settings:
 //
 //	qp=ud|rc  datagrams or connections (default: datagrams, or connections where the device has no datagrams)
 //	frames=N  packet buffers, half of them to send and half to receive (default 2048, 64 to 65536)
 //	gid=N     index in the port's GID table of the address to send from (default: the one that the route has)
-//
 //	conns=N   connections at once, of qp=rc (default 1024, 1 to 32768)
 //	idle=N    seconds after which a connection that nothing came on is closed (default 180, 1 to 86400)
 //

@@ -21,6 +21,7 @@ const modulePath = "github.com/fastrpc/fastrpc"
 // "*" allows everything.
 var arrows = map[string][]string{
 	".":                      {"internal/engine", "transport", "transport/wire"},
+	"codec":                  {},
 	"bpf":                    {},
 	"ringbuf":                {},
 	"afxdp":                  {"ringbuf", "bpf"},

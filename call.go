@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,13 @@ func (m *Method) Name() string { return m.name }
 // Call sends payload and waits for the reply. payload may be used again when Call returns. The reply is to be released; where Call returns
 // an error there is none. The error is an *Error.
 func (m *Method) Call(ctx context.Context, payload []byte, opts ...CallOption) (Reply, error) {
+	if around := m.client.aroundCall; around != nil {
+		return around(ctx, m, payload, slices.Clone(opts)...) // the copy keeps the options of those without interceptors off the heap
+	}
+	return m.call(ctx, payload, opts)
+}
+
+func (m *Method) call(ctx context.Context, payload []byte, opts []CallOption) (Reply, error) {
 	now, deadline, err := m.deadline(ctx, opts)
 	if err != nil {
 		return Reply{}, err
@@ -113,6 +121,11 @@ func (d Draft) Call(ctx context.Context, n int, opts ...CallOption) (Reply, erro
 	}
 	if n < 0 || n > len(d.Bytes()) {
 		panic("fastrpc: more bytes than the draft has")
+	}
+	if d.m.client.aroundCall != nil {
+		payload := slices.Clone(d.Bytes()[:n])
+		d.Discard()
+		return d.m.Call(ctx, payload, opts...)
 	}
 	if n, err = d.addHeader(n, opts); err != nil {
 		d.Discard()

@@ -23,6 +23,8 @@ type Client struct {
 	engines []*engine.Engine
 
 	maxMetadata int
+	aroundCall  CallFunc // nil: there are no interceptors
+	aroundOpen  StreamFunc
 
 	mu     sync.Mutex
 	conn   *engine.Conn // the last session
@@ -64,7 +66,7 @@ func dial(ctx context.Context, target string, cfg config) (*Client, error) {
 	}
 	ctx, cancel := boundDial(ctx)
 	defer cancel()
-	c := &Client{target: t, maxMetadata: cfg.maxMetadata}
+	c := &Client{target: t, maxMetadata: cfg.maxMetadata, aroundCall: cfg.aroundCall(), aroundOpen: cfg.aroundOpen()}
 	if c.remote, err = resolveHost(ctx, t); err != nil {
 		return nil, err
 	}

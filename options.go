@@ -20,6 +20,7 @@ type config struct {
 	drain    time.Duration
 
 	maxMetadata int
+	interceptors
 }
 
 // Defaults of the worker pool.

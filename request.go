@@ -68,6 +68,9 @@ func (r *Request) Context() context.Context {
 	return r.ctx
 }
 
+// SetContext replaces the context, for interceptors that add values to it: make it from Context.
+func (r *Request) SetContext(ctx context.Context) { r.ctx = ctx }
+
 // Response is where a handler writes its reply. It is valid until the handler returns.
 type Response struct {
 	frame []byte // the TX frame that a reply of one packet is built in

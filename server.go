@@ -89,7 +89,7 @@ func (s *Server) handle(name string, h Handler, inline bool) {
 	if h == nil {
 		panic("fastrpc: Handle needs a handler")
 	}
-	s.register(&method{name: name, handler: h, inline: inline})
+	s.register(&method{name: name, handler: s.cfg.aroundHandler(h), inline: inline})
 }
 
 func (s *Server) register(m *method) {

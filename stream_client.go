@@ -16,6 +16,7 @@ type Stream struct {
 	m     *Method
 	s     *engine.Stream
 	ended atomic.Pointer[streamEnd]
+	hooks hooks
 }
 
 type streamEnd struct {
@@ -26,6 +27,10 @@ type streamEnd struct {
 // Stream opens a stream. It ends when ctx does; a deadline, of ctx or by Timeout, travels to the server. Opening does not wait for the server,
 // but where the method is used for the first time in a session. The error is an *Error.
 func (m *Method) Stream(ctx context.Context, opts ...CallOption) (*Stream, error) {
+	return m.client.aroundOpen(ctx, m, opts...)
+}
+
+func (m *Method) open(ctx context.Context, opts []CallOption) (*Stream, error) {
 	_, deadline, err := m.deadline(ctx, opts)
 	if err != nil {
 		return nil, err
@@ -61,7 +66,14 @@ func (st *Stream) Method() *Method { return st.m }
 // Send sends a message and returns when body may be written again: at once, unless the server is behind, or the message is of more than one
 // packet, which is read until the server has it. io.EOF means that the server has ended the stream, and Receive tells how; any other error is
 // an *Error: Internal after CloseSend, Canceled and DeadlineExceeded after the context's end, ResourceExhausted for too large a message.
-func (st *Stream) Send(body []byte) error { return st.sent(st.s.Send(body)) }
+func (st *Stream) Send(body []byte) error {
+	if st.hooks.send != nil {
+		return st.hooks.send(body)
+	}
+	return st.send(body)
+}
+
+func (st *Stream) send(body []byte) error { return st.sent(st.s.Send(body)) }
 
 // CloseSend tells the server that no more messages follow. The server may go on sending. It is an error, Internal, to do so twice.
 func (st *Stream) CloseSend() error { return st.sent(st.s.CloseSend()) }
@@ -82,6 +94,13 @@ func (st *Stream) sent(err *engine.CallError) error {
 // Receive waits for the next message, which is to be released. io.EOF: the server ended the stream with OK, and all of its messages were
 // received. Any other error is an *Error, of which Outcome says whether the handler ran. Where there is an error there is no message.
 func (st *Stream) Receive() (Message, error) {
+	if st.hooks.receive != nil {
+		return st.hooks.receive()
+	}
+	return st.receive()
+}
+
+func (st *Stream) receive() (Message, error) {
 	if m := st.s.Receive(); m != nil {
 		return newMessage(st.s, m), nil
 	}

@@ -20,7 +20,7 @@ func (s *Server) HandleStream(name string, h StreamHandler) {
 	if h == nil {
 		panic("fastrpc: HandleStream needs a handler")
 	}
-	s.register(&method{name: name, stream: h})
+	s.register(&method{name: name, stream: s.cfg.aroundStream(h)})
 }
 
 // ServerStream is the server's end of a stream. One goroutine may send while another one receives. It is valid until the handler returns.
@@ -33,11 +33,15 @@ type ServerStream struct {
 	header  Metadata // to be sent
 	sent    bool     // the header was
 	trailer Metadata
+	hooks   hooks
 }
 
 // Context returns a context that ends when the client's call does, at its deadline, when the handler returns, and when a server that is shut down
 // no longer waits for its streams.
 func (st *ServerStream) Context() context.Context { return st.ctx }
+
+// SetContext replaces the context, for interceptors that add values to it.
+func (st *ServerStream) SetContext(ctx context.Context) { st.ctx = ctx }
 
 // Method returns the called method's name.
 func (st *ServerStream) Method() string { return st.method.name }
@@ -54,6 +58,13 @@ func (st *ServerStream) Header() Metadata { return requestHeader(st.call) }
 // Receive waits for the client's next message, which is to be released. io.EOF: the client has closed its side (CloseSend). Any other error is an
 // *Error: Canceled, DeadlineExceeded or, of a server that is shut down, Unavailable; nobody waits for the handler any more.
 func (st *ServerStream) Receive() (Message, error) {
+	if st.hooks.receive != nil {
+		return st.hooks.receive()
+	}
+	return st.receive()
+}
+
+func (st *ServerStream) receive() (Message, error) {
 	if m := st.s.Receive(); m != nil {
 		return newMessage(st.s, m), nil
 	}
@@ -67,6 +78,13 @@ func (st *ServerStream) Receive() (Message, error) {
 // the message is of more than one packet, which is read until the client has it. The error is an *Error: as Receive's, or ResourceExhausted for
 // too large a message.
 func (st *ServerStream) Send(body []byte) error {
+	if st.hooks.send != nil {
+		return st.hooks.send(body)
+	}
+	return st.send(body)
+}
+
+func (st *ServerStream) send(body []byte) error {
 	if !st.sent && st.header != nil {
 		if err := st.SendHeader(nil); err != nil {
 			return err

@@ -40,6 +40,7 @@ type Stream struct {
 
 	// From anywhere to the poller; a poke makes it look.
 	poked    atomic.Bool
+	workOp   func(now transport.Time) // work, made once
 	givenUp  atomic.Uint32            // client: the code to end with
 	back     atomic.Pointer[Incoming] // released messages, a stack
 	backs    atomic.Uint32            // how many were ever put there
@@ -110,6 +111,7 @@ var (
 
 func newStream(e *Engine, server bool) *Stream {
 	s := &Stream{e: e, server: server, in: make([]atomic.Pointer[Incoming], e.core.StreamWindow())}
+	s.workOp = s.work
 	s.reader.init()
 	s.writer.init()
 	s.opening.init()

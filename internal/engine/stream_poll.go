@@ -21,7 +21,7 @@ func (s *Stream) poke() {
 		e.release()
 		return
 	}
-	for !e.push(operation{kind: opFunc, do: s.work}) {
+	for !e.push(operation{kind: opFunc, do: s.workOp}) {
 		if e.stopped.Load() {
 			break
 		}

@@ -89,6 +89,16 @@ var samples = []struct {
   Probe slot 5 seq 9
   Cancel slot 5 seq 9
   Cancel slot 5 seq 9 Canceled`},
+	{"metadata", data(plain,
+		wire.Frame{Type: wire.Request, Flags: wire.FlagMetadata, Call: call, A: 3, Payload: make([]byte, 64)},
+		wire.Frame{Type: wire.Request, Flags: wire.FlagStream | wire.FlagMetadata, Call: call, A: 3, Payload: make([]byte, 12)},
+		wire.Frame{Type: wire.Message, Flags: wire.FlagMetadata, Call: call, Payload: make([]byte, 8)},
+		wire.Frame{Type: wire.Reply, Flags: wire.FlagMetadata, Call: call, A: 8, Payload: []byte("full\n\x00\x00\x00\x00")}), 0,
+		`Data to 0300000a1b2c3d4e #17
+  Request slot 5 seq 9 method 3, no deadline, with metadata, 64 bytes
+  Request slot 5 seq 9 method 3, no deadline, opens a stream, with metadata, 12 bytes
+  Message slot 5 seq 9 number 0, the header, 8 bytes
+  Reply slot 5 seq 9 ResourceExhausted, with metadata, 9 bytes`},
 	{"session", data(plain,
 		wire.Frame{Type: wire.Ping},
 		wire.Frame{Type: wire.Challenge, A: 0x89abcdef, B: 0x01234567},

@@ -53,6 +53,7 @@ type frameJSON struct {
 	Stream      bool    `json:"stream,omitempty"`
 	More        bool    `json:"more,omitempty"`
 	NotExecuted bool    `json:"not_executed,omitempty"`
+	Metadata    bool    `json:"metadata,omitempty"`
 	Method      *uint32 `json:"method,omitempty"`
 	LeftMicros  *uint32 `json:"left_us,omitempty"` // absent: no deadline
 	Code        string  `json:"code,omitempty"`
@@ -106,7 +107,8 @@ func (f *Frame) MarshalJSON() ([]byte, error) { return json.Marshal(f.json()) }
 func (f *Frame) json() *frameJSON {
 	j := &frameJSON{
 		Type: f.Type.String(), Stream: f.Flags&wire.FlagStream != 0, More: f.opensWithTotal(), NotExecuted: f.Flags&wire.FlagNotExecuted != 0,
-		Bytes: f.Length, Captured: len(f.Payload),
+		Metadata: f.Flags&wire.FlagMetadata != 0 && (f.Type == wire.Request || f.Type == wire.Reply || f.Type == wire.Message),
+		Bytes:    f.Length, Captured: len(f.Payload),
 	}
 	if f.ofCall() {
 		slot, seq := wire.SlotOf(f.Call), wire.SeqOf(f.Call)
@@ -127,7 +129,7 @@ func (f *Frame) json() *frameJSON {
 		if j.Stream {
 			j.Messages = &b
 		}
-		if a != 0 {
+		if a != 0 && !j.Metadata {
 			j.Reason = string(f.Payload)
 		}
 	case wire.Fragment:

@@ -100,6 +100,7 @@ func (f *Frame) String() string {
 		if stream {
 			b.WriteString(", opens a stream")
 		}
+		f.writeMetadata(&b)
 		if !stream || f.Length > 0 {
 			f.writeMessage(&b)
 		}
@@ -112,10 +113,11 @@ func (f *Frame) String() string {
 		if stream {
 			fmt.Fprintf(&b, ", ends a stream after %s", many(f.B, "message"))
 		}
+		f.writeMetadata(&b)
 		if !stream || f.Length > 0 {
 			f.writeMessage(&b)
 		}
-		if f.A != 0 && len(f.Payload) > 0 {
+		if f.A != 0 && len(f.Payload) > 0 && f.Flags&wire.FlagMetadata == 0 {
 			fmt.Fprintf(&b, " %s", quote(f.Payload))
 		}
 	case wire.Fragment:
@@ -139,6 +141,7 @@ func (f *Frame) String() string {
 		fmt.Fprintf(&b, " bytes below %d", f.A)
 	case wire.Message:
 		fmt.Fprintf(&b, " number %d", f.A)
+		f.writeMetadata(&b)
 		f.writeMessage(&b)
 	case wire.End:
 		fmt.Fprintf(&b, " after %s", many(f.A, "message"))
@@ -151,6 +154,17 @@ func (f *Frame) String() string {
 		fmt.Fprintf(&b, " (%d captured)", len(f.Payload))
 	}
 	return b.String()
+}
+
+// writeMetadata tells whether metadata goes with the message.
+func (f *Frame) writeMetadata(b *strings.Builder) {
+	switch {
+	case f.Flags&wire.FlagMetadata == 0:
+	case f.Type == wire.Message:
+		b.WriteString(", the header")
+	default:
+		b.WriteString(", with metadata")
+	}
 }
 
 // writeMessage tells how much of a message the frame holds.

@@ -14,7 +14,7 @@ func TestDCBDecode(t *testing.T) {
 	enc.String(dcbIfName, "eth7")
 	enc.Nested(dcbIEEE, func(e *netlink.AttributeEncoder) error {
 		pfc := make([]byte, 136) // struct ieee_pfc
-		pfc[0], pfc[dcbPFCEnabled] = 8, 1<<3
+		pfc[0], pfc[1] = 4, 1<<3 // how many it could have, and which it has
 		e.Bytes(dcbIEEEPFC, pfc)
 		e.Nested(dcbIEEEApps, func(e *netlink.AttributeEncoder) error {
 			e.Bytes(dcbIEEEApp, []byte{dcbDSCP, 3, 26, 0}) // DSCP 26 is priority 3

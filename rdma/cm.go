@@ -57,7 +57,8 @@ const (
 func NewCM() (*CM, error) {
 	ch, err := C.rdma_create_event_channel()
 	if ch == nil {
-		return nil, failedAs(ErrNoDevice, "rdma_create_event_channel", errnoOf(err), "is the kernel's module rdma_ucm loaded ('modprobe rdma_ucm')?")
+		return nil, failedAs(ErrNoDevice, "rdma_create_event_channel", errnoOf(err), "is there a device ('fastrpc doctor'), and the kernel's module rdma_ucm loaded "+
+			"('modprobe rdma_ucm')?")
 	}
 	home, err := openNamespace()
 	if err != nil {

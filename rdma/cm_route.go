@@ -9,6 +9,7 @@ import "C"
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"syscall"
 	"time"
@@ -67,7 +68,8 @@ func (m *CM) Resolve(ctx context.Context, kind QPType, local, remote netip.AddrP
 
 func (r *Route) resolve(ctx context.Context, local netip.AddrPort) error {
 	from, to, ms := sockaddr(local), sockaddr(r.remote), stepMillis(ctx)
-	err := r.call("rdma_resolve_addr", r.remote, func(id *C.struct_rdma_cm_id) C.int {
+	advice := fmt.Sprintf("%v: is there a route over an RDMA device that is up ('ip route get', 'rdma link')?", r.remote)
+	err := r.call("rdma_resolve_addr", advice, func(id *C.struct_rdma_cm_id) C.int {
 		if !local.Addr().IsValid() {
 			return C.fr_resolve(id, nil, &to, ms)
 		}
@@ -84,7 +86,7 @@ func (r *Route) resolve(ctx context.Context, local netip.AddrPort) error {
 	if _, err := r.await(ctx, C.RDMA_CM_EVENT_ADDR_RESOLVED, "rdma_resolve_addr", r.remote); err != nil {
 		return err
 	}
-	if err := r.call("rdma_resolve_route", r.remote, func(id *C.struct_rdma_cm_id) C.int { return C.fr_route(id, ms) }); err != nil {
+	if err := r.call("rdma_resolve_route", advice, func(id *C.struct_rdma_cm_id) C.int { return C.fr_route(id, ms) }); err != nil {
 		return err
 	}
 	_, err = r.await(ctx, C.RDMA_CM_EVENT_ROUTE_RESOLVED, "rdma_resolve_route", r.remote)

@@ -26,6 +26,7 @@ static int fr_req_notify(struct ibv_cq *cq, int solicited) { return ibv_req_noti
 import "C"
 
 import (
+	"fmt"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -82,7 +83,7 @@ func (q *CQ) create(entries int) error {
 	q.id = nextID()
 	cq, err := C.fr_create_cq(q.of.c, C.int(entries), C.uintptr_t(q.id), q.ch)
 	if cq == nil {
-		return failed("ibv_create_cq", errnoOf(err), "%d entries on %s", entries, q.of.name)
+		return pinFailed("ibv_create_cq", err, fmt.Sprintf("%d entries of a completion queue on %s", entries, q.of.name))
 	}
 	q.cq = cq
 	return nil

@@ -55,6 +55,7 @@ type Context struct {
 	name string
 	attr C.struct_ibv_device_attr
 	odp  bool
+	most uint32 // bytes of a message
 
 	async  *os.File // of the descriptor of asynchronous events, for Go's poller
 	closed atomic.Bool
@@ -104,6 +105,11 @@ func (c *Context) query() error {
 	if errno := C.ibv_query_device(c.c, &c.attr); errno != 0 {
 		return failed("ibv_query_device", int(errno), "%s", c.name)
 	}
+	var port C.struct_ibv_port_attr
+	if errno := C.fr_query_port(c.c, 1, &port); errno != 0 {
+		return failed("ibv_query_port", int(errno), "port 1 of %s", c.name)
+	}
+	c.most = uint32(port.max_msg_sz) // the device's, and at most 2 GiB (InfiniBand specification, C9-94)
 	var ex C.struct_ibv_device_attr_ex
 	if C.ibv_query_device_ex(c.c, nil, &ex) == 0 {
 		c.odp = ex.odp_caps.general_caps&C.IBV_ODP_SUPPORT != 0

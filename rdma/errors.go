@@ -21,10 +21,10 @@ var (
 
 // VerbError is a verb that failed.
 type VerbError struct {
-	Verb  string // as in its manual page: "ibv_reg_mr"
-	Errno syscall.Errno
-	What  string // of which object, and what to do
-	Kind  error  // one of the errors above, or nil
+	Verb  string        // as in its manual page: "ibv_reg_mr"
+	Errno syscall.Errno // 0: the package refused it
+	What  string        // of which object, and what to do
+	Kind  error         // one of the errors above, or nil
 }
 
 func (e *VerbError) Error() string {
@@ -55,7 +55,11 @@ func (e *VerbError) Unwrap() []error {
 
 // failed makes the error of a verb; errno may be of either sign, for verbs disagree.
 func failed(verb string, errno int, format string, args ...any) error {
-	return &VerbError{Verb: verb, Errno: syscall.Errno(max(errno, -errno)), What: fmt.Sprintf(format, args...)}
+	var kind error
+	if syscall.Errno(max(errno, -errno)) == syscall.ENODEV {
+		kind = ErrNoDevice
+	}
+	return failedAs(kind, verb, errno, format, args...)
 }
 
 // failedAs makes one of a kind.

@@ -72,15 +72,24 @@ func (w *world) pair(t *testing.T, cq *rdma.CQ, mtu [2]int, rnr uint8) (qps [2]*
 	for i := range qps {
 		qps[i] = w.qp(t, rdma.QPConfig{Type: rdma.RC, Send: cq, Recv: cq, SendWork: 64, RecvWork: 64, InlineMax: 64})
 	}
+	w.connect(t, qps, mtu, rnr)
+	return qps
+}
+
+func (w *world) connect(t *testing.T, qps [2]*rdma.QP, mtu [2]int, rnr uint8) {
+	t.Helper()
 	for i, qp := range qps {
-		err := qp.ReadyRC(rdma.RCConfig{
-			Port: 1, From: w.gid, MTU: mtu[i], PSN: uint32(100 * i), Reads: 4, Access: everything, Timeout: 8, Retries: 2, RNR: rnr,
-		}, rdma.Peer{GID: w.gid.GID, QPN: qps[1-i].Number(), PSN: uint32(100 * (1 - i)), Reads: 4})
-		if err != nil {
+		c := ready(w.gid)
+		c.MTU, c.PSN, c.RNR = mtu[i], uint32(100*i), rnr
+		if err := qp.ReadyRC(c, rdma.Peer{GID: w.gid.GID, QPN: qps[1-i].Number(), PSN: uint32(100 * (1 - i)), Reads: 4}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return qps
+}
+
+// ready is how tests connect queue pairs by hand.
+func ready(from rdma.GIDEntry) rdma.RCConfig {
+	return rdma.RCConfig{Port: 1, From: from, MTU: 1024, Reads: 4, Access: everything, Timeout: 8, Retries: 2, RNR: 7}
 }
 
 // sge is a part of the world's memory.

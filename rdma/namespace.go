@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network namespace. An identifier of rdma_cm belongs to that of the thread that makes it (drivers/infiniband/core/ucma.c,
-// ucma_create_id), and goroutines move between threads.
+// namespace is a network namespace. An identifier of rdma_cm belongs to that of the thread that makes it (drivers/infiniband/core/cma.c,
+// rdma_create_user_id), and goroutines move between threads.
 type namespace struct{ fd int }
 
 const ownNamespace = "/proc/thread-self/ns/net"

@@ -67,13 +67,18 @@ func (p *PD) Register(mem []byte, access Access) (*MR, error) {
 	}
 	mr, err := C.fr_reg_mr(p.pd, C.uintptr_t(uintptr(unsafe.Pointer(&mem[0]))), C.size_t(len(mem)), C.int(access))
 	if mr == nil {
-		if errors.Is(err, syscall.ENOMEM) {
-			return nil, failedAs(ErrMemlock, "ibv_reg_mr", errnoOf(err), "%d bytes were to be pinned and the limit is %s: "+
-				"raise it ('ulimit -l unlimited', LimitMEMLOCK=infinity in systemd), or grant CAP_IPC_LOCK", len(mem), memlock())
-		}
-		return nil, failed("ibv_reg_mr", errnoOf(err), "%d bytes", len(mem))
+		return nil, pinFailed("ibv_reg_mr", err, fmt.Sprintf("%d bytes", len(mem)))
 	}
 	return &MR{mr: mr, bytes: mem}, nil
+}
+
+// pinFailed is the error of a verb that pins memory: that of regions, and with many drivers that of queues.
+func pinFailed(verb string, err error, what string) error {
+	if errors.Is(err, syscall.ENOMEM) {
+		return failedAs(ErrMemlock, verb, errnoOf(err), "%s were to be pinned and the limit is %s: "+
+			"raise it ('ulimit -l unlimited', LimitMEMLOCK=infinity in systemd), or grant CAP_IPC_LOCK", what, memlock())
+	}
+	return failed(verb, errnoOf(err), "%s", what)
 }
 
 func memlock() string {

@@ -54,9 +54,6 @@ type QP struct {
 	most   uint32 // bytes of a message
 }
 
-// mostBytes is the longest message of all: 2 GiB (InfiniBand specification, 9.7.7).
-const mostBytes = 1 << 31
-
 // CreateQP makes a queue pair, in state RESET: see ReadyUD and ReadyRC.
 func (p *PD) CreateQP(c QPConfig) (*QP, error) {
 	if most := int(p.ctx.attr.max_qp_wr); c.SendWork > most || c.RecvWork > most || c.SendWork < 0 || c.RecvWork < 0 {
@@ -72,12 +69,15 @@ func (p *PD) CreateQP(c QPConfig) (*QP, error) {
 	qp, err := C.ibv_create_qp(p.pd, &attr)
 	switch {
 	case qp != nil:
-		return &QP{qp: qp, ctx: p.ctx, kind: c.Type, inline: int(attr.cap.max_inline_data), most: mostBytes}, nil
+		return &QP{qp: qp, ctx: p.ctx, kind: c.Type, inline: int(attr.cap.max_inline_data), most: p.ctx.most}, nil
 	case errors.Is(err, syscall.EOPNOTSUPP):
 		return nil, failedAs(ErrUnsupported, "ibv_create_qp", errnoOf(err), "%s has no queue pairs of type %v", p.ctx.name, c.Type)
 	}
-	return nil, failed("ibv_create_qp", errnoOf(err), "%v with %d sends, %d receives, %d bytes inline on %s: are these above its limits?",
-		c.Type, c.SendWork, c.RecvWork, c.InlineMax, p.ctx.name)
+	what := fmt.Sprintf("%d sends with %d bytes inline and %d receives of a queue pair of type %v on %s", c.SendWork, c.InlineMax, c.RecvWork, c.Type, p.ctx.name)
+	if errors.Is(err, syscall.EINVAL) {
+		return nil, failedAs(ErrLimit, "ibv_create_qp", errnoOf(err), "%s", what)
+	}
+	return nil, pinFailed("ibv_create_qp", err, what)
 }
 
 // Number names the queue pair to remote sides.
@@ -129,6 +129,13 @@ type RCConfig struct {
 
 // ReadyRC connects a reliable queue pair with its peer, which does the same.
 func (q *QP) ReadyRC(c RCConfig, peer Peer) error {
+	at, err := q.ctx.Port(c.Port)
+	if err != nil {
+		return err
+	}
+	if c.MTU > at.MTU {
+		return failedAs(ErrLimit, "ibv_modify_qp", int(syscall.EINVAL), "an MTU of %d for the path: port %d of %s has %d", c.MTU, c.Port, q.ctx.name, at.MTU)
+	}
 	a := C.struct_ibv_qp_attr{qp_state: C.IBV_QPS_INIT, port_num: C.uint8_t(c.Port), qp_access_flags: C.uint(c.Access)}
 	if err := q.modify(&a, C.IBV_QP_STATE|C.IBV_QP_PKEY_INDEX|C.IBV_QP_PORT|C.IBV_QP_ACCESS_FLAGS, "INIT"); err != nil {
 		return err
@@ -171,7 +178,7 @@ func (q *QP) modify(a *C.struct_ibv_qp_attr, mask C.int, state string) error {
 }
 
 // PostSend posts work and returns how many of it the queue took: all, or an error tells why not: ErrFull, ErrTooLong for a message above the
-// port's MTU (datagrams) or 2 GiB, else what the device says. It takes one call into C for each Burst.
+// port's MTU (datagrams) or Port.MaxBytes, else what the device says. It takes one call into C for each Burst.
 func (q *QP) PostSend(ws []SendWR) (posted int, err error) {
 	if q.qp == nil {
 		return 0, ErrClosed
@@ -195,7 +202,7 @@ func postFailed(verb string, errno, posted, of int) error {
 	case syscall.ENOMEM, syscall.EAGAIN: // drivers disagree
 		return failedAs(ErrFull, verb, errno, "%d of %d taken: take completions first, or make the queue longer", posted, of)
 	case syscall.EMSGSIZE:
-		return failedAs(ErrTooLong, verb, errno, "%d of %d taken: a datagram fits the port's MTU, and another message 2 GiB", posted, of)
+		return failedAs(ErrTooLong, verb, errno, "%d of %d taken: a datagram fits the port's MTU, and another message Port.MaxBytes", posted, of)
 	case syscall.EINVAL:
 		advice += "; or the queue pair is not ready, or has failed"
 	}

@@ -115,6 +115,9 @@ func NewExporter(addr netip.AddrPort, c ExporterConfig) (_ *Exporter, err error)
 // Addr is where clients Dial to.
 func (e *Exporter) Addr() netip.AddrPort { return e.l.Addr() }
 
+// Done is closed when nobody can connect any more: after Close, or because the device is being removed, which may wait until Close.
+func (e *Exporter) Done() <-chan struct{} { return e.l.gone }
+
 // Clients is how many are connected.
 func (e *Exporter) Clients() int {
 	e.mu.Lock()
@@ -171,8 +174,8 @@ func (e *Exporter) Export(name string, mem []byte, rights Access, lease time.Dur
 	return r, nil
 }
 
-// register gives mem a key that no client can hold for another region still: drivers hand out a key again that was just given back (the
-// kernel's mlx5 driver keeps a stack of them, mlx5_mr_cache_alloc).
+// register gives mem a key that no client can hold for another region still: drivers hand out a key again that was just given back (that
+// of ConnectX has a stack of them: drivers/infiniband/core/frmr_pools.c of Linux 7.2, pop_handle_from_queue_locked).
 func (e *Exporter) register(mem []byte, access Access) (mr *MR, err error) {
 	maps.DeleteFunc(e.spent, func(_ uint32, until time.Time) bool { return !until.After(e.now()) })
 	var unfit []*MR

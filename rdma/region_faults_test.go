@@ -3,53 +3,23 @@
 package rdma_test
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/rdma"
 	"github.com/fastrpc/fastrpc/rdma/rxetest"
 )
 
-// exporting makes the test program an exporter of one region, which writes its address and waits to be killed.
-const exporting = "RDMA_TEST_EXPORTS"
-
-func exportUntilKilled() {
-	mem, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err == nil {
-		var e *rdma.Exporter
-		if e, err = rdma.NewExporter(netip.MustParseAddrPort(rxetest.Addr+":0"), rdma.ExporterConfig{}); err == nil {
-			if _, err = e.Export("table", mem, anyRight, time.Hour); err == nil {
-				fmt.Println(e.Addr())
-				select {}
-			}
-		}
-	}
-	fmt.Println(err)
-	os.Exit(1)
-}
-
 // A server that is killed while clients read is an error of what is under way, of what comes after it, and of opening; nothing hangs.
 func TestServerKilled(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), exporting+"=1")
-	cmd.Stderr = os.Stderr
-	out := must(cmd.StdoutPipe())(t)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line := must(bufio.NewReader(out).ReadString('\n'))(t)
-	addr := must(netip.ParseAddrPort(strings.TrimSpace(line)))(t)
+	server := start(t, "exporter")
+	addr := must(netip.ParseAddrPort(server.read(t)))(t)
 	i := must(rdma.Dial(within(t), addr))(t)
 	closing(t, i)
 	r := must(i.Open(within(t), "table"))(t)
@@ -64,10 +34,7 @@ func TestServerKilled(t *testing.T) {
 			break
 		}
 		if turn == 50 {
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			_ = cmd.Wait()
+			server.kill(t)
 		}
 	}
 	// Which comes first is the kernel's affair: the goodbye that it says for the process, or the end of its memory.
@@ -93,6 +60,34 @@ func TestServerKilled(t *testing.T) {
 }
 
 func ignore[T any](_ T, err error) error { return err }
+
+// A client that is killed gives its place back, and a region that it had open is revoked without waiting for it.
+func TestClientKilled(t *testing.T) {
+	e := must(rdma.NewExporter(netip.MustParseAddrPort(rxetest.Addr+":0"), rdma.ExporterConfig{Clients: 1}))(t)
+	closing(t, e)
+	mem := memory(t, 4096)
+	reg := must(e.Export("table", mem, anyRight, time.Hour))(t)
+	for range 3 {
+		client := start(t, "importer", e.Addr().String())
+		if got := client.read(t); got != "table is open" {
+			t.Fatal(got)
+		}
+		_, err := rdma.Dial(within(t), e.Addr())
+		refused(t, "a second client", err, unix.ECONNREFUSED)
+		client.kill(t)
+		for ctx := within(t); e.Clients() > 0; runtime.Gosched() {
+			if ctx.Err() != nil {
+				t.Fatal("a client that was killed is connected still")
+			}
+		}
+	}
+	if err := reg.Close(); err != nil {
+		t.Error(err)
+	}
+	<-reg.Done()
+	must(e.Export("table", mem, anyRight, time.Hour))(t)
+	must(dial(t, e).Open(within(t), "table"))(t)
+}
 
 // A server that closes while a client has work under way, and asks.
 func TestExporterCloses(t *testing.T) {
@@ -193,60 +188,14 @@ func TestRegionLeaks(t *testing.T) {
 		}
 	}
 	turn()
-	before, goroutines, resources := descriptors(t), runtime.NumGoroutine(), deviceResources(t)
+	before, goroutines := held(t), runtime.NumGoroutine()
 	for range 300 {
 		turn()
 	}
-	if after := deviceResources(t); after != resources || resources == "" {
-		t.Errorf("the device has %s, and had %s", after, resources)
-	}
-	t.Log(resources)
-	if after := descriptors(t); after != before {
-		t.Errorf("%d descriptors, before %d", after, before)
-	}
+	noMore(t, before)
 	for ctx := within(t); runtime.NumGoroutine() > goroutines; {
 		if runtime.Gosched(); ctx.Err() != nil {
 			t.Fatalf("%d goroutines, before %d", runtime.NumGoroutine(), goroutines)
 		}
 	}
 }
-
-func descriptors(t *testing.T) int {
-	t.Helper()
-	return len(must(os.ReadDir("/proc/self/fd"))(t))
-}
-
-// deviceResources is what 'rdma resource show' tells: how many objects of each kind the kernel has for the devices.
-func deviceResources(t *testing.T) string {
-	t.Helper()
-	const get, attrSummary, attrEntry, attrName, attrCount = 9, 15, 16, 17, 18 // enum rdma_nldev_command and rdma_nldev_attr
-	req := nl.NewNetlinkRequest(nl.RDMA_NL_NLDEV<<10|get, unix.NLM_F_DUMP)
-	msgs := must(req.Execute(unix.NETLINK_RDMA, 0))(t)
-	var text []string
-	for _, m := range msgs {
-		for _, a := range must(nl.ParseRouteAttr(m))(t) {
-			if a.Attr.Type&nlType != attrSummary {
-				continue
-			}
-			for _, entry := range must(nl.ParseRouteAttr(a.Value))(t) {
-				if entry.Attr.Type&nlType != attrEntry {
-					continue
-				}
-				var name string
-				var count uint64
-				for _, v := range must(nl.ParseRouteAttr(entry.Value))(t) {
-					switch v.Attr.Type & nlType {
-					case attrName:
-						name = unix.ByteSliceToString(v.Value)
-					case attrCount:
-						count = nl.NativeEndian().Uint64(v.Value)
-					}
-				}
-				text = append(text, fmt.Sprint(name, " ", count))
-			}
-		}
-	}
-	return strings.Join(text, ", ")
-}
-
-const nlType = 0x3fff // without the flags of nesting

@@ -3,6 +3,7 @@
 package rdma_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"testing"
@@ -14,8 +15,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(exporting) != "" {
-		exportUntilKilled()
+	if name := os.Getenv(role); name != "" {
+		fmt.Println(roles[name](os.Args[1:]))
+		os.Exit(1)
 	}
 	rxetest.Main(m)
 }
@@ -31,10 +33,7 @@ func open(t *testing.T) (*rdma.Context, rdma.Port, rdma.GIDEntry) {
 
 func memory(t *testing.T, n int) []byte {
 	t.Helper()
-	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		t.Fatal(err)
-	}
+	mem := must(pages(n))(t)
 	t.Cleanup(func() { unix.Munmap(mem) })
 	return mem
 }

@@ -15,6 +15,7 @@ static struct ibv_srq *fr_create_srq(struct ibv_pd *pd, int receives, uintptr_t 
 import "C"
 
 import (
+	"fmt"
 	"syscall"
 	"unsafe"
 )
@@ -36,7 +37,7 @@ func (p *PD) CreateSRQ(receives int) (*SRQ, error) {
 	id := nextID()
 	srq, err := C.fr_create_srq(p.pd, C.int(receives), C.uintptr_t(id))
 	if srq == nil {
-		return nil, failed("ibv_create_srq", errnoOf(err), "%d receives on %s", receives, p.ctx.name)
+		return nil, pinFailed("ibv_create_srq", err, fmt.Sprintf("%d receives of a shared queue on %s", receives, p.ctx.name))
 	}
 	return &SRQ{srq: srq, id: id}, nil
 }

@@ -26,7 +26,7 @@ var statuses = [...]struct{ name, advice string }{
 	2:  {"local QP operation error", "the work request does not fit the queue pair's type or limits, or the receive is shorter than its message"},
 	3:  {"local EE context operation error", ""},
 	4:  {"local protection error", "the memory of the work request is not registered for it: see PD.Register"},
-	5:  {"flushed", "an error before it stopped the queue pair: see the first completion that failed"},
+	5:  {"flushed", "the queue pair stopped before: see the first completion that failed; if that says no more, its port went down or its device away"},
 	6:  {"memory window bind error", ""},
 	7:  {"bad response", ""},
 	8:  {"local access error", "the memory region does not allow local writes"},

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -102,7 +103,8 @@ func BuildProgram(ctx context.Context, pkg string) ([]byte, error) {
 	return goTool(ctx, pkg, static, "build")
 }
 
-// BuildCgoTest returns the test binary of a package that needs cgo, built with further flags of go build. It opens libraries: see Libraries.
+// BuildCgoTest returns the test binary of a package that needs cgo, built with further flags of go build; with -race all that is written to C's
+// memory is checked for pointers of Go's, too. It opens libraries: see Libraries.
 func BuildCgoTest(ctx context.Context, pkg string, flags ...string) ([]byte, error) {
 	return goTool(ctx, pkg, "CGO_ENABLED=1", append([]string{"test", "-c"}, flags...)...)
 }
@@ -124,6 +126,9 @@ func goTool(ctx context.Context, pkg, cgo string, command ...string) ([]byte, er
 	file := filepath.Join(dir, "out")
 	cmd := exec.CommandContext(ctx, "go", append(command, "-ldflags=-s", "-o", file, pkg)...)
 	cmd.Env = append(os.Environ(), cgo, "GOOS=linux", "GOARCH=amd64")
+	if slices.Contains(command, "-race") {
+		cmd.Env = append(cmd.Env, "GOEXPERIMENT=cgocheck2")
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%v: %w\n%s", cmd, err, out)
 	}

@@ -62,6 +62,7 @@ var rdmaSuite = []struct {
 }{
 	{name: "links", pkg: module + "transport/rdma"},
 	{name: "verbs", pkg: module + "rdma", args: benchmarks},
+	{name: "removal", pkg: module + "rdma/rxetest"},
 	{name: "example", pkg: module + "rdma/examples/kv", args: benchmarks},
 	{name: "doctor", pkg: module + "internal/doctor", args: []string{"-test.run", "^TestSoftRoCE$"}},
 	{name: "calls", pkg: root, args: []string{"-rdma", "-test.run", anyOf(

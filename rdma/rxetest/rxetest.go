@@ -76,7 +76,7 @@ func Add() error {
 	return Active()
 }
 
-// Remove removes the device. Soft-RoCE waits until all that was made from it is closed.
+// Remove removes the device. Soft-RoCE waits until no process has it open, and one that used the connection manager has, as long as it lives.
 func Remove() error { return netlink.RdmaLinkDel(Device) }
 
 // SetPort takes the device's interface, and so its port, up or down.

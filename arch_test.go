@@ -22,6 +22,8 @@ const modulePath = "github.com/fastrpc/fastrpc"
 var arrows = map[string][]string{
 	".":                      {"internal/engine", "transport", "transport/wire"},
 	"codec":                  {},
+	"fastgrpc":               {"."},
+	"fastgrpc/examples":      {".", "fastgrpc", "transport/tcp", "transport/udp", "transport/xdp"},
 	"bpf":                    {},
 	"ringbuf":                {},
 	"afxdp":                  {"ringbuf", "bpf"},
@@ -51,24 +53,29 @@ var arrows = map[string][]string{
 
 // subrooms are folders that belong to the room above them.
 var subrooms = map[string]string{
-	"internal/lab/labtest": "internal/lab",
-	"rdma/rxetest":         "rdma",
-	"rdma/examples/kv":     "rdma",
-	"afxdp/conform":        "afxdp",
-	"afxdp/examples/pong":  "afxdp",
-	"internal/guest/boot":  "internal/guest",
-	"internal/guest/init":  "internal/guest",
-	"internal/guest/echo":  "internal/guest",
-	"internal/guest/hosts": "internal/guest",
-	"internal/guest/poll":  "internal/guest",
-	"bench/machine":        "bench",
-	"bench/meter":          "bench",
-	"bench/page":           "bench",
-	"bench/result":         "bench",
-	"bench/stamp":          "bench",
-	"bench/result/diff":    "bench",
-	"bench/result/text":    "bench",
-	"bench/verbs":          "bench",
+	"internal/lab/labtest":                        "internal/lab",
+	"rdma/rxetest":                                "rdma",
+	"rdma/examples/kv":                            "rdma",
+	"afxdp/conform":                               "afxdp",
+	"afxdp/examples/pong":                         "afxdp",
+	"internal/guest/boot":                         "internal/guest",
+	"internal/guest/init":                         "internal/guest",
+	"internal/guest/echo":                         "internal/guest",
+	"internal/guest/hosts":                        "internal/guest",
+	"internal/guest/poll":                         "internal/guest",
+	"fastgrpc/examples/helloworld":                "fastgrpc/examples",
+	"fastgrpc/examples/helloworld/greeter_client": "fastgrpc/examples",
+	"fastgrpc/examples/helloworld/greeter_server": "fastgrpc/examples",
+	"fastgrpc/examples/routeguide":                "fastgrpc/examples",
+	"bench/machine":                               "bench",
+	"bench/stubpb":                                "bench",
+	"bench/meter":                                 "bench",
+	"bench/page":                                  "bench",
+	"bench/result":                                "bench",
+	"bench/stamp":                                 "bench",
+	"bench/result/diff":                           "bench",
+	"bench/result/text":                           "bench",
+	"bench/verbs":                                 "bench",
 }
 
 func TestArrows(t *testing.T) {
@@ -159,6 +166,20 @@ func TestSessionIsSansIO(t *testing.T) {
 			return true
 		})
 	}
+}
+
+// TestGRPCStaysOut keeps gRPC and protobuf out of programs that do not ask for them.
+func TestGRPCStaysOut(t *testing.T) {
+	eachPackage(t, func(dir string, p *build.Package) {
+		if dir == "bench" || strings.HasPrefix(dir, "bench/") || dir == "codec" || strings.HasPrefix(dir, "fastgrpc") || strings.HasPrefix(dir, "cmd/") {
+			return
+		}
+		for _, imp := range p.Imports {
+			if strings.HasPrefix(imp, "google.golang.org/grpc") || strings.HasPrefix(imp, "google.golang.org/protobuf") {
+				t.Errorf("%s imports %s", dir, imp)
+			}
+		}
+	})
 }
 
 // TestDriversStayOut keeps cgo and BPF out of programs that import the API alone.

@@ -17,6 +17,8 @@ import (
 // known are the systems of other people, each with the program that carries it.
 var known = []struct{ name, program string }{
 	{"grpc", "grpc"},
+	{"grpc-ping-pong", "grpc"},
+	{"grpc-flow", "grpc"},
 	{"connect", "connect"},
 	{"drpc", "drpc"},
 	{"kitex", "kitex"},

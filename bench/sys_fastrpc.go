@@ -44,11 +44,16 @@ func (s rpc) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 		AppendReceipt(w.Extend(ReceiptBytes)[:0], r.Body())
 		return nil
 	})
+	return s.serve(ctx, &e, srv, ready)
+}
+
+// serve serves until ctx ends.
+func (s rpc) serve(ctx context.Context, e *Endpoint, srv *fastrpc.Server, ready func(Ready)) error {
 	host := e.Local.Addr().String()
 	if s.Bypass() {
 		host = e.Interface
 	}
-	target, err := s.target(&e, host, e.Local.Port())
+	target, err := s.target(e, host, e.Local.Port())
 	if err != nil {
 		return err
 	}

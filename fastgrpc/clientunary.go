@@ -1,0 +1,85 @@
+package fastgrpc
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/fastrpc/fastrpc"
+)
+
+// Invoke makes a unary call: generated code does. Errors are gRPC's status errors; fastrpc.OutcomeOf tells of each what became of the call.
+func (cc *ClientConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	opts = cc.combine(opts)
+	if cc.unary != nil {
+		return cc.unary(ctx, method, args, reply, cc.plain, cc.invoke, opts...)
+	}
+	return cc.invoke(ctx, method, args, reply, nil, opts...)
+}
+
+// invoke is a grpc.UnaryInvoker.
+func (cc *ClientConn) invoke(ctx context.Context, method string, args, reply any, _ *grpc.ClientConn, opts ...grpc.CallOption) error {
+	i := newCallInfo()
+	err := i.apply(opts)
+	var w *watch
+	var header, trailer metadata.MD
+	if err == nil {
+		ctx, w = watchCall(ctx, cc.cfg.stats, kind{client: true, failFast: !i.waitForReady}, method)
+		header, trailer, err = cc.call(ctx, method, args, reply, &i, w)
+		w.end(trailer, err)
+	}
+	if i.finish {
+		finish(opts, header, trailer, cc.peer, err)
+	}
+	return err
+}
+
+// call makes the call.
+func (cc *ClientConn) call(ctx context.Context, method string, args, reply any, i *callInfo, w *watch) (header, trailer metadata.MD, err error) {
+	if err := i.complete(); err != nil {
+		return nil, nil, err
+	}
+	md, err := cc.outgoing(ctx, method, i)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.sentHeader(md, method, i.encoding, cc)
+	e, err := i.codec.encode(args, i.compressor, i.maxSend)
+	if err != nil {
+		return nil, nil, err
+	}
+	buf := mem.DefaultBufferPool().Get(e.wire)
+	err = e.write(*buf)
+	e.free()
+	if err != nil {
+		mem.DefaultBufferPool().Put(buf)
+		return nil, nil, err
+	}
+	w.sent(args, e.lengths)
+	m, o := cc.method(method), native(md)
+	rep, err := begin(ctx, i, func() (fastrpc.Reply, error) { return m.Call(ctx, *buf, o...) })
+	mem.DefaultBufferPool().Put(buf)
+	if err != nil {
+		var e *fastrpc.Error
+		if errors.As(err, &e) {
+			header, trailer = metadata.MD(e.Header), metadata.MD(e.Trailer)
+		}
+		return header, trailer, statusError(err)
+	}
+	header, trailer = metadata.MD(rep.Header()), metadata.MD(rep.Trailer())
+	w.gotHeader(header, method, one(header, keyEncoding), cc)
+	decompressor, err := decompressorOf(header)
+	if err != nil {
+		rep.Release()
+		return header, trailer, err
+	}
+	n, err := decode(i.codec, rep, reply, decompressor, i.maxRecv)
+	if err == nil {
+		w.got(reply, n)
+	}
+	return header, trailer, err
+}

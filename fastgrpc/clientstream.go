@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -58,9 +59,9 @@ type clientStream struct {
 	headerErr    error
 
 	got       bool // a message
-	ending    sync.Once
 	halfEnded bool
-	ended     bool
+	ending    sync.Once
+	aborted   atomic.Pointer[error] // of this end's
 }
 
 // open opens it.
@@ -172,6 +173,9 @@ func (s *clientStream) RecvMsg(m any) error {
 }
 
 func (s *clientStream) receive(m any) error {
+	if err := s.aborted.Load(); err != nil {
+		return *err
+	}
 	if _, err := s.Header(); err != nil {
 		return err
 	}
@@ -202,6 +206,7 @@ func (s *clientStream) receive(m any) error {
 
 // abort ends the stream for an error of this end's.
 func (s *clientStream) abort(err error) {
+	s.aborted.CompareAndSwap(nil, &err)
 	s.cancel()
 	s.finish(err)
 }

@@ -66,8 +66,11 @@ type encoded struct {
 	data  mem.BufferSlice
 }
 
-// encode readies v to be written.
+// encode readies v to be written; nothing where it is nil, as gRPC does.
 func (c codec) encode(v any, compressor encoding.Compressor, most int) (encoded, error) {
+	if v == nil {
+		return encoded{}, nil
+	}
 	if c.own && compressor == nil {
 		if m := protoOf(v); m != nil {
 			n := proto.Size(m)

@@ -173,16 +173,15 @@ func (c *serverContext) SetTrailer(md metadata.MD) error {
 // flushHeader sends the header, unless it was sent; once tells that it must not have been.
 func (c *serverContext) flushHeader(once bool) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.sent || c.call == nil {
-		if once {
-			return status.Error(codes.Internal, "the header was sent before")
-		}
-		return nil
-	}
+	late := c.sent || c.call == nil
 	c.sent = true
-	if c.send != nil && (once || len(c.header) > 0) {
-		return c.send(c.header)
+	header := c.header
+	c.mu.Unlock()
+	switch {
+	case late && once:
+		return status.Error(codes.Internal, "the header was sent before")
+	case !late && c.send != nil && (once || len(header) > 0):
+		return c.send(header)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package fastgrpc_test
 
 import (
 	"context"
+	"io"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -43,8 +44,11 @@ func echo(r *testgrpc.SimpleRequest) *testgrpc.SimpleResponse {
 func echoAll(stream testgrpc.TestService_FullDuplexCallServer) error {
 	for {
 		r, err := stream.Recv()
+		if err == io.EOF {
+			return nil
+		}
 		if err != nil {
-			return nil // the client is done
+			return err
 		}
 		if err := stream.Send(&testgrpc.StreamingOutputCallResponse{Payload: r.GetPayload()}); err != nil {
 			return err
@@ -110,7 +114,7 @@ func both(t *testing.T, f func(t *testing.T, call func(context.Context, testgrpc
 			if len(r.GetPayload().GetBody()) != n {
 				t.Errorf("the reply has %d bytes, not %d", len(r.GetPayload().GetBody()), n)
 			}
-			if _, err := s.Recv(); err.Error() != "EOF" {
+			if _, err := s.Recv(); err != io.EOF {
 				return err
 			}
 			return nil

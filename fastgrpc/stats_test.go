@@ -1,0 +1,152 @@
+package fastgrpc_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/propagation"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc/codes"
+	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
+
+	"github.com/fastrpc/fastrpc/fastgrpc"
+)
+
+// sizes keeps the sizes of messages that statistics tell of.
+type sizes struct {
+	mu   sync.Mutex
+	seen [][2]int // of the message, and of what travelled
+}
+
+func (s *sizes) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (s *sizes) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (s *sizes) HandleConn(context.Context, stats.ConnStats)                       {}
+func (s *sizes) HandleRPC(_ context.Context, e stats.RPCStats) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch e := e.(type) {
+	case *stats.InPayload:
+		s.seen = append(s.seen, [2]int{e.Length, e.CompressedLength})
+	case *stats.OutPayload:
+		s.seen = append(s.seen, [2]int{e.Length, e.CompressedLength})
+	}
+}
+
+// check looks for messages of 100,000 bytes that were compressed and that were not, each way.
+func (s *sizes) check(t *testing.T) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	small, same := 0, 0
+	for _, n := range s.seen {
+		if n[0] > 100_000 && n[1] < 1000 {
+			small++
+		} else if n[0] > 100_000 && n[1] == n[0] {
+			same++
+		}
+	}
+	if small != 2 || same != 2 {
+		t.Errorf("%d messages were compressed and %d were not: %v", small, same, s.seen)
+	}
+	s.seen = nil
+}
+
+// events keeps the order in which statistics come.
+type events struct {
+	mu   sync.Mutex
+	seen []string
+	end  chan error
+}
+
+type tagKey struct{}
+
+func (s *events) TagRPC(ctx context.Context, i *stats.RPCTagInfo) context.Context {
+	return context.WithValue(ctx, tagKey{}, i.FullMethodName)
+}
+func (s *events) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (s *events) HandleConn(_ context.Context, e stats.ConnStats)                   { s.note(e) }
+func (s *events) HandleRPC(ctx context.Context, e stats.RPCStats) {
+	if ctx.Value(tagKey{}) == nil {
+		s.note("untagged")
+	}
+	s.note(e)
+	if e, ok := e.(*stats.End); ok {
+		s.end <- e.Error
+	}
+}
+
+func (s *events) note(e any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = append(s.seen, fmt.Sprintf("%T", e)[len("*stats."):])
+}
+
+func (s *events) take() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := s.seen
+	s.seen = nil
+	return seen
+}
+
+func TestStats(t *testing.T) {
+	server, client := &events{end: make(chan error, 1)}, &events{end: make(chan error, 1)}
+	cc := pair(t, greetings().register, fastgrpc.StatsHandler(server))(fastgrpc.WithStatsHandler(client))
+	if got := client.take(); !slices.Equal(got, []string{"ConnBegin"}) {
+		t.Errorf("the client began with %v", got)
+	}
+	c := testgrpc.NewTestServiceClient(cc)
+	both(t, func(t *testing.T, call caller) {
+		must(t, call(bounded(t), c, 10))
+		if err := <-client.end; err != nil {
+			t.Errorf("the client's end is told with %v", err)
+		}
+		if err := <-server.end; err != nil {
+			t.Errorf("the server's end is told with %v", err)
+		}
+		if got, want := client.take(), []string{"Begin", "OutHeader", "OutPayload", "InHeader", "InPayload", "InTrailer", "End"}; !slices.Equal(got, want) {
+			t.Errorf("the client was told %v", got)
+		}
+		if got, want := server.take(), []string{"Begin", "InHeader", "InPayload", "OutHeader", "OutPayload", "OutTrailer", "End"}; !slices.Equal(got, want) {
+			t.Errorf("the server was told %v", got)
+		}
+	})
+	must(t, cc.Close())
+	if got := client.take(); !slices.Equal(got, []string{"ConnEnd"}) {
+		t.Errorf("the client ended with %v", got)
+	}
+}
+
+// OpenTelemetry's own instrumentation: the server's span is the client's child, and an error is one in both.
+func TestOpenTelemetry(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	opts := []otelgrpc.Option{
+		otelgrpc.WithTracerProvider(sdk.NewTracerProvider(sdk.WithSpanProcessor(spans))), otelgrpc.WithPropagators(propagation.TraceContext{}),
+	}
+	s := &service{unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+		return nil, status.Error(codes.DataLoss, "gone")
+	}}
+	c := testgrpc.NewTestServiceClient(pair(t, s.register, fastgrpc.StatsHandler(otelgrpc.NewServerHandler(opts...)))(fastgrpc.WithStatsHandler(otelgrpc.NewClientHandler(opts...))))
+	_, err := c.UnaryCall(bounded(t), request(1))
+	checkStatus(t, err, codes.DataLoss, "gone")
+	ended := spans.Ended()
+	if len(ended) != 2 {
+		t.Fatalf("%d spans have ended", len(ended))
+	}
+	server, client := ended[0], ended[1]
+	if server.Parent().SpanID() != client.SpanContext().SpanID() || server.SpanContext().TraceID() != client.SpanContext().TraceID() {
+		t.Errorf("the server's span has the parent %v, and the client's is %v", server.Parent(), client.SpanContext())
+	}
+	for _, span := range ended {
+		if span.Name() != "grpc.testing.TestService/UnaryCall" || span.Status().Description != "gone" {
+			t.Errorf("the span %q has the status %v", span.Name(), span.Status())
+		}
+	}
+}

@@ -21,6 +21,9 @@ type dispatch struct {
 // Serve is the engine's Handler.
 func (d *dispatch) Serve(now transport.Time, k *engine.Call) {
 	s := d.server
+	if s.givenUp.marks.Load() > 0 {
+		s.givenUp.forget(k)
+	}
 	if s.draining.Load() {
 		refuse(now, k, Unavailable, "the server is shutting down")
 		return
@@ -40,11 +43,11 @@ func (d *dispatch) Serve(now transport.Time, k *engine.Call) {
 		refuse(now, k, Internal, "the request's metadata is malformed")
 		return
 	}
-	if k.Streams() != (m.stream != nil) {
+	if k.Streams() && m.stream == nil || !k.Streams() && m.handler == nil {
 		refuse(now, k, Unimplemented, fmt.Sprintf("method %q is %s", m.name, m.kind()))
 		return
 	}
-	if m.stream != nil {
+	if k.Streams() {
 		d.openStream(now, k, m)
 		return
 	}
@@ -84,15 +87,19 @@ func (d *dispatch) openStream(now transport.Time, k *engine.Call, m *method) {
 	}
 }
 
-// Gone is the engine's Handler. A handler that runs finds out by its deadline.
-func (d *dispatch) Gone(*engine.Call) {}
+// Gone is the engine's Handler.
+func (d *dispatch) Gone(k *engine.Call) { d.server.givenUp.giveUp(k) }
 
 // lookUp answers with the number of the method that the request names.
 func (d *dispatch) lookUp(now transport.Time, k *engine.Call, t *methodTable) {
 	number, ok := t.byName[string(k.Body())]
 	if !ok {
-		refuse(now, k, Unimplemented, fmt.Sprintf("the server has no method %q", k.Body()[:min(len(k.Body()), maxMethodName)]))
-		return
+		var err error
+		if number, err = d.server.resolve(string(k.Body())); err != nil {
+			code, msg, _ := statusOf(err)
+			refuse(now, k, code, msg)
+			return
+		}
 	}
 	k.ReplyBytes(now, 0, engine.Executed, binary.LittleEndian.AppendUint32(nil, number))
 }
@@ -106,6 +113,7 @@ func refuse(now transport.Time, k *engine.Call, code Code, msg string) {
 func run(m *method, w *Response, r *Request) Code {
 	err := m.handler(w, r)
 	if r.cancel != nil {
+		r.server.givenUp.forget(r.call)
 		r.cancel()
 	}
 	if err != nil {
@@ -133,6 +141,9 @@ func statusOf(err error) (code Code, msg string, trailer Metadata) {
 	switch {
 	case errors.As(err, &e) && e.Code != OK:
 		code, msg, trailer = e.Code, e.Msg, e.Trailer
+		if msg == "" && e.Err == nil { // nothing more is to be said
+			return code, "", trailer
+		}
 	case errors.Is(err, context.DeadlineExceeded):
 		code = DeadlineExceeded
 	case errors.Is(err, context.Canceled):

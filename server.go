@@ -22,6 +22,8 @@ type Handler func(w *Response, r *Request) error
 type Server struct {
 	cfg      config
 	methods  atomic.Pointer[methodTable]
+	resolver atomic.Pointer[Resolver]
+	givenUp  givenUp
 	pool     *pool
 	streams  *pool // of streams' handlers
 	draining atomic.Bool
@@ -32,29 +34,9 @@ type Server struct {
 	streamCtx  context.Context // of the streams; over with ctx, or when WithDrainTimeout has passed
 	endStreams context.CancelFunc
 
-	mu    sync.Mutex // guards what is below, and the replacement of methods
+	mu    sync.Mutex // guards what is below
 	ports []*served
 	done  chan struct{} // closed when the server is shut down
-}
-
-type methodTable struct {
-	byName map[string]uint32
-	list   []*method // number-1 is the index
-}
-
-type method struct {
-	name    string
-	handler Handler
-	inline  bool
-	stream  StreamHandler // instead
-}
-
-// kind says how the method is to be called.
-func (m *method) kind() string {
-	if m.stream != nil {
-		return "a stream: open it with Stream"
-	}
-	return "no stream: call it"
 }
 
 // served is a port that the server listens on.
@@ -97,19 +79,9 @@ func (s *Server) register(m *method) {
 	if name == "" || len(name) > maxMethodName {
 		panic(fmt.Sprintf("fastrpc: a method's name has 1 to %d bytes", maxMethodName))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.methods.Load()
-	if _, dup := old.byName[name]; dup {
-		panic(fmt.Sprintf("fastrpc: method %q has a handler already", name))
+	if _, err := s.addMethod(m, false); err != nil {
+		panic("fastrpc: " + err.Error())
 	}
-	t := &methodTable{byName: make(map[string]uint32, len(old.byName)+1)}
-	for k, v := range old.byName {
-		t.byName[k] = v
-	}
-	t.list = append(append([]*method(nil), old.list...), m)
-	t.byName[name] = uint32(len(t.list))
-	s.methods.Store(t)
 }
 
 const maxMethodName = 255

@@ -199,6 +199,7 @@ func TestCompressor(t *testing.T) {
 	s := pair(t, greetings().register, fastgrpc.StatsHandler(&in))
 	c := testgrpc.NewTestServiceClient(s(fastgrpc.WithStatsHandler(&out)))
 	both(t, func(t *testing.T, call caller) {
+		in.seen, out.seen = nil, nil
 		for _, n := range []int{0, 10, 100_000} {
 			must(t, call(bounded(t), c, n, grpc.UseCompressor(gzip.Name)))
 			must(t, call(bounded(t), c, n, grpc.UseCompressor(encoding.Identity)))

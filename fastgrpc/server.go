@@ -25,7 +25,7 @@ type Server struct {
 
 var _ grpc.ServiceRegistrar = (*Server)(nil)
 
-// NewServer makes a server of gRPC services over s.
+// NewServer makes a server of gRPC services over s, whose Resolve it sets.
 func NewServer(s *fastrpc.Server, opts ...ServerOption) *Server {
 	g := &Server{Server: s, services: map[string]grpc.ServiceInfo{}}
 	g.cfg = serverConfig{maxRecv: defaultMaxRecv, maxSend: defaultMaxSend, inline: map[string]bool{}}
@@ -33,6 +33,7 @@ func NewServer(s *fastrpc.Server, opts ...ServerOption) *Server {
 		o(&g.cfg)
 	}
 	g.unary, g.stream = chainUnaryServer(g.cfg.unary), chainStreamServer(g.cfg.stream)
+	s.Resolve(g.resolve)
 	return g
 }
 
@@ -56,6 +57,8 @@ func (s *Server) RegisterService(d *grpc.ServiceDesc, impl any) {
 		} else {
 			s.Handle(u.name, u.answer)
 		}
+		st := &streamMethod{server: s, name: u.name, impl: impl, desc: u.asStream(m.MethodName)}
+		s.HandleStream(st.name, st.answer)
 		info.Methods = append(info.Methods, grpc.MethodInfo{Name: m.MethodName})
 	}
 	for i := range d.Streams {

@@ -36,7 +36,7 @@ func (m *streamMethod) answer(st *fastrpc.ServerStream) error {
 	if x.encoding != "" {
 		c.header = metadata.Pairs(keyEncoding, x.encoding)
 	}
-	if s.stream != nil {
+	if s.stream != nil && (m.desc.ClientStreams || m.desc.ServerStreams) {
 		info := &grpc.StreamServerInfo{FullMethod: m.name, IsClientStream: m.desc.ClientStreams, IsServerStream: m.desc.ServerStreams}
 		err = s.stream(m.impl, ss, info, m.desc.Handler)
 	} else {

@@ -54,6 +54,17 @@ func (m *unaryMethod) answer(w *fastrpc.Response, r *fastrpc.Request) error {
 	return nil
 }
 
+// asStream describes the method for callers that open a stream for it, as proxies do that know no method's kind.
+func (m *unaryMethod) asStream(name string) *grpc.StreamDesc {
+	return &grpc.StreamDesc{StreamName: name, Handler: func(impl any, stream grpc.ServerStream) error {
+		reply, err := m.handler(impl, stream.Context(), stream.RecvMsg, m.server.unary)
+		if err != nil {
+			return err
+		}
+		return stream.SendMsg(reply)
+	}}
+}
+
 // reply writes the handler's reply.
 func (x *exchange) reply(w *fastrpc.Response, reply any, most int, watch *watch) error {
 	e, err := x.codec.encode(reply, x.compressor, most)

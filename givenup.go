@@ -4,8 +4,10 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fastrpc/fastrpc/internal/engine"
+	"github.com/fastrpc/fastrpc/transport"
 )
 
 // givenUp ends the contexts of requests for whose answers nobody waits any more. It costs nothing but where handlers ask for a context.
@@ -24,8 +26,15 @@ func (g *givenUp) watch(k *engine.Call, cancel context.CancelFunc) {
 	}
 }
 
-// giveUp is called in the poll.
+// deadlineSlack is how shortly before a deadline a caller gives up because of it: the two clocks are set by the request's arrival, and the word that
+// it was given up travels as long.
+const deadlineSlack = 10 * time.Millisecond
+
+// giveUp is called in the poll. A request that is given up at its deadline ends by that.
 func (g *givenUp) giveUp(k *engine.Call) {
+	if d := k.Deadline(); d != 0 && d <= transport.Now().Add(deadlineSlack) {
+		return
+	}
 	v, loaded := g.calls.LoadOrStore(k, gone{})
 	if cancel, ok := v.(context.CancelFunc); ok && loaded {
 		cancel()

@@ -72,6 +72,9 @@ bench: peers ## the measurements that are kept in bench/results, and the figures
 	$(COMPARE) --systems all --json $(RESULTS)/unary-64.json
 	$(COMPARE) --workload rate --systems all --outstanding 64 --duration 1s --json $(RESULTS)/rate-64.json
 	$(COMPARE) --workload rate --systems $(CALLERS),arpc,net-rpc --outstanding 64 --blocking --duration 1s --json $(RESULTS)/rate-64-blocking.json
+	$(COMPARE) --systems xdp,fastgrpc-inline,xdp-worker,fastgrpc,grpc,fastgrpc-ping-pong,grpc-ping-pong --json $(RESULTS)/stub-64.json
+	$(COMPARE) --systems fastgrpc-flow,grpc-flow --size 1024 --json $(RESULTS)/stub-flow-1024.json
+	$(COMPARE) --workload rate --systems xdp-worker,fastgrpc,fastgrpc-inline,grpc --outstanding 64 --blocking --duration 1s --json $(RESULTS)/stub-rate-64.json
 	$(COMPARE) --workload rate --outstanding 32 --duration 1s --json $(RESULTS)/rate-64-32.json
 	$(COMPARE) --workload rate --outstanding 256 --duration 1s --json $(RESULTS)/rate-64-256.json
 	$(COMPARE) --workload sweep --systems xdp,udp,net-tcp,grpc --rounds 3 --json $(RESULTS)/sweep-64.json

@@ -21,9 +21,6 @@ type dispatch struct {
 // Serve is the engine's Handler.
 func (d *dispatch) Serve(now transport.Time, k *engine.Call) {
 	s := d.server
-	if s.givenUp.marks.Load() > 0 {
-		s.givenUp.forget(k)
-	}
 	if s.draining.Load() {
 		refuse(now, k, Unavailable, "the server is shutting down")
 		return
@@ -87,8 +84,8 @@ func (d *dispatch) openStream(now transport.Time, k *engine.Call, m *method) {
 	}
 }
 
-// Gone is the engine's Handler.
-func (d *dispatch) Gone(k *engine.Call) { d.server.givenUp.giveUp(k) }
+// Gone is the engine's Handler. A handler that runs finds out by its deadline.
+func (d *dispatch) Gone(*engine.Call) {}
 
 // lookUp answers with the number of the method that the request names.
 func (d *dispatch) lookUp(now transport.Time, k *engine.Call, t *methodTable) {
@@ -113,7 +110,6 @@ func refuse(now transport.Time, k *engine.Call, code Code, msg string) {
 func run(m *method, w *Response, r *Request) Code {
 	err := m.handler(w, r)
 	if r.cancel != nil {
-		r.server.givenUp.forget(r.call)
 		r.cancel()
 	}
 	if err != nil {

@@ -59,7 +59,14 @@ func (s *Server) resolve(name string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	number, err := s.addMethod(&method{name: name, handler: call, stream: stream}, true)
+	m := &method{name: name}
+	if call != nil {
+		m.handler = s.cfg.aroundHandler(call)
+	}
+	if stream != nil {
+		m.stream = s.cfg.aroundStream(stream)
+	}
+	number, err := s.addMethod(m, true)
 	if err != nil { // another queue's client was quicker
 		number = s.methods.Load().byName[name]
 	}

@@ -23,7 +23,6 @@ type Server struct {
 	cfg      config
 	methods  atomic.Pointer[methodTable]
 	resolver atomic.Pointer[Resolver]
-	givenUp  givenUp
 	pool     *pool
 	streams  *pool // of streams' handlers
 	draining atomic.Bool

@@ -79,9 +79,9 @@ func (token) GetRequestMetadata(_ context.Context, uri ...string) (map[string]st
 }
 
 func TestPerRPCCredentials(t *testing.T) {
-	var got []string
+	var got shared[[]string]
 	s := &service{unary: func(ctx context.Context, r *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
-		got = metadata.ValueFromIncomingContext(ctx, "authorization")
+		got.set(metadata.ValueFromIncomingContext(ctx, "authorization"))
 		return echo(r), nil
 	}}
 	dial := pair(t, s.register)
@@ -90,13 +90,13 @@ func TestPerRPCCredentials(t *testing.T) {
 	want := "for https://" + cc.Client().Remote().String() + "/grpc.testing.TestService"
 	_, err := c.UnaryCall(bounded(t), request(1), grpc.PerRPCCredentials(token{}))
 	must(t, err)
-	if !slices.Equal(got, []string{want}) {
-		t.Errorf("the server got %q", got)
+	if !slices.Equal(got.get(), []string{want}) {
+		t.Errorf("the server got %q", got.get())
 	}
 	_, err = testgrpc.NewTestServiceClient(dial(fastgrpc.WithPerRPCCredentials(token{}))).UnaryCall(bounded(t), request(1))
 	must(t, err)
-	if !slices.Equal(got, []string{want}) {
-		t.Errorf("the server got %q", got)
+	if !slices.Equal(got.get(), []string{want}) {
+		t.Errorf("the server got %q", got.get())
 	}
 	_, err = c.UnaryCall(bounded(t), request(1), grpc.PerRPCCredentials(token{secure: true}))
 	checkStatus(t, err, codes.Unauthenticated, "transport: cannot send secure credentials on an insecure connection")
@@ -199,7 +199,8 @@ func TestCompressor(t *testing.T) {
 	s := pair(t, greetings().register, fastgrpc.StatsHandler(&in))
 	c := testgrpc.NewTestServiceClient(s(fastgrpc.WithStatsHandler(&out)))
 	both(t, func(t *testing.T, call caller) {
-		in.seen, out.seen = nil, nil
+		in.reset()
+		out.reset()
 		for _, n := range []int{0, 10, 100_000} {
 			must(t, call(bounded(t), c, n, grpc.UseCompressor(gzip.Name)))
 			must(t, call(bounded(t), c, n, grpc.UseCompressor(encoding.Identity)))
@@ -212,15 +213,15 @@ func TestCompressor(t *testing.T) {
 }
 
 func TestCallAuthority(t *testing.T) {
-	var got []string
+	var got shared[[]string]
 	s := &service{unary: func(ctx context.Context, r *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
-		got = metadata.ValueFromIncomingContext(ctx, ":authority")
+		got.set(metadata.ValueFromIncomingContext(ctx, ":authority"))
 		return echo(r), nil
 	}}
 	_, err := testgrpc.NewTestServiceClient(pair(t, s.register)()).UnaryCall(bounded(t), request(1), grpc.CallAuthority("example.com"))
 	must(t, err)
-	if !slices.Equal(got, []string{"example.com"}) {
-		t.Errorf("the server saw %q", got)
+	if !slices.Equal(got.get(), []string{"example.com"}) {
+		t.Errorf("the server saw %q", got.get())
 	}
 }
 

@@ -25,15 +25,17 @@ import (
 )
 
 // failing is a service whose handlers end with an error that the test sets.
-func failing(err *error) *service {
+func failing(err *shared[error]) *service {
 	return &service{
-		unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) { return nil, *err },
-		full:  func(testgrpc.TestService_FullDuplexCallServer) error { return *err },
+		unary: func(context.Context, *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+			return nil, err.get()
+		},
+		full: func(testgrpc.TestService_FullDuplexCallServer) error { return err.get() },
 	}
 }
 
 func TestStatus(t *testing.T) {
-	var fail error
+	var fail shared[error]
 	c := testgrpc.NewTestServiceClient(pair(t, failing(&fail).register)())
 	detailed, err := status.New(codes.FailedPrecondition, "wet paint").WithDetails(&errdetails.ErrorInfo{Reason: "PAINT", Domain: "bench.example"})
 	must(t, err)
@@ -52,7 +54,7 @@ func TestStatus(t *testing.T) {
 			{status.Error(codes.NotFound, ""), status.New(codes.NotFound, "")},
 			{fastrpc.Errorf(fastrpc.OutOfRange, "native"), status.New(codes.OutOfRange, "native")},
 		} {
-			fail = test.err
+			fail.set(test.err)
 			err := call(bounded(t), c, 1)
 			if got := status.Convert(err).Proto(); !proto.Equal(got, test.want.Proto()) {
 				t.Errorf("%v became %v", test.err, got)
@@ -135,8 +137,11 @@ func TestUnaryMethodAsStream(t *testing.T) {
 }
 
 func TestMetadata(t *testing.T) {
-	var got metadata.MD
-	see := func(ctx context.Context) { got, _ = metadata.FromIncomingContext(ctx) }
+	var seen shared[metadata.MD]
+	see := func(ctx context.Context) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		seen.set(md)
+	}
 	s := &service{
 		unary: func(ctx context.Context, r *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
 			see(ctx)
@@ -150,11 +155,12 @@ func TestMetadata(t *testing.T) {
 	c := testgrpc.NewTestServiceClient(pair(t, s.register)())
 	both(t, func(t *testing.T, call caller) {
 		must(t, call(bounded(t), c, 1))
-		if len(got) != 0 {
+		if got := seen.get(); len(got) != 0 {
 			t.Errorf("without metadata the handler sees %v", got)
 		}
 		binary := string([]byte{0, 1, 0xff})
 		must(t, call(bounded(t, "Key", "a", "key", "b", "raw-bin", binary, "empty", "", "grpc-timeout", "1S", "content-type", "x", "te", "y"), c, 1))
+		got := seen.get()
 		if !slices.Equal(got.Get("key"), []string{"a", "b"}) || !slices.Equal(got.Get("raw-bin"), []string{binary}) || !slices.Equal(got.Get("empty"), []string{""}) || len(got) != 3 {
 			t.Errorf("the handler sees %v", got)
 		}
@@ -169,13 +175,13 @@ func TestMetadata(t *testing.T) {
 func TestServerMetadata(t *testing.T) {
 	large := metadata.Pairs("key", strings.Repeat("v", 100_000))
 	wrong := metadata.Pairs("key", "\n")
-	var trailer metadata.MD
+	var trailer shared[metadata.MD]
 	s := &service{
 		unary: func(ctx context.Context, r *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
-			return echo(r), grpc.SetTrailer(ctx, trailer)
+			return echo(r), grpc.SetTrailer(ctx, trailer.get())
 		},
 		full: func(s testgrpc.TestService_FullDuplexCallServer) error {
-			if err := grpc.SetTrailer(s.Context(), trailer); err != nil {
+			if err := grpc.SetTrailer(s.Context(), trailer.get()); err != nil {
 				return err
 			}
 			return echoAll(s)
@@ -183,11 +189,11 @@ func TestServerMetadata(t *testing.T) {
 	}
 	c := testgrpc.NewTestServiceClient(pair(t, s.register)())
 	both(t, func(t *testing.T, call caller) {
-		trailer = large
+		trailer.set(large)
 		checkStatus(t, call(bounded(t), c, 1), codes.ResourceExhausted, "")
-		trailer = wrong
+		trailer.set(wrong)
 		checkStatus(t, call(bounded(t), c, 1), codes.Internal, `header key "key" contains value with non-printable ASCII characters`)
-		trailer = nil
+		trailer.set(nil)
 		must(t, call(bounded(t), c, 1))
 	})
 }
@@ -211,14 +217,14 @@ func TestHandlersContext(t *testing.T) {
 		}
 		return ctx.Err()
 	}
-	var kept []context.Context
+	var kept shared[[]context.Context]
 	s := &service{
 		unary: func(ctx context.Context, r *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
-			kept = append(kept, ctx)
+			add(&kept, ctx)
 			return echo(r), look(ctx)
 		},
 		full: func(s testgrpc.TestService_FullDuplexCallServer) error {
-			kept = append(kept, s.Context())
+			add(&kept, s.Context())
 			if err := look(s.Context()); err != nil {
 				return err
 			}
@@ -233,7 +239,7 @@ func TestHandlersContext(t *testing.T) {
 			t.Errorf("the header is %v", header)
 		}
 	})
-	for _, ctx := range kept { // a handler that returned has no context any more
+	for _, ctx := range kept.get() { // a handler that returned has no context any more
 		select {
 		case <-ctx.Done():
 		case <-time.After(patience):
@@ -273,8 +279,8 @@ func TestCancellationReachesHandlers(t *testing.T) {
 
 // Interceptors of gRPC's form, at both ends, the first outermost.
 func TestInterceptors(t *testing.T) {
-	var order []string
-	note := func(s string) { order = append(order, s) }
+	var order shared[[]string]
+	note := func(s string) { add(&order, s) }
 	unaryServer := func(name string) grpc.UnaryServerInterceptor {
 		return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
 			note(name + info.FullMethod[len("/grpc.testing.TestService/"):])
@@ -303,12 +309,12 @@ func TestInterceptors(t *testing.T) {
 		fastgrpc.UnaryInterceptor(unaryServer("a "), unaryServer("b "), unaryServer("c ")), fastgrpc.StreamInterceptor(streamServer("a "), streamServer("b "), streamServer("c ")),
 	)(fastgrpc.WithUnaryInterceptor(unaryClient("1 "), unaryClient("2 "), unaryClient("3 ")), fastgrpc.WithStreamInterceptor(streamClient("1 "), streamClient("2 "), streamClient("3 "))))
 	both(t, func(t *testing.T, call caller) {
-		order = nil
+		order.set(nil)
 		must(t, call(bounded(t), c, 1))
 		method := map[bool]string{true: "UnaryCall", false: "FullDuplexCall"}[strings.HasSuffix(t.Name(), "unary")]
 		want := []string{"1 passthrough:///udp", "2 passthrough:///udp", "3 passthrough:///udp", "a " + method, "b " + method, "c " + method}
-		if !slices.Equal(order, want) {
-			t.Errorf("they ran as %q", order)
+		if !slices.Equal(order.get(), want) {
+			t.Errorf("they ran as %q", order.get())
 		}
 	})
 }

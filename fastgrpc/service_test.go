@@ -3,6 +3,7 @@ package fastgrpc_test
 import (
 	"context"
 	"io"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -36,6 +37,31 @@ func (s *service) FullDuplexCall(stream testgrpc.TestService_FullDuplexCallServe
 }
 
 func (s *service) register(srv *fastgrpc.Server) { testgrpc.RegisterTestServiceServer(srv, s) }
+
+// shared is a variable of a handler's and its test's: the network between them orders what they do, which the race detector cannot see.
+type shared[T any] struct {
+	mu sync.Mutex
+	v  T
+}
+
+func (s *shared[T]) get() T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.v
+}
+
+func (s *shared[T]) set(v T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.v = v
+}
+
+// add appends to a shared list.
+func add[T any](s *shared[[]T], v T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.v = append(s.v, v)
+}
 
 func echo(r *testgrpc.SimpleRequest) *testgrpc.SimpleResponse {
 	return &testgrpc.SimpleResponse{Payload: r.GetPayload()}

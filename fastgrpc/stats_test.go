@@ -39,6 +39,12 @@ func (s *sizes) HandleRPC(_ context.Context, e stats.RPCStats) {
 	}
 }
 
+func (s *sizes) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = nil
+}
+
 // check looks for messages of 100,000 bytes that were compressed and that were not, each way.
 func (s *sizes) check(t *testing.T) {
 	t.Helper()
@@ -55,7 +61,6 @@ func (s *sizes) check(t *testing.T) {
 	if small != 2 || same != 2 {
 		t.Errorf("%d messages were compressed and %d were not: %v", small, same, s.seen)
 	}
-	s.seen = nil
 }
 
 // events keeps the order in which statistics come.

@@ -105,7 +105,7 @@ func (c *child) end() {
 // process, however it ends.
 func playServer(args []string) error {
 	target, path := args[0], args[1]
-	s := echoServer()
+	s := streamServer()
 	if path != "" {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 		if err != nil {

@@ -84,7 +84,7 @@ func (d *dispatch) openStream(now transport.Time, k *engine.Call, m *method) {
 	}
 }
 
-// Gone is the engine's Handler. A handler that runs finds out by its deadline.
+// Gone is the engine's Handler. A handler that runs finds out by its context.
 func (d *dispatch) Gone(*engine.Call) {}
 
 // lookUp answers with the number of the method that the request names.

@@ -55,8 +55,8 @@ func (r *Request) Deadline() (time.Time, bool) {
 	return time.Now().Add(d.Sub(transport.Now())), true
 }
 
-// Context returns a context that ends at the request's deadline, when the handler returns, and when the server gives up waiting for it at
-// its shutdown. It is made at the first call; a handler that does not ask pays nothing.
+// Context returns a context that ends at the request's deadline, when the client gives the call up or is gone, when the handler returns, and when the
+// server gives up waiting for it at its shutdown. It is made at the first call; a handler that does not ask pays nothing.
 func (r *Request) Context() context.Context {
 	if r.ctx == nil {
 		if d, ok := r.Deadline(); ok {
@@ -64,6 +64,7 @@ func (r *Request) Context() context.Context {
 		} else {
 			r.ctx, r.cancel = context.WithCancel(r.server.ctx)
 		}
+		r.call.OnGone(r.cancel)
 	}
 	return r.ctx
 }

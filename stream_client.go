@@ -63,8 +63,8 @@ func (st *Stream) Context() context.Context { return st.ctx }
 // Method returns the method.
 func (st *Stream) Method() *Method { return st.m }
 
-// Send sends a message and returns when body may be written again: at once, unless the server is behind, or the message is of more than one
-// packet, which is read until the server has it. io.EOF means that the server has ended the stream, and Receive tells how; any other error is
+// Send sends a message and returns when body may be written again: at once, unless the server is behind, or the message is longer than
+// 64 KiB, which is read until the server has it. io.EOF means that the server has ended the stream, and Receive tells how; any other error is
 // an *Error: Internal after CloseSend, Canceled and DeadlineExceeded after the context's end, ResourceExhausted for too large a message.
 func (st *Stream) Send(body []byte) error {
 	if st.hooks.send != nil {

@@ -75,7 +75,7 @@ func (st *ServerStream) receive() (Message, error) {
 }
 
 // Send sends a message, after the header if that was not sent, and returns when body may be written again: at once, unless the client is behind, or
-// the message is of more than one packet, which is read until the client has it. The error is an *Error: as Receive's, or ResourceExhausted for
+// the message is longer than 64 KiB, which is read until the client has it. The error is an *Error: as Receive's, or ResourceExhausted for
 // too large a message.
 func (st *ServerStream) Send(body []byte) error {
 	if st.hooks.send != nil {
@@ -150,7 +150,7 @@ func (st *ServerStream) stopped() *Error {
 func (st *ServerStream) serve(done func()) {
 	ctx, cancel := st.newContext()
 	st.ctx = ctx
-	st.s.OnGone(cancel)
+	st.call.OnGone(cancel)
 	unhook := context.AfterFunc(ctx, st.s.Abort)
 	err := st.method.stream(st)
 	unhook()

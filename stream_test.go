@@ -107,7 +107,7 @@ func TestStreamPingPong(t *testing.T) {
 				t.Fatalf("got %q, want %q", got, want)
 			}
 		}
-		for _, n := range []int{0, 1400, 1500, 10_000, 1 << 20} {
+		for _, n := range []int{0, 1400, 1500, 10_000, 64 << 10, 64<<10 + 1, 1 << 20} {
 			must(t, st.Send(pattern(n)))
 			if got := next(t, st); !bytes.Equal(got, pattern(n)) {
 				t.Fatalf("a message of %d bytes came back as other %d", n, len(got))

@@ -82,6 +82,7 @@ func (c *Conn) Close(reason string) {
 	_ = c.e.do(func(now transport.Time) {
 		c.s.Close(now, session.Canceled, reason)
 		c.e.handleEvents()
+		c.e.abandonUnread(c.s)
 	})
 }
 

@@ -81,20 +81,21 @@ type Engine struct {
 	now      transport.Time
 	rx, tx   []transport.Frame
 	events   []transport.Event
-	copied   transport.Frame // of a foreign packet
-	patience int             // empty turns before keepHouse
-	patient  int             // what it is set to: see adapt
-	settled  bool            // the last keepHouse found nothing to do
-	untidied int             // packets since keepHouse
-	tidyAt   int             // so many at most
-	inFlight int             // frames sent and not completed
-	readied  bool            // this turn ended calls that others wait for
-	waiters  int             // goroutines that wait for a call each, and do not poll
-	batched  int             // calls that begin left unsent
-	handlers handlers        // by local port
-	fault    error           // why the link stopped working
-	from     uint16          // the engine whose queue received what is being handled
-	followed bool            // a call was handed over since the keeper took the token
+	copied   transport.Frame      // of a foreign packet
+	patience int                  // empty turns before keepHouse
+	patient  int                  // what it is set to: see adapt
+	settled  bool                 // the last keepHouse found nothing to do
+	untidied int                  // packets since keepHouse
+	tidyAt   int                  // so many at most
+	inFlight int                  // frames sent and not completed
+	readied  bool                 // this turn ended calls that others wait for
+	waiters  int                  // goroutines that wait for a call each, and do not poll
+	batched  int                  // calls that begin left unsent
+	handlers handlers             // by local port
+	unread   map[*Stream]struct{} // ended streams of clients of which something is not read, or not released
+	fault    error                // why the link stopped working
+	from     uint16               // the engine whose queue received what is being handled
+	followed bool                 // a call was handed over since the keeper took the token
 	slow     map[string]uint64
 	holder   int64 // the goroutine that holds the token; 0: not asked yet
 
@@ -298,6 +299,7 @@ func newEngine(link transport.Link, id uint16, cfg Config) *Engine {
 		tx:       make([]transport.Frame, caps.Burst),
 		events:   make([]transport.Event, 16),
 		handlers: handlers{},
+		unread:   map[*Stream]struct{}{},
 		patient:  maxPatience,
 		tidyAt:   max(min(tidyPackets, caps.Frames/16), 1),
 		dead:     make(chan struct{}),

@@ -69,19 +69,31 @@ type Stream struct {
 	trailer   []byte
 	sound     bool // trailer is
 	err       *session.Error
-	onGone    atomic.Pointer[func()] // server
 }
 
 // streamQueue is how many messages wait at most for whoever polls, before Send waits: what a turn sends.
 const streamQueue = 32
 
-// outgoing is something that waits to be sent. A small message is copied into own, which stays for the next one; body is a long one.
+// outgoing is something that waits to be sent. A small message is copied into own, which stays for the next one.
 type outgoing struct {
 	kind outKind
-	long bool
+	whose
 	own  []byte
 	body []byte
 }
+
+// whose tells who may write to a message once Send has returned.
+type whose uint8
+
+const (
+	reused   whose = iota // the stream will, for its next message: the session copies a small one
+	given                 // nobody: the session reads from it as long as it needs
+	borrowed              // the caller: Send waits until the peer has it
+)
+
+// copiedBytes is the longest message that Send copies, so that its caller need not wait until the peer has all of it. With the stream's window and
+// queue it bounds what a stream holds.
+const copiedBytes = 64 << 10
 
 type outKind uint8
 
@@ -192,14 +204,6 @@ func (s *Stream) Abort() {
 	s.writer.wake()
 }
 
-// OnGone lets f be called, by whoever polls, when nobody waits for the handler any more; at once if that is so already. It must not block.
-func (s *Stream) OnGone(f func()) {
-	s.onGone.Store(&f)
-	if s.over.Load() {
-		f()
-	}
-}
-
 // Over tells whether the stream is over.
 func (s *Stream) Over() bool { return s.over.Load() }
 
@@ -208,6 +212,9 @@ func (s *Stream) Stopped() bool { return s.over.Load() || s.aborted.Load() }
 
 // End returns what a client's stream that is over ended with: an error of this end, or the server's answer.
 func (s *Stream) End() (err *session.Error, code session.Code, refused bool, text []byte) {
+	if err := s.failed.Load(); err != nil && s.err == nil {
+		return err, err.Code, false, nil
+	}
 	return s.err, s.code, s.refused, s.text
 }
 

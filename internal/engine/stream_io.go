@@ -2,6 +2,7 @@ package engine
 
 import (
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"github.com/fastrpc/fastrpc/transport"
@@ -10,6 +11,9 @@ import (
 
 // Receive waits for the next message, which is the caller's until Release; nil: no more come.
 func (s *Stream) Receive() *Incoming {
+	if s.givenUp.Load() != 0 { // what has come is not wanted any more
+		s.await(&s.reader, s.over.Load)
+	}
 	for {
 		done := s.ended.Load() || s.over.Load() || s.aborted.Load()
 		if m := s.in[s.taken%uint32(len(s.in))].Swap(nil); m != nil {
@@ -66,23 +70,29 @@ func (s *Stream) giveBack(m *Incoming) uint32 {
 // bunch is how many messages make a Window: the session tells the peer when so many have been given back.
 func (s *Stream) bunch() uint32 { return uint32(len(s.in)+1) / 2 }
 
-// Send sends a message, as soon as the peer has room for it, and returns when body may be written again: a long one is read until the peer has
-// it. ErrOver: the stream is over.
+// Send sends a message, as soon as the peer has room for it, and returns when body may be written again: one above copiedBytes is read until the
+// peer has it. ErrOver: the stream is over.
 func (s *Stream) Send(body []byte) *session.Error {
-	return s.send(outMessage, body, len(body) > s.small)
+	switch {
+	case len(body) <= s.small:
+		return s.send(outMessage, body, reused)
+	case len(body) <= min(copiedBytes, int(s.most)):
+		return s.send(outMessage, slices.Clone(body), given)
+	}
+	return s.send(outMessage, body, borrowed)
 }
 
 // SendHeader sends a server's header, before its first message: a metadata block, which must not be written any more.
-func (s *Stream) SendHeader(block []byte) *session.Error { return s.send(outHeader, block, false) }
+func (s *Stream) SendHeader(block []byte) *session.Error { return s.send(outHeader, block, given) }
 
 // CloseSend tells the server that no more messages follow.
 func (s *Stream) CloseSend() *session.Error {
-	err := s.send(outEnd, nil, false)
+	err := s.send(outEnd, nil, given)
 	s.closed = true
 	return err
 }
 
-func (s *Stream) send(kind outKind, body []byte, long bool) *session.Error {
+func (s *Stream) send(kind outKind, body []byte, w whose) *session.Error {
 	switch {
 	case s.closed:
 		return ErrClosedSend
@@ -97,41 +107,41 @@ func (s *Stream) send(kind outKind, body []byte, long bool) *session.Error {
 	s.delivered.Store(false)
 	e, tail := s.e, s.tail.Load()
 	if s.head.Load() != tail || !e.token.acquire() {
-		return s.queue(kind, body, long)
+		return s.queue(kind, body, w)
 	}
 	e.now = max(e.now, transport.Now())
 	s.takeBack()
-	err := s.submit(kind, body, long)
+	err := s.submit(kind, body, w)
 	e.handleEvents()
 	e.transmit()
 	e.release()
 	switch {
 	case err == session.ErrWindow:
-		return s.queue(kind, body, long)
+		return s.queue(kind, body, w)
 	case err != nil:
 		return err
-	case long:
+	case w == borrowed:
 		return s.awaitDelivery()
 	}
 	return nil
 }
 
 // queue leaves a message to whoever polls.
-func (s *Stream) queue(kind outKind, body []byte, long bool) *session.Error {
+func (s *Stream) queue(kind outKind, body []byte, w whose) *session.Error {
 	s.await(&s.writer, s.room)
 	if s.over.Load() || s.aborted.Load() {
 		return ErrOver
 	}
 	tail := s.tail.Load()
 	o := &s.out[tail%streamQueue]
-	o.kind, o.long, o.body = kind, long, body
-	if kind == outMessage && !long {
+	o.kind, o.whose, o.body = kind, w, body
+	if w == reused {
 		o.own = append(o.own[:0], body...)
 		o.body = o.own
 	}
 	s.tail.Store(tail + 1)
 	s.poke()
-	if long {
+	if w == borrowed {
 		return s.awaitDelivery()
 	}
 	return nil

@@ -92,6 +92,7 @@ func (s *Stream) settle() {
 	if !s.server && s.over.Load() && s.put == s.freed {
 		k := s.k
 		s.k = nil
+		delete(s.e.unread, s)
 		k.Release()
 	}
 }
@@ -141,11 +142,11 @@ func (s *Stream) flush() {
 	}
 	for ; head != tail && !s.over.Load(); head++ {
 		o := &s.out[head%streamQueue]
-		err := s.submit(o.kind, o.body, o.long)
+		err := s.submit(o.kind, o.body, o.whose)
 		if err == session.ErrWindow { // an event StreamWritable follows
 			break
 		}
-		if err != nil {
+		if err != nil && err != ErrOver {
 			s.failed.CompareAndSwap(nil, err)
 		}
 		o.body = nil
@@ -157,24 +158,24 @@ func (s *Stream) flush() {
 }
 
 // submit gives the session something to send.
-func (s *Stream) submit(kind outKind, body []byte, long bool) *session.Error {
-	if s.over.Load() {
+func (s *Stream) submit(kind outKind, body []byte, w whose) *session.Error {
+	k := s.k
+	if s.over.Load() || k.Ended() || k.Gone() { // the event may be still to come
 		return ErrOver
 	}
-	k := s.k
 	switch {
 	case kind == outEnd:
 		return k.CloseSend()
 	case kind == outHeader:
 		return k.SendHeader(body)
-	case long:
+	case w == borrowed:
 		err := k.Send(body)
 		if err == nil {
 			s.waiting = true
 			s.delivery()
 		}
 		return err
-	case len(body) > k.Conn().SmallMessage(): // the path has become narrower, and the session would read from what is written again
+	case w == reused && len(body) > k.Conn().SmallMessage(): // the path has become narrower, and the session would read from what is written again
 		body = slices.Clone(body)
 	}
 	return k.Send(body)
@@ -217,8 +218,23 @@ func (s *Stream) CallEnded(k *session.Call) {
 	s.opening.wake()
 	s.e.readied = true
 	s.takeBack()
-	s.settle()
+	if s.settle(); s.k != nil {
+		s.e.unread[s] = struct{}{}
+	}
 }
+
+// abandonUnread drops what nobody has read of the ended streams of a session that its user closes: it would hold on to the link's memory.
+func (e *Engine) abandonUnread(c *session.Conn) {
+	for s := range e.unread {
+		if s.k.Conn() == c {
+			s.failed.CompareAndSwap(nil, errUnread)
+			s.discard()
+			s.settle()
+		}
+	}
+}
+
+var errUnread = &session.Error{Code: session.Canceled, Outcome: session.Executed, Reason: "the client was closed before all of the stream was read"}
 
 // gone tells a server's stream that nobody waits for its handler any more.
 func (s *Stream) gone() {
@@ -226,7 +242,4 @@ func (s *Stream) gone() {
 	s.reader.wake()
 	s.writer.wake()
 	s.e.readied = true
-	if f := s.onGone.Load(); f != nil {
-		(*f)()
-	}
 }

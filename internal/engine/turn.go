@@ -146,7 +146,9 @@ func (e *Engine) handleEvents() {
 		case session.RequestGone:
 			if s, ok := ev.Call.Tag.(*Stream); ok {
 				s.gone()
-			} else if h := e.handlerOf(ev.Conn); h != nil {
+			}
+			ev.Call.TellGone()
+			if h := e.handlerOf(ev.Conn); h != nil {
 				h.Gone(ev.Call)
 			}
 		case session.CallEnded:

@@ -31,6 +31,7 @@ type Call struct {
 	stream   *stream
 	next     *Call // in conn.waiting or the pool
 	lease    atomic.Uint32
+	leaving  atomic.Pointer[func()] // server: see OnGone
 }
 
 type role uint8
@@ -95,6 +96,23 @@ func (k *Call) Err() *Error { return k.err }
 // Gone tells, at the server, whether nobody waits for the answer any more.
 func (k *Call) Gone() bool { return k.gone }
 
+// OnGone lets f be called, at the server, when nobody waits for the answer any more; at once if that is so already. Its caller has the request and has
+// not answered it, on whichever goroutine; f is called on it or on the endpoint's owner's, and must not block.
+func (k *Call) OnGone(f func()) {
+	if !k.leaving.CompareAndSwap(nil, &f) {
+		f()
+	}
+}
+
+// TellGone calls what OnGone was given. The owner calls it for an event RequestGone.
+func (k *Call) TellGone() {
+	if f := k.leaving.Swap(&nothing); f != nil {
+		(*f)()
+	}
+}
+
+var nothing = func() {}
+
 // Lease returns a number that names this life of the call; EndLease ends it once. Both may be used from any goroutine.
 func (k *Call) Lease() uint32 { return k.lease.Load() }
 
@@ -147,6 +165,9 @@ func (p *callPool) put(k *Call) {
 	k.conn, k.Tag, k.err = nil, nil, nil
 	k.role, k.state, k.gone, k.acked, k.metadata, k.probes, k.flags, k.code = callFree, callNew, false, false, false, 0, 0, OK
 	k.deadline, k.probeAt = 0, 0
+	if k.leaving.Load() != nil {
+		k.leaving.Store(nil)
+	}
 	k.out.sentOnce = false
 	p.held--
 	k.next, p.free = p.free, k

@@ -50,6 +50,7 @@ func TestStreamRules(t *testing.T) {
 		{"a far end", end(1<<32 - 1)},
 		{"a long message without its length", wire.Frame{Type: wire.Message, Flags: wire.FlagMore, Call: call, A: 1, Payload: []byte{1}}},
 		{"a long message that is short", first(wire.Message, call, 1, 500, long[:500])},
+		{"a header of the client's", wire.Frame{Type: wire.Message, Flags: wire.FlagMetadata, Call: call, A: 1}},
 		{"a part without a number", wire.Frame{Type: wire.Fragment, Flags: wire.FlagStream, Call: call, Payload: []byte{1}}},
 		{"a challenge to a server", wire.Frame{Type: wire.Challenge}},
 		{"a reply to a server", wire.Frame{Type: wire.Reply, Call: call}},

@@ -1,0 +1,446 @@
+package fastrpc_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fastrpc/fastrpc"
+)
+
+// A client that does not read: the server's Send waits, so that what lies between the two is bounded, and unary calls go on.
+func TestStreamReaderStops(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		var sent atomic.Int64
+		s := echoServer()
+		s.HandleStream("flood", func(st *fastrpc.ServerStream) error {
+			for {
+				if err := st.Send(pattern(1000)); err != nil {
+					return err
+				}
+				sent.Add(1)
+			}
+		})
+		c := w.dial(t, w.serve(t, s))
+		st := open(t, c, "flood")
+		const most = 32 + 32 + 1 // the stream's window, the queue before it, and the one that is being sent
+		for received := range int64(1000) {
+			if received%100 == 0 {
+				eventually(t, func() string {
+					if ahead := sent.Load() - received; ahead < 32 {
+						return fmt.Sprintf("the server is only %d messages ahead", ahead)
+					}
+					return ""
+				})
+				checkEcho(t, c, "worker", pattern(100))
+			}
+			if ahead := sent.Load() - received; ahead > most {
+				t.Fatalf("the server is %d messages ahead of its reader", ahead)
+			}
+			next(t, st)
+		}
+		st.Close()
+		_, err := st.Receive()
+		checkError(t, err, fastrpc.Canceled, fastrpc.OutcomeUnknown, "")
+	})
+}
+
+// witness serves one stream at a time, and says how the handler saw it end.
+func witness(s *fastrpc.Server) (ends chan error) {
+	ends = make(chan error, 1)
+	s.HandleStream("witness", func(st *fastrpc.ServerStream) error {
+		for {
+			m, err := st.Receive()
+			if err != nil {
+				<-st.Context().Done()
+				ends <- err
+				return err
+			}
+			m.Release()
+			if err := st.Send(nil); err != nil {
+				<-st.Context().Done()
+				ends <- err
+				return err
+			}
+		}
+	})
+	return ends
+}
+
+func TestStreamDeadline(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		s := streamServer()
+		ended := witness(s)
+		c := w.dial(t, w.serve(t, s))
+		st, err := c.Method("witness").Stream(context.Background(), fastrpc.Timeout(200*time.Millisecond))
+		must(t, err)
+		must(t, st.Send(nil))
+		next(t, st)
+		if _, err = st.Receive(); fastrpc.CodeOf(err) != fastrpc.DeadlineExceeded { // by either end's clock
+			t.Errorf("the stream ends with %v", err)
+		}
+		if err := st.Send(nil); err != io.EOF && fastrpc.CodeOf(err) != fastrpc.DeadlineExceeded {
+			t.Errorf("Send after the deadline: %v", err)
+		}
+		checkError(t, receive(t, ended, "the handler's end"), fastrpc.DeadlineExceeded, fastrpc.Executed, "")
+	})
+}
+
+func TestStreamCancel(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		s := streamServer()
+		ended := witness(s)
+		c := w.dial(t, w.serve(t, s))
+		for name, cancels := range map[string]bool{"by its context": true, "by Close": false} {
+			ctx, cancel := context.WithCancel(context.Background())
+			st, err := c.Method("witness").Stream(ctx)
+			must(t, err)
+			must(t, st.Send(nil))
+			next(t, st)
+			received := make(chan error, 1)
+			go func() {
+				_, err := st.Receive()
+				received <- err
+			}()
+			if cancels {
+				cancel()
+			} else {
+				st.Close()
+			}
+			checkError(t, receive(t, received, "the end of Receive "+name), fastrpc.Canceled, fastrpc.OutcomeUnknown, "")
+			checkError(t, st.Send(nil), fastrpc.Canceled, fastrpc.OutcomeUnknown, "")
+			checkError(t, st.CloseSend(), fastrpc.Canceled, fastrpc.OutcomeUnknown, "")
+			checkError(t, receive(t, ended, "the handler's end"), fastrpc.Canceled, fastrpc.Executed, "")
+			if _, err := st.Header(); fastrpc.CodeOf(err) != fastrpc.OK { // a message had come, so it is known that there is none
+				t.Errorf("Header: %v", err)
+			}
+			cancel()
+		}
+	})
+}
+
+// A unary handler's context ends when its caller leaves.
+func TestCallerLeaves(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		s := echoServer()
+		began, left := make(chan struct{}), make(chan error, 1)
+		s.Handle("wait", func(_ *fastrpc.Response, r *fastrpc.Request) error {
+			ctx := r.Context()
+			close(began)
+			<-ctx.Done()
+			left <- ctx.Err()
+			return ctx.Err()
+		})
+		c := w.dial(t, w.serve(t, s))
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() { <-began; cancel() }()
+		_, err := c.Method("wait").Call(ctx, nil)
+		checkError(t, err, fastrpc.Canceled, fastrpc.OutcomeUnknown, "")
+		if err := receive(t, left, "the handler's end"); err != context.Canceled {
+			t.Errorf("the handler's context ended with %v", err)
+		}
+	})
+}
+
+// Streams that end at any moment, by either end, leave nothing that would hinder the next ones.
+func TestStreamsEndAtRandom(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		s := streamServer(fastrpc.WithMaxStreams(16))
+		s.HandleStream("fickle", func(st *fastrpc.ServerStream) error {
+			for range rand.IntN(20) {
+				m, err := st.Receive()
+				if err != nil {
+					return err
+				}
+				if err := st.Send(m.Body()); err != nil { // the message is left to the handler's end
+					return err
+				}
+			}
+			return fastrpc.Errorf(fastrpc.Aborted, "enough")
+		})
+		c := w.dial(t, w.serve(t, s))
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 15 {
+					ctx, cancel := context.WithTimeout(context.Background(), patience)
+					st, err := c.Method([]string{"chat", "fickle"}[rand.IntN(2)]).Stream(ctx)
+					if err != nil {
+						t.Error(err)
+						cancel()
+						return
+					}
+					var sender sync.WaitGroup
+					sender.Go(func() {
+						body := pattern(1 << rand.IntN(18))
+						for st.Send(body) == nil {
+						}
+					})
+					if rand.IntN(2) == 0 {
+						time.AfterFunc(time.Duration(rand.IntN(3000))*time.Microsecond, cancel)
+					}
+					for left := rand.IntN(30); ; left-- {
+						m, err := st.Receive()
+						if err != nil {
+							if c := fastrpc.CodeOf(err); c != fastrpc.Canceled && c != fastrpc.Aborted && c != fastrpc.ResourceExhausted {
+								t.Errorf("a stream ended with %v", err)
+							}
+							break
+						}
+						m.Release()
+						if left == 0 {
+							cancel()
+						}
+					}
+					sender.Wait()
+					cancel()
+				}
+			})
+		}
+		wg.Wait()
+		var open []*fastrpc.Stream
+		eventually(t, func() string { // the server may still be about the last ones
+			st, err := c.Method("chat").Stream(t.Context())
+			must(t, err)
+			_ = st.Send([]byte("x"))
+			m, err := st.Receive()
+			if err == nil {
+				m.Release()
+				open = append(open, st)
+			}
+			if len(open) < 16 {
+				return fmt.Sprintf("%d streams could be opened: %v", len(open), err)
+			}
+			return ""
+		})
+		for _, st := range open {
+			st.Close()
+		}
+		checkEcho(t, c, "worker", pattern(1<<20))
+	})
+}
+
+// Open streams take no worker from calls, and those over the limit are refused.
+func TestStreamsDoNotStarveCalls(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		c := w.dial(t, w.serve(t, streamServer(fastrpc.WithMaxStreams(4), fastrpc.WithWorkers(1, 0))))
+		for range 4 {
+			st := open(t, c, "chat")
+			must(t, st.Send(nil))
+			next(t, st)
+		}
+		st := open(t, c, "chat")
+		_, err := st.Receive()
+		checkError(t, err, fastrpc.ResourceExhausted, fastrpc.NotExecuted, "WithMaxStreams")
+		if err := st.Send(nil); err != io.EOF {
+			t.Errorf("Send on a stream that the server ended: %v", err)
+		}
+		checkEcho(t, c, "worker", pattern(100))
+	})
+}
+
+func TestStreamServerKilled(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		server := w.startChild(t, "server", w.listenTarget(0), "")
+		var port uint16
+		_, err := fmt.Sscan(server.line(t), &port)
+		must(t, err)
+		c := w.dial(t, port)
+		reading, writing := open(t, c, "chat"), open(t, c, "many")
+		must(t, reading.Send(nil))
+		next(t, reading)
+		server.kill(t)
+		_, err = reading.Receive()
+		checkError(t, err, fastrpc.Unavailable, fastrpc.OutcomeUnknown, "")
+		for err = nil; err == nil; {
+			err = writing.Send(pattern(100))
+		}
+		checkError(t, err, fastrpc.Unavailable, fastrpc.OutcomeUnknown, "")
+	})
+}
+
+// A client may close with streams in any state; messages stay readable until they are released.
+func TestCloseWithStreams(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		port := w.serve(t, streamServer())
+		c, err := w.tryDial(t, w.dialTarget(port))
+		must(t, err)
+		unread, kept, waiting := open(t, c, "many"), open(t, c, "chat"), open(t, c, "chat")
+		must(t, unread.Send([]byte("10 1000")))
+		next(t, unread)
+		must(t, kept.Send([]byte("kept")))
+		m, err := kept.Receive()
+		must(t, err)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := waiting.Receive()
+			ended <- err
+		}()
+		hangUp(t, c)
+		checkError(t, receive(t, ended, "the end of Receive"), fastrpc.Canceled, fastrpc.OutcomeUnknown, "closed")
+		if string(m.Body()) != "kept" {
+			t.Errorf("the message reads %q", m.Body())
+		}
+		m.Release()
+		for err = nil; err == nil; { // what had come may still be read, or not
+			var m fastrpc.Message
+			m, err = unread.Receive()
+			m.Release()
+		}
+		if fastrpc.CodeOf(err) != fastrpc.Canceled {
+			t.Errorf("the unread stream ends with %v", err)
+		}
+	})
+}
+
+func TestMessageLease(t *testing.T) {
+	w := loopback()
+	c := w.dial(t, w.serve(t, streamServer()))
+	st := open(t, c, "chat")
+	must(t, st.Send([]byte("x")))
+	m, err := st.Receive()
+	must(t, err)
+	m.Release()
+	for name, f := range map[string]func(){"Release": m.Release, "Body": func() { m.Body() }, "Frames": func() { m.Frames() }} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s after Release did not panic", name)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+func TestStreamBadInput(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		s := streamServer(fastrpc.WithMaxMetadata(1000))
+		s.HandleStream("big header", func(st *fastrpc.ServerStream) error {
+			return st.SendHeader(fastrpc.Metadata{"x": {strings.Repeat("y", 2000)}})
+		})
+		s.HandleStream("big trailer", func(st *fastrpc.ServerStream) error {
+			st.SetTrailer(fastrpc.Metadata{"x": {strings.Repeat("y", 2000)}})
+			return nil
+		})
+		s.HandleStream("late header", func(st *fastrpc.ServerStream) error {
+			if err := st.Send(nil); err != nil {
+				return err
+			}
+			return st.SetHeader(fastrpc.Metadata{"x": {"y"}})
+		})
+		s.Handle("big reply", func(w *fastrpc.Response, _ *fastrpc.Request) error {
+			w.SetHeader(fastrpc.Metadata{"x": {strings.Repeat("y", 2000)}})
+			return nil
+		})
+		port := w.serve(t, s)
+		c := w.dial(t, port, fastrpc.WithMaxMessage(10_000))
+		small := w.dial(t, port, fastrpc.WithMaxMetadata(100))
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		call := func(c *fastrpc.Client, method string, opts ...fastrpc.CallOption) error {
+			rep, err := c.Method(method).Call(ctx, nil, opts...)
+			rep.Release()
+			return err
+		}
+		stream := func(c *fastrpc.Client, method string, opts ...fastrpc.CallOption) error {
+			st, err := c.Method(method).Stream(ctx, opts...)
+			for err == nil {
+				var m fastrpc.Message
+				m, err = st.Receive()
+				m.Release()
+			}
+			return err
+		}
+		header := func(key string, value string) fastrpc.CallOption {
+			return fastrpc.Header(fastrpc.Metadata{key: {value}})
+		}
+		checkError(t, call(c, "chat"), fastrpc.Unimplemented, fastrpc.NotExecuted, "open it with Stream")
+		checkError(t, stream(c, "worker"), fastrpc.Unimplemented, fastrpc.NotExecuted, "call it")
+		checkError(t, stream(c, "nothing"), fastrpc.Unimplemented, fastrpc.NotExecuted, "nothing")
+		for key, value := range map[string]string{"Upper": "x", "": "x", "a b": "x", "ok": "\n", "utf-8": "ü", strings.Repeat("k", 256): "x"} {
+			checkError(t, call(c, "worker", header(key, value)), fastrpc.Internal, fastrpc.NotExecuted, "metadata")
+			checkError(t, stream(c, "chat", header(key, value)), fastrpc.Internal, fastrpc.NotExecuted, "metadata")
+		}
+		large := header("x", strings.Repeat("y", 2000))
+		checkError(t, call(c, "worker", large), fastrpc.ResourceExhausted, fastrpc.NotExecuted, "WithMaxMetadata")
+		checkError(t, stream(c, "chat", large), fastrpc.ResourceExhausted, fastrpc.NotExecuted, "WithMaxMetadata")
+		checkError(t, call(small, "worker", header("x", strings.Repeat("y", 200))), fastrpc.ResourceExhausted, fastrpc.NotExecuted, "WithMaxMetadata")
+		checkError(t, call(c, "big reply"), fastrpc.ResourceExhausted, fastrpc.Executed, "WithMaxMetadata")
+		checkError(t, stream(c, "big header"), fastrpc.ResourceExhausted, fastrpc.Executed, "WithMaxMetadata")
+		checkError(t, stream(c, "big trailer"), fastrpc.ResourceExhausted, fastrpc.Executed, "WithMaxMetadata")
+		checkError(t, stream(c, "late header"), fastrpc.Internal, fastrpc.Executed, "header")
+
+		st := open(t, c, "chat")
+		checkError(t, st.Send(make([]byte, 20_000)), fastrpc.ResourceExhausted, fastrpc.NotExecuted, "")
+		must(t, st.CloseSend())
+		checkError(t, st.Send(nil), fastrpc.Internal, fastrpc.OutcomeUnknown, "CloseSend")
+		ends(t, st)
+	})
+}
+
+// Metadata of many packets opens a stream before its messages, and comes back with a reply of many packets.
+func TestLongMetadata(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		s := echoServer()
+		s.HandleStream("reflect", func(st *fastrpc.ServerStream) error {
+			if err := st.SendHeader(st.Header()); err != nil {
+				return err
+			}
+			m, err := st.Receive()
+			if err != nil {
+				return err
+			}
+			st.SetTrailer(st.Header())
+			return st.Send(m.Body())
+		})
+		s.Handle("reflect call", func(w *fastrpc.Response, r *fastrpc.Request) error {
+			w.SetTrailer(r.Header())
+			return echo(w, r)
+		})
+		c := w.dial(t, w.serve(t, s))
+		md := fastrpc.Metadata{"x-bin": {string(pattern(30_000)), "", string(pattern(300))}}
+		same := func(got fastrpc.Metadata) {
+			t.Helper()
+			if fmt.Sprint(got) != fmt.Sprint(md) {
+				t.Errorf("metadata came back as %d values of %d keys", len(got["x-bin"]), len(got))
+			}
+		}
+		for range 10 {
+			st := open(t, c, "reflect", fastrpc.Header(md))
+			must(t, st.Send(pattern(2000)))
+			if got := next(t, st); string(got) != string(pattern(2000)) {
+				t.Errorf("a message came back as %d bytes", len(got))
+			}
+			header, err := st.Header()
+			must(t, err)
+			same(header)
+			ends(t, st)
+			same(st.Trailer())
+
+			rep, err := c.Method("reflect call").Call(context.Background(), pattern(50_000), fastrpc.Header(md), fastrpc.Timeout(patience))
+			must(t, err)
+			if string(rep.Body()) != string(pattern(50_000)) {
+				t.Errorf("a reply came back as %d bytes", len(rep.Body()))
+			}
+			same(rep.Trailer())
+			rep.Release()
+		}
+	})
+}

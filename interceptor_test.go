@@ -9,9 +9,10 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
 	"github.com/fastrpc/fastrpc"
 	"github.com/fastrpc/fastrpc/codec"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // diary notes what passes, from any goroutine.

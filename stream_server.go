@@ -125,10 +125,10 @@ func (st *ServerStream) SetTrailer(md Metadata) { st.trailer.join(md) }
 var errHeaderSent = &engine.CallError{Code: engine.Code(Internal), Outcome: engine.Executed, Reason: "the header has been sent"}
 
 func (st *ServerStream) failed(err *engine.CallError) error {
-	switch {
-	case err == nil:
+	switch err {
+	case nil:
 		return nil
-	case err == engine.ErrOver:
+	case engine.ErrOver:
 		return st.stopped()
 	}
 	return wrap(st.method.name, Internal, Executed, err)

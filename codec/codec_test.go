@@ -4,8 +4,9 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/fastrpc/fastrpc/codec"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/fastrpc/fastrpc/codec"
 )
 
 // vt has what vtprotobuf generates, and nothing of protobuf's own.

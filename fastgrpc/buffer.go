@@ -2,6 +2,7 @@ package fastgrpc
 
 import (
 	"iter"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc/mem"
@@ -57,5 +58,28 @@ func (l *lease) Get(n int) *[]byte {
 func (l *lease) Put(*[]byte) {
 	if l.held.Add(-1) == 0 {
 		l.release()
+	}
+}
+
+// scratch is memory to write a message in that is sent, and copied, at once. gRPC's pool would clear it each time.
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
+func scratch(n int) *[]byte {
+	b := scratches.Get().(*[]byte)
+	if cap(*b) < n {
+		*b = make([]byte, max(n, leastScratch))
+	}
+	*b = (*b)[:n]
+	return b
+}
+
+const (
+	leastScratch = 2 << 10 // a message of one packet
+	mostScratch  = 1 << 20 // what is kept
+)
+
+func giveBack(b *[]byte) {
+	if cap(*b) <= mostScratch {
+		scratches.Put(b)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -25,6 +26,7 @@ type ClientConn struct {
 	authority string
 	peer      *peer.Peer
 	methods   sync.Map // of *fastrpc.Method by full name
+	last      atomic.Pointer[fastrpc.Method]
 
 	unary   grpc.UnaryClientInterceptor
 	stream  grpc.StreamClientInterceptor
@@ -134,6 +136,15 @@ func (cc *ClientConn) Close() error {
 
 // method finds the native method of that full name.
 func (cc *ClientConn) method(full string) *fastrpc.Method {
+	if m := cc.last.Load(); m != nil && m.Name() == full {
+		return m
+	}
+	m := cc.look(full)
+	cc.last.Store(m)
+	return m
+}
+
+func (cc *ClientConn) look(full string) *fastrpc.Method {
 	if m, ok := cc.methods.Load(full); ok {
 		return m.(*fastrpc.Method)
 	}

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -235,8 +234,8 @@ func sendOn(s sender, e encoded) error {
 	if e.proto == nil && len(e.data) == 1 {
 		return s.Send(e.data[0].ReadOnlyData())
 	}
-	buf := mem.DefaultBufferPool().Get(e.wire)
-	defer mem.DefaultBufferPool().Put(buf)
+	buf := scratch(e.wire)
+	defer giveBack(buf)
 	if err := e.write(*buf); err != nil {
 		return err
 	}

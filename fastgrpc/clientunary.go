@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/fastrpc/fastrpc"
@@ -52,17 +51,17 @@ func (cc *ClientConn) call(ctx context.Context, method string, args, reply any, 
 	if err != nil {
 		return nil, nil, err
 	}
-	buf := mem.DefaultBufferPool().Get(e.wire)
+	buf := scratch(e.wire)
 	err = e.write(*buf)
 	e.free()
 	if err != nil {
-		mem.DefaultBufferPool().Put(buf)
+		giveBack(buf)
 		return nil, nil, err
 	}
 	w.sent(args, e.lengths)
 	m, o := cc.method(method), native(md)
 	rep, err := begin(ctx, i, func() (fastrpc.Reply, error) { return m.Call(ctx, *buf, o...) })
-	mem.DefaultBufferPool().Put(buf)
+	giveBack(buf)
 	if err != nil {
 		var e *fastrpc.Error
 		if errors.As(err, &e) {

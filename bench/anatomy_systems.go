@@ -18,7 +18,7 @@ import (
 func stampedSystem(s System, side *stamp.Side) (System, bool) {
 	switch s := s.(type) {
 	case rpc:
-		return stampedRPC{s, side}, true
+		return stampedRPC{s, side}, !s.RDMA() // whose packets pass no driver of the kernel's
 	case ring:
 		return stampedRing{s, side}, true
 	case netStream:

@@ -43,7 +43,7 @@ type Config struct {
 
 	// Agent is the server's machine. Without an address both sides are here.
 	Agent     AgentAddr
-	Interface string // of this machine, with an agent: carries the packets; "": the one that leads to the agent
+	Interface string // of this machine: carries the packets to the agent, or between both sides; "": the one that leads to the agent, or a lab's
 
 	// Lab names the lab to run in, which stays. Empty: Compare makes one and takes it down.
 	Lab string
@@ -208,8 +208,8 @@ func (c *Config) problem(w *workload) error {
 		return fmt.Errorf("client and server cannot share CPU %d: both may spin; give each its own", c.CPUs[0])
 	case c.Agent.Addr != "" && c.Lab != "":
 		return errors.New("give either a lab or an agent")
-	case c.Agent.Addr == "" && c.Interface != "":
-		return errors.New("an interface is chosen with an agent; a lab has its own")
+	case c.Lab != "" && c.Interface != "":
+		return errors.New("give either a lab, which has interfaces of its own, or an interface")
 	case len(c.Child) == 0:
 		return errors.New("no command for the child processes")
 	}

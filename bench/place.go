@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 type place struct {
 	network        string
 	noBypass       string // why AF_XDP does not work here; empty: it does
+	noRDMA         string // why RDMA does not
 	client, server side
 	pinning        string
 	close          func() error
@@ -105,6 +107,10 @@ func choosePlace(ctx context.Context, c *Config) (*place, []string, error) {
 		p, err := onTwoMachines(ctx, c)
 		return p, nil, err
 	}
+	if c.Interface != "" {
+		p, err := onInterface(c)
+		return p, nil, err
+	}
 	why := missingCapabilities()
 	if why == "" {
 		p, err := inLab(c)
@@ -141,7 +147,7 @@ func (c *Config) addKernelSystems() {
 func inLab(c *Config) (*place, error) {
 	var l *lab.Lab
 	var err error
-	p := &place{network: "veth pair between two network namespaces", close: func() error { return nil }}
+	p := &place{network: "veth pair between two network namespaces", noRDMA: otherPlaces, close: func() error { return nil }}
 	if c.Lab != "" {
 		l, err = lab.Open(c.Lab)
 		if errors.Is(err, lab.ErrNotExist) {
@@ -164,12 +170,36 @@ func inLab(c *Config) (*place, error) {
 }
 
 func onLoopback(c *Config) *place {
-	p := &place{network: "loopback", noBypass: "loopback does not have it", close: func() error { return nil }}
+	p := &place{network: "loopback", noBypass: "loopback does not have it", noRDMA: otherPlaces, close: func() error { return nil }}
 	clientCPU, serverCPU := c.cpus()
 	p.pinning = pinning(clientCPU, serverCPU)
 	e := Endpoint{Interface: "lo", Local: netip.MustParseAddrPort("127.0.0.1:0")}
 	p.client, p.server = c.here("client", clientCPU, e, startPinned), c.here("server", serverCPU, e, startPinned)
 	return p
+}
+
+// otherPlaces are where RDMA is.
+const otherPlaces = "name the card's interface with --interface, or another machine with --agent"
+
+// onInterface has both sides on one interface of this machine. RDMA cards bring their own packets back; the kernel keeps what goes to an address of
+// the machine to itself.
+func onInterface(c *Config) (*place, error) {
+	ifi, err := net.InterfaceByName(c.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("bench: interface %s: %w", c.Interface, err)
+	}
+	e, err := endpointAt(ifi, func(a netip.Addr) bool { return !a.IsLinkLocalUnicast() })
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	p := &place{
+		network: "both ends on " + c.Interface + "; the kernel's packets over loopback", noBypass: "both ends are on one interface",
+		close: func() error { return nil },
+	}
+	clientCPU, serverCPU := c.cpus()
+	p.pinning = pinning(clientCPU, serverCPU)
+	p.client, p.server = c.here("client", clientCPU, e, startPinned), c.here("server", serverCPU, e, startPinned)
+	return p, nil
 }
 
 // startPinned starts cmd with the given CPUs to run on: a child inherits the affinity of the thread that forks it.

@@ -57,6 +57,8 @@ func (p *place) without(name, workload string) (why string, absent bool) {
 		return "has no workload " + workload, false
 	case s.Bypass() && p.noBypass != "":
 		return "needs AF_XDP; " + p.noBypass, false
+	case needsRDMA(s) && p.noRDMA != "":
+		return "needs RDMA: " + p.noRDMA, false
 	}
 	return "", false
 }

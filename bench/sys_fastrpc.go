@@ -24,12 +24,14 @@ func init() {
 // the scheme's driver.
 type rpc struct {
 	name, scheme string
+	query        string // of the target
 	handle       func(*fastrpc.Server, string, fastrpc.Handler)
 }
 
 func (s rpc) Name() string      { return s.name }
 func (s rpc) Bypass() bool      { return s.scheme == "xdp" }
-func (s rpc) Has(w string) bool { return w != Flood }
+func (s rpc) RDMA() bool        { return s.scheme == "rdma" }
+func (s rpc) Has(w string) bool { return w != Flood && (w != Loss || !s.RDMA()) } // a card's packets pass nothing that could drop them
 
 func (s rpc) Serve(ctx context.Context, e Endpoint, ready func(Ready)) error {
 	srv := fastrpc.NewServer(options(&e)...)
@@ -78,7 +80,7 @@ func (s rpc) target(e *Endpoint, host string, port uint16) (target string, err e
 			return "", err
 		}
 	}
-	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(port))), nil
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(port))) + s.query, nil
 }
 
 // granted reads what the kernel granted out of the transport's name, such as "xdp eth0 queue 0 (native, zero-copy)".

@@ -83,6 +83,12 @@ type Noter interface {
 	Note() string // after the measured calls
 }
 
+// needsRDMA tells whether a system needs an RDMA device: those that do say so by a method.
+func needsRDMA(s System) bool {
+	r, is := s.(interface{ RDMA() bool })
+	return is && r.RDMA()
+}
+
 func noteOf(c Caller) string {
 	if n, ok := c.(Noter); ok {
 		return n.Note()

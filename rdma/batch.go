@@ -164,6 +164,19 @@ func (b *Batch) refuse(r *Remote, op Opcode, offset, n int, err error) error {
 
 // Post posts the operations, by one call into C. It refuses them when a lease is over, or is just about to.
 func (b *Batch) Post() error {
+	if err := b.ready(); err != nil {
+		return err
+	}
+	if _, err := b.i.qp.PostSend(b.work); err != nil {
+		b.i.fail(err) // some may be under way, without a completion to come
+		return err
+	}
+	b.begin()
+	return nil
+}
+
+// ready tells whether the operations can be posted now.
+func (b *Batch) ready() error {
 	switch {
 	case b.i.broken != nil:
 		return b.i.broken
@@ -179,13 +192,12 @@ func (b *Batch) Post() error {
 		}
 	}
 	b.work[len(b.work)-1].Flags |= Signaled
-	if _, err := b.i.qp.PostSend(b.work); err != nil {
-		b.i.fail(err) // some may be under way, without a completion to come
-		return err
-	}
+	return nil
+}
+
+func (b *Batch) begin() {
 	b.i.idle = 0
 	b.i.batch, b.state, b.failed = b, batchUnderWay, len(b.work)
-	return nil
 }
 
 // Wait waits until the operations have ended. The error is an *OpError of the first that failed: those before it succeeded; of those after it,
@@ -207,13 +219,23 @@ func (b *Batch) Poll() (ended bool, err error) {
 	return b.state != batchUnderWay, err
 }
 
-// Do is Post and Wait.
+// Do is Post and Wait. What ends within microseconds takes one call into C, posting included.
 func (b *Batch) Do(ctx context.Context) error {
-	if err := b.Post(); err != nil {
+	if err := b.ready(); err != nil {
 		return err
 	}
+	n, err := b.i.qp.PostSendSpin(b.work, b.i.cq, b.i.wcs[:], doPolls)
+	if err != nil {
+		b.i.fail(err)
+		return err
+	}
+	b.begin()
+	b.i.took(n)
 	return b.Wait(ctx)
 }
+
+// doPolls is for how many polls Do stays in C: some microseconds.
+const doPolls = 256
 
 // Err is how an operation ended, counted from 0 in the order in which they were added: nil, when it succeeded.
 func (b *Batch) Err(index int) error {

@@ -5,6 +5,8 @@ package rdma
 /*
 #cgo noescape fr_post_send
 #cgo nocallback fr_post_send
+#cgo noescape fr_post_poll
+#cgo nocallback fr_post_poll
 #include "verbs.h"
 */
 import "C"
@@ -193,6 +195,27 @@ func (q *QP) PostSend(ws []SendWR) (posted int, err error) {
 		}
 	}
 	return posted, nil
+}
+
+// PostSendSpin is PostSend of up to Burst requests and then Spin, within the same call into C: for who posts and has only to wait for what comes of
+// it. There are no completions to take if the queue did not take all.
+func (q *QP) PostSendSpin(ws []SendWR, cq *CQ, wcs []WC, polls int) (completed int, err error) {
+	switch {
+	case q.qp == nil || cq.cq == nil:
+		return 0, ErrClosed
+	case len(ws) == 0:
+		return cq.Spin(wcs, polls)
+	case len(ws) > Burst || len(wcs) == 0:
+		return 0, failedAs(ErrLimit, "ibv_post_send", int(syscall.EINVAL), "%d requests, room for %d completions: at most %d at once, and room for one or more",
+			len(ws), len(wcs), Burst)
+	}
+	var done, got C.int
+	errno := C.fr_post_poll(q.qp, (*C.struct_fr_send)(unsafe.Pointer(&ws[0])), C.int(len(ws)), C.uint32_t(q.most), &done,
+		cq.cq, (*C.struct_fr_wc)(unsafe.Pointer(&wcs[0])), C.int(min(len(wcs), Burst)), C.int(polls), &got)
+	if errno != 0 {
+		return 0, postFailed("ibv_post_send", int(errno), int(done), len(ws))
+	}
+	return cq.polled(got)
 }
 
 // postFailed explains why a queue did not take work.

@@ -235,6 +235,7 @@ const (
 	lookEvery = 64
 	spins     = 2048
 	step      = 50 * time.Microsecond
+	turnPolls = 8 // within one call into C
 )
 
 // turn takes completions; where there are none, it makes room for others. It fails when ctx ends.
@@ -256,16 +257,12 @@ func (i *Importer) turn(ctx context.Context) error {
 
 // poll takes completions, and returns how many.
 func (i *Importer) poll() (int, error) {
-	n, err := i.cq.Poll(i.wcs[:])
+	n, err := i.cq.Spin(i.wcs[:], turnPolls)
 	if err != nil {
 		i.fail(err)
 		return 0, err
 	}
-	for k := range i.wcs[:n] {
-		i.completed(&i.wcs[k])
-	}
-	if n > 0 {
-		i.idle = 0
+	if i.took(n); n > 0 {
 		return n, nil
 	}
 	if i.idle++; i.idle%lookEvery == 0 || i.idle > spins {
@@ -276,6 +273,14 @@ func (i *Importer) poll() (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+// took looks at the n completions that a poll wrote.
+func (i *Importer) took(n int) {
+	for k := range i.wcs[:n] {
+		i.completed(&i.wcs[k])
+		i.idle = 0
+	}
 }
 
 func (i *Importer) completed(w *WC) {

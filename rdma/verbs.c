@@ -70,9 +70,12 @@ int fr_post_recv(struct ibv_qp *qp, struct ibv_srq *srq, const struct fr_recv *w
 	return err < 0 ? -err : err;
 }
 
-int fr_poll(struct ibv_cq *cq, struct fr_wc *out, int n) {
+int fr_poll(struct ibv_cq *cq, struct fr_wc *out, int n, int polls) {
 	struct ibv_wc wc[FR_BURST];
-	int got = ibv_poll_cq(cq, n < FR_BURST ? n : FR_BURST, wc);
+	int got;
+	do
+		got = ibv_poll_cq(cq, n < FR_BURST ? n : FR_BURST, wc);
+	while (!got && --polls > 0);
 	for (int i = 0; i < got; i++) {
 		out[i].id = wc[i].wr_id;
 		out[i].status = wc[i].status;
@@ -88,4 +91,11 @@ int fr_poll(struct ibv_cq *cq, struct fr_wc *out, int n) {
 		out[i].path_bits = wc[i].dlid_path_bits;
 	}
 	return got;
+}
+
+int fr_post_poll(struct ibv_qp *qp, const struct fr_send *w, int n, uint32_t most, int *done, struct ibv_cq *cq, struct fr_wc *out, int room,
+		 int polls, int *got) {
+	int err = fr_post_send(qp, w, n, most, done);
+	*got = err ? 0 : fr_poll(cq, out, room, polls);
+	return err;
 }

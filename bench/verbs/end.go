@@ -4,9 +4,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -38,6 +40,7 @@ type end struct {
 	gid        rdma.GIDEntry
 	port       rdma.Port
 	pd         *rdma.PD
+	mem        *rdma.Memory
 	mr         *rdma.MR
 	send, recv *rdma.CQ
 	qp         *rdma.QP
@@ -47,6 +50,7 @@ type end struct {
 
 	sent int // since the last completion that was asked for
 	open int // completions that were asked for and not taken
+	due  int // messages, or a read, that are waited for; -1: the next one has come already
 	ws   [1]rdma.SendWR
 	rs   [16]rdma.RecvWR
 	wcs  [16]rdma.WC
@@ -69,11 +73,10 @@ func newEnd(device string, addr netip.Addr, kind rdma.QPType) (e *end, err error
 	if e.pd, err = e.c.AllocPD(); err != nil {
 		return nil, err
 	}
-	mem, err := rdma.Map((depth + 2) * slotBytes)
-	if err != nil {
+	if e.mem, err = rdma.Map((depth + 2) * slotBytes); err != nil {
 		return nil, err
 	}
-	if e.mr, err = e.pd.Register(mem.Bytes(), rdma.LocalWrite|rdma.RemoteWrite|rdma.RemoteRead); err != nil {
+	if e.mr, err = e.pd.Register(e.mem.Bytes(), rdma.LocalWrite|rdma.RemoteWrite|rdma.RemoteRead); err != nil {
 		return nil, err
 	}
 	if e.send, err = e.c.CreateCQ(depth, false); err != nil {
@@ -84,6 +87,10 @@ func newEnd(device string, addr netip.Addr, kind rdma.QPType) (e *end, err error
 	}
 	e.qp, err = e.pd.CreateQP(rdma.QPConfig{Type: kind, Send: e.send, Recv: e.recv, SendWork: depth, RecvWork: depth, InlineMax: inlineMax})
 	return e, err
+}
+
+func (e *end) close() error {
+	return errors.Join(e.qp.Close(), e.recv.Close(), e.send.Close(), e.mr.Close(), e.mem.Close(), e.pd.Close(), e.c.Close())
 }
 
 func (e *end) spot() spot { return spot{QPN: e.qp.Number(), Addr: e.mr.Addr(), RKey: e.mr.RKey()} }
@@ -110,35 +117,58 @@ func (e *end) receive() error {
 	return err
 }
 
-// post sends from the memory's begin, and asks for a completion now and then, which is taken before the next.
-func (e *end) post(op rdma.Opcode, size int, remote uint64) error {
+// prepare describes the message that all turns send, as perftest does once: from the memory's begin, at the remote side to its second slot.
+func (e *end) prepare(op rdma.Opcode, size int) {
 	w := &e.ws[0]
 	*w = rdma.SendWR{Op: op, NumSGE: 1, SGE: [2]rdma.SGE{{Addr: e.mr.Addr(), Length: uint32(size), Key: e.mr.LKey()}}}
-	if op != rdma.OpRead && size <= e.qp.InlineMax() {
+	switch {
+	case op == rdma.OpRead:
+		w.Flags = rdma.Signaled
+	case size <= e.qp.InlineMax():
 		w.Flags = rdma.Inline
 	}
 	if e.kind == rdma.UD {
 		w.AH, w.RemoteQPN, w.QKey = e.ah.Handle(), e.far.QPN, qkey
 	} else {
-		w.RemoteAddr, w.RemoteKey = remote, e.far.RKey
+		w.RemoteAddr, w.RemoteKey = e.far.Addr+slotBytes, e.far.RKey
 	}
-	if e.sent++; op == rdma.OpRead || e.sent == markEvery {
-		for op != rdma.OpRead && e.open > 0 {
-			if err := e.take(e.send, &e.open); err != nil {
-				return err
-			}
+}
+
+// post sends it, and polls for what comes of it: a read's completion, or the message that answers a message. Now and then it asks for a completion,
+// which is taken before the next.
+func (e *end) post() error {
+	w := &e.ws[0]
+	if w.Op == rdma.OpRead {
+		n, err := e.qp.PostSendSpin(e.ws[:], e.send, e.wcs[:], polls)
+		return e.took(n, err, &e.due)
+	}
+	w.Flags &^= rdma.Signaled
+	if e.sent++; e.sent == markEvery {
+		if err := e.await(e.send, &e.open); err != nil {
+			return err
 		}
 		w.Flags |= rdma.Signaled
 		e.sent = 0
 		e.open++
 	}
-	_, err := e.qp.PostSend(e.ws[:])
-	return err
+	if w.Op == rdma.OpWrite { // what answers it makes no completion
+		_, err := e.qp.PostSend(e.ws[:])
+		return err
+	}
+	n, err := e.qp.PostSendSpin(e.ws[:], e.recv, e.wcs[:], polls)
+	return e.took(n, err, &e.due)
 }
 
-// take polls once, and takes what there is off a count.
+// polls is for how many polls an end stays in C.
+const polls = 64
+
+// take polls, and takes what there is off a count.
 func (e *end) take(q *rdma.CQ, left *int) error {
-	n, err := q.Poll(e.wcs[:])
+	n, err := q.Spin(e.wcs[:], polls)
+	return e.took(n, err, left)
+}
+
+func (e *end) took(n int, err error, left *int) error {
 	if err != nil {
 		return err
 	}
@@ -151,13 +181,13 @@ func (e *end) take(q *rdma.CQ, left *int) error {
 	return nil
 }
 
-// await polls until one has come, for a minute at most.
-func (e *end) await(q *rdma.CQ, left int) error {
-	for i := 0; left > 0; i++ {
-		if err := e.take(q, &left); err != nil {
+// await polls until all of a count has come, for a time at most.
+func (e *end) await(q *rdma.CQ, left *int) error {
+	for i := 0; *left > 0; i++ {
+		if err := e.take(q, left); err != nil {
 			return err
 		}
-		if i == 1<<16 {
+		if i == 1<<8 {
 			if i = 0; time.Since(started) > giveUp {
 				return fmt.Errorf("nothing came within %v", giveUp)
 			}
@@ -165,6 +195,11 @@ func (e *end) await(q *rdma.CQ, left int) error {
 	}
 	return nil
 }
+
+// yieldEvery is for how many turns a side keeps its processor from Go's scheduler. The runtime takes it from a goroutine that has not yielded for
+// 10 ms as soon as it is in C, looks again after 20 µs, and so on (runtime/proc.go of Go 1.26, retake and sysmon): a thread that wakes up in every turn, on
+// the same CPU.
+const yieldEvery = 16
 
 var started = time.Now()
 
@@ -175,18 +210,18 @@ func (e *end) word(slot int) *uint32 {
 }
 
 // turn is one round trip: the server's begins with the other side's message.
-func (e *end) turn(op string, client bool, i, size int) error {
+func (e *end) turn(op rdma.Opcode, client bool, i int) error {
 	switch op {
-	case "rdma-read":
-		if err := e.post(rdma.OpRead, size, e.far.Addr+slotBytes); err != nil {
+	case rdma.OpRead:
+		e.due++
+		if err := e.post(); err != nil {
 			return err
 		}
-		err := e.await(e.send, e.open)
-		e.open = 0
-		return err
-	case "rdma-write":
+		return e.await(e.send, &e.due)
+	case rdma.OpWrite:
+		*e.word(0) = uint32(i)
 		if client {
-			if err := e.write(i, size); err != nil {
+			if err := e.post(); err != nil {
 				return err
 			}
 		}
@@ -198,20 +233,21 @@ func (e *end) turn(op string, client bool, i, size int) error {
 			}
 		}
 		if !client {
-			return e.write(i, size)
+			return e.post()
 		}
 		return nil
 	}
+	e.due++
 	if client {
-		if err := e.post(rdma.OpSend, size, 0); err != nil {
+		if err := e.post(); err != nil {
 			return err
 		}
 	}
-	if err := e.await(e.recv, 1); err != nil {
+	if err := e.await(e.recv, &e.due); err != nil {
 		return err
 	}
 	if !client {
-		if err := e.post(rdma.OpSend, size, 0); err != nil {
+		if err := e.post(); err != nil {
 			return err
 		}
 	}
@@ -221,9 +257,15 @@ func (e *end) turn(op string, client bool, i, size int) error {
 	return nil
 }
 
-func (e *end) write(i, size int) error {
-	*e.word(0) = uint32(i)
-	return e.post(rdma.OpWrite, size, e.far.Addr+slotBytes)
+// opOf a system.
+func opOf(system string) rdma.Opcode {
+	switch system {
+	case "rdma-read":
+		return rdma.OpRead
+	case "rdma-write":
+		return rdma.OpWrite
+	}
+	return rdma.OpSend
 }
 
 // kindOf a system's queue pair.
@@ -265,18 +307,29 @@ func play(o options, system string, client bool) error {
 	if system == "rdma-read" && !client {
 		return in.Decode(&far) // the other reads until this ends
 	}
-	h, longest := result.NewHistogram(), time.Duration(0)
+	op := opOf(system)
+	e.prepare(op, o.size)
+	times := make([]time.Duration, o.warmUp+o.requests)
 	begin := time.Now()
-	for i := 1; i <= o.warmUp+o.requests; i++ {
-		if err := e.turn(system, client, i, o.size); err != nil {
+	for i := range times {
+		if i%yieldEvery == 0 {
+			runtime.Gosched()
+		}
+		if err := e.turn(op, client, i+1); err != nil {
 			return fmt.Errorf("%s: turn %d: %w", system, i, err)
 		}
-		now := time.Now() // once a turn, as perftest reads its clock
-		took := now.Sub(begin)
-		if begin = now; i > o.warmUp {
-			longest = max(longest, took)
-			_ = h.RecordValue(int64(min(took, result.LongestLatency)))
-		}
+		times[i] = time.Since(begin) // once a turn, as perftest reads its clock; sorted later, as there
 	}
-	return out.Encode(result.NewLatency(h, longest))
+	return out.Encode(latencyOf(times, o.warmUp))
+}
+
+// latencyOf are the figures of turns that ended at these times, without the first ones.
+func latencyOf(ends []time.Duration, warmUp int) *result.Latency {
+	h, longest := result.NewHistogram(), time.Duration(0)
+	for i := warmUp; i < len(ends); i++ {
+		took := ends[i] - ends[i-1]
+		longest = max(longest, took)
+		_ = h.RecordValue(int64(min(took, result.LongestLatency)))
+	}
+	return result.NewLatency(h, longest)
 }

@@ -3,21 +3,21 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/fastrpc/fastrpc/bench/machine"
+	"github.com/fastrpc/fastrpc/bench/perftest"
 	"github.com/fastrpc/fastrpc/bench/result"
+	"github.com/fastrpc/fastrpc/rdma"
 )
 
 // startOn starts a process on a CPU.
@@ -87,77 +87,41 @@ func ours(o options, system string) (*result.Latency, error) {
 	return &client, nil
 }
 
-// perftest runs one of its programs, server and client, and reads all single times (-U).
-func perftest(o options, name string, args []string, times float64) (*result.Latency, error) {
-	args = append(args[:len(args):len(args)], "-d", o.device, "-s", strconv.Itoa(o.size), "-n", strconv.Itoa(o.requests), "-x", gidIndex(o), "-F", "-U")
-	server := exec.Command(name, args...)
-	server.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+// theirs runs one of perftest's programs, server and client, and gives the client's figures as round trips.
+func theirs(o options, tool string, args []string, trips time.Duration) (*result.Latency, error) {
+	e, err := newEnd(o.device, o.addr, rdma.UD)
+	if err != nil {
+		return nil, err
+	}
+	r := perftest.Run{Tool: tool, Args: args, Device: o.device, Port: 1, GID: e.gid.Index, TCP: perftestPort, Size: o.size, Count: o.requests}
+	if err := e.close(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), giveUp)
+	defer cancel()
+	server := r.Server(ctx)
 	if err := startOn(0, server); err != nil {
-		return nil, fmt.Errorf("%w: apt-get install perftest", err)
+		return nil, perftest.Explain(err)
 	}
-	defer func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-	}()
-	var out []byte
-	var err error
-	for try := range 50 { // until the server listens
-		var text bytes.Buffer
-		client := exec.Command(name, append(args, o.addr.String())...)
-		client.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
-		client.Stdout, client.Stderr = &text, &text
-		if err = startOn(1%runtime.NumCPU(), client); err != nil {
-			return nil, err
-		}
-		err = client.Wait()
-		if out = text.Bytes(); err == nil {
-			break
-		}
-		time.Sleep(time.Duration(try+1) * 10 * time.Millisecond)
-	}
+	times, err := r.Latency(ctx, o.addr, func(cmd *exec.Cmd) error { return startOn(1%runtime.NumCPU(), cmd) })
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s", name, err, out)
+		cancel()
 	}
-	return readTimes(o, name, out, times)
-}
-
-// readTimes reads the rows "number, time" of -U, which are microseconds, and prints the columns.
-func readTimes(o options, name string, out []byte, times float64) (*result.Latency, error) {
+	_ = server.Wait() // one that failed has no client either
+	if err != nil {
+		return nil, err
+	}
 	h, longest := result.NewHistogram(), time.Duration(0)
-	columns := false
-	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
-		f := strings.FieldsFunc(s.Text(), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
-		if strings.HasPrefix(strings.TrimSpace(s.Text()), "#bytes") {
-			columns = true
-		}
-		if columns && o.cols {
-			fmt.Println(name, s.Text())
-		}
-		if len(f) != 2 {
-			continue
-		}
-		_, err1 := strconv.Atoi(f[0])
-		us, err2 := strconv.ParseFloat(f[1], 64)
-		if err1 != nil || err2 != nil {
-			continue
-		}
-		took := time.Duration(us * times * 1e3)
-		longest = max(longest, took)
-		_ = h.RecordValue(int64(min(took, result.LongestLatency)))
+	for _, t := range times {
+		t *= trips
+		longest = max(longest, t)
+		_ = h.RecordValue(int64(min(t, result.LongestLatency)))
 	}
-	if l := result.NewLatency(h, longest); l != nil {
-		return l, nil
-	}
-	return nil, fmt.Errorf("%s printed no times:\n%s", name, out)
+	return result.NewLatency(h, longest), nil
 }
 
-func gidIndex(o options) string {
-	e, err := newEnd(o.device, o.addr, kindOf("rdma-send"))
-	if err != nil {
-		return "0"
-	}
-	return strconv.Itoa(e.gid.Index)
-}
+// perftestPort is where its server listens, as it does by itself.
+const perftestPort = 18515
 
 func write(o options, r *result.Report) error {
 	r.Machine = machine.Describe()

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/fastrpc/fastrpc"
-	"github.com/fastrpc/fastrpc/bench/result"
 	_ "github.com/fastrpc/fastrpc/transport/rdma"
 )
 
@@ -20,7 +19,7 @@ func call(o options, client bool) error {
 	defer cancel()
 	var far spot
 	if !client {
-		srv := fastrpc.NewServer(fastrpc.WithInsecure())
+		srv := fastrpc.NewServer(fastrpc.WithInsecure(), fastrpc.WithSpin()) // perftest's sides spin, too
 		srv.HandleInline("echo", func(w *fastrpc.Response, r *fastrpc.Request) error {
 			_, err := w.Write(r.Body())
 			return err
@@ -44,7 +43,7 @@ func call(o options, client bool) error {
 	if err := in.Decode(&far); err != nil {
 		return err
 	}
-	c, err := fastrpc.Dial(ctx, "rdma://"+far.At, fastrpc.WithInsecure())
+	c, err := fastrpc.Dial(ctx, "rdma://"+far.At, fastrpc.WithInsecure(), fastrpc.WithSpin())
 	if err != nil {
 		return err
 	}
@@ -56,19 +55,15 @@ func call(o options, client bool) error {
 		return err
 	}
 	m, body := c.Method("echo"), make([]byte, o.size)
-	h, longest := result.NewHistogram(), time.Duration(0)
-	for i := 1; i <= o.warmUp+o.requests; i++ {
-		begin := time.Now()
+	times := make([]time.Duration, o.warmUp+o.requests)
+	begin := time.Now()
+	for i := range times {
 		reply, err := m.Call(ctx, body, fastrpc.Timeout(giveUp))
 		if err != nil {
 			return err
 		}
-		took := time.Since(begin)
 		reply.Release()
-		if i > o.warmUp {
-			longest = max(longest, took)
-			_ = h.RecordValue(int64(min(took, result.LongestLatency)))
-		}
+		times[i] = time.Since(begin)
 	}
-	return out.Encode(result.NewLatency(h, longest))
+	return out.Encode(latencyOf(times, o.warmUp))
 }

@@ -34,7 +34,7 @@ func (b *benchRun) addFlags(cmd *cobra.Command) {
 	f.StringVar(&c.Lab, "lab", "", "use this lab, which stays, instead of making one")
 	f.StringVar(&c.Agent.Addr, "agent", "", "have the server run where 'fastrpc bench agent' listens, `HOST[:PORT]`, instead of in a lab")
 	f.StringVar(&c.Agent.Token, "token", "", "the agent's; by default $"+tokenVariable)
-	f.StringVar(&c.Interface, "interface", "", "send packets to the agent's machine over this interface; by default the one that leads there")
+	f.StringVar(&c.Interface, "interface", "", "send packets to the agent's machine over this interface, by default the one that leads there; without an agent both ends are here, on this interface, as RDMA wants it")
 	f.IntSliceVar(&c.CPUs, "cpus", nil, "CPUs of the client and of the server, as in 2,3; by default the first two of those allowed")
 	f.Uint64Var(&c.Seed, "seed", 0, "decides the order of the systems in each round, and the arrivals of open loops; 0: any, which the report tells")
 	f.BoolVar(&b.wait, "wait", false, "wait while another benchmark runs on the machine, instead of giving up")

@@ -50,8 +50,8 @@ type Config struct {
 	Modules []string          // further kernel modules, such as veth
 	Files   map[string][]byte // further files, executable, by their absolute paths; PATH is /
 	CPUs    int               // 0 stands for 2. Processes that spin hand over sooner on one: the two take turns of some 100 ms
-	// Parallel is for measuring ratios: the processors run side by side, and the clock is the machine's, which should have two CPUs to itself.
-	// Programs that poll, one on each processor, would wait for each other's turn without it.
+	// Parallel is for measuring ratios: the processors run side by side, and the clock is the machine's, slowed down; it should have two CPUs to
+	// itself. Programs that poll, one on each processor, would wait for each other's turn without it.
 	Parallel bool
 	Timeout  time.Duration // for all of it, from the start of QEMU; 0 stands for DefaultTimeout
 	Output   io.Writer     // is written what Program prints, as it comes; nil: nowhere

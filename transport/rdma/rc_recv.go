@@ -32,7 +32,7 @@ func (l *RC) Recv(fs []transport.Frame) (int, error) {
 		}
 	}
 	wcs := l.wcs[:min(len(fs), burst)]
-	got, err := l.cq.Poll(wcs)
+	got, err := l.cq.Spin(wcs, recvPolls)
 	if err == nil && got == 0 {
 		got, err = l.idle(wcs)
 	}

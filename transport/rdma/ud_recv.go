@@ -23,7 +23,7 @@ func (l *UD) Recv(fs []transport.Frame) (int, error) {
 		l.failing = l.refill() != nil
 	}
 	wcs := l.wcs[:min(len(fs), burst)]
-	got, err := l.cq.Poll(wcs)
+	got, err := l.cq.Spin(wcs, recvPolls)
 	if err == nil && got == 0 && !l.armed.Load() {
 		// So that a Wait that comes next is woken: what completes from here on makes an event; what completed before is seen now.
 		l.armed.Store(true)

@@ -76,6 +76,7 @@ var subrooms = map[string]string{
 	"bench/result/diff":                           "bench",
 	"bench/result/text":                           "bench",
 	"bench/verbs":                                 "bench",
+	"bench/perftest":                              "bench",
 }
 
 func TestArrows(t *testing.T) {

@@ -96,6 +96,56 @@ func oneCallEachBurst(t *testing.T, kind rdma.QPType, shared bool) {
 	}
 }
 
+// To post and to wait for what comes of it is one call into C, too, and allocates nothing.
+func TestPostSendSpin(t *testing.T) {
+	w := newWorld(t)
+	sends, recvs := w.cq(t, 8, false), w.cq(t, 8, false)
+	a := w.qp(t, rdma.QPConfig{Type: rdma.UD, Send: sends, Recv: recvs, SendWork: 4, RecvWork: 4})
+	if err := a.ReadyUD(1, key); err != nil {
+		t.Fatal(err)
+	}
+	ws, rs, wcs := []rdma.SendWR{w.send(0, 64, a, 0)}, []rdma.RecvWR{{ID: 7, NumSGE: 1, SGE: w.sge(65536, 2048)}}, make([]rdma.WC, 8)
+	ws[0].Flags = rdma.Signaled
+	take := func(n int, err error) int {
+		if err != nil || n > 0 && wcs[0].Status != rdma.StatusSuccess {
+			t.Fatal(n, err, wcs[0].Err())
+		}
+		return n
+	}
+	turn := func() {
+		if _, err := a.PostRecv(rs); err != nil {
+			t.Fatal(err)
+		}
+		calls := runtime.NumCgoCall()
+		came := take(a.PostSendSpin(ws, recvs, wcs, 1000))
+		if got := runtime.NumCgoCall() - calls; got != 1 {
+			t.Fatalf("%d calls into C", got)
+		}
+		for _, q := range []*rdma.CQ{recvs, sends} {
+			for looks := 0; came == 0; looks++ {
+				if came = take(q.Spin(wcs, 1000)); looks > 1_000_000 {
+					t.Fatal("nothing came")
+				}
+				runtime.Gosched()
+			}
+			if q == recvs && (came != 1 || wcs[0].ID != 7) {
+				t.Fatalf("%d completions, the first of %d", came, wcs[0].ID)
+			}
+			came = 0
+		}
+	}
+	turn()
+	if allocs := testing.AllocsPerRun(50, turn); allocs != 0 {
+		t.Errorf("%v allocations", allocs)
+	}
+	if _, err := a.PostSendSpin(make([]rdma.SendWR, rdma.Burst+1), recvs, wcs, 1); !errors.Is(err, rdma.ErrLimit) {
+		t.Errorf("more than a burst: %v", err)
+	}
+	if n, err := a.PostSendSpin(nil, recvs, wcs, 1); n != 0 || err != nil {
+		t.Errorf("nothing to post: %d, %v", n, err)
+	}
+}
+
 // held counts what this process holds of descriptors, and what there is of the device's objects.
 func held(t *testing.T) map[string]uint64 {
 	t.Helper()

@@ -219,7 +219,7 @@ func (b *Batch) Poll() (ended bool, err error) {
 	return b.state != batchUnderWay, err
 }
 
-// Do is Post and Wait. What ends within microseconds takes one call into C, posting included.
+// Do is Post and Wait. What ends soon takes one call into C, posting included.
 func (b *Batch) Do(ctx context.Context) error {
 	if err := b.ready(); err != nil {
 		return err
@@ -234,7 +234,7 @@ func (b *Batch) Do(ctx context.Context) error {
 	return b.Wait(ctx)
 }
 
-// doPolls is for how many polls Do stays in C: some microseconds.
+// doPolls is for how many polls Do stays in C.
 const doPolls = 256
 
 // Err is how an operation ended, counted from 0 in the order in which they were added: nil, when it succeeded.

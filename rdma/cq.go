@@ -103,8 +103,8 @@ func (q *CQ) Entries() int { return int(q.cq.cqe) }
 // Poll writes completions to wcs, at most Burst, and returns how many; 0 means that there is none. It takes one call into C.
 func (q *CQ) Poll(wcs []WC) (int, error) { return q.Spin(wcs, 1) }
 
-// Spin is Poll for somebody who waits: it polls until there are completions, up to so many times, all within one call into C. An empty poll takes
-// some ten nanoseconds of a card's queue, so that the calls into C and back would be most of a loop of Polls.
+// Spin is Poll for somebody who waits: it polls until there are completions, up to so many times, all within one call into C. An empty poll is
+// a look at memory, so that the calls into C and back would be most of a loop of Polls.
 func (q *CQ) Spin(wcs []WC, polls int) (int, error) {
 	if q.cq == nil {
 		return 0, ErrClosed

@@ -50,6 +50,12 @@ These are the systems:
   spin-tcp    TCP at its best: raw non-blocking sockets, spinning over one connection
   spin-tcp-busy  the same with SO_BUSY_POLL: a note says whether the device takes part
 
+In programs built with RDMA ('make build-rdma'), with --interface or --agent:
+
+  rdma-ud, rdma-rc       fastrpc over datagrams and over connections, inline handler
+  rdma-read, rdma-write  a one-sided operation on a region of the server's
+  ib_send_lat (UD), ib_send_lat-rc, ib_write_lat, ib_read_lat, and for workload flood ib_send_bw: perftest's tools, the floor
+
 With 'make peers' there is the RPC of others over TCP too, for every workload but flood:
 
   grpc        google.golang.org/grpc            kitex       github.com/cloudwego/kitex, over netpoll
@@ -80,6 +86,7 @@ The exit code is 0 when anything was measured, also where a system is missing or
   fastrpc bench compare --workload sessions --sessions 1,1000,10000
   fastrpc bench compare --workload bulk --size 8388608
   fastrpc bench compare --systems all
+  fastrpc bench compare --interface enp1s0 --systems rdma-ud,rdma-rc,ib_send_lat,rdma-read,ib_read_lat
   fastrpc lab up && fastrpc bench compare --lab fastrpc`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -70,6 +70,7 @@ var rdmaSuite = []struct {
 		"TestQueueWaitGivenUp", "TestCallErrors", "TestMoreCallsThanFrames", "TestMoreHandlersThanFrames", "TestRepliesOutliveTheirClient",
 		"TestFullPoolRefuses", "TestShutdownDrains", "TestShutdownOverAStuckHandler", "TestCloseWithCallsInProgress", "TestFlood",
 	)}},
+	{name: "bench", pkg: module + "cmd/fastrpc", args: []string{"-rdma", "-test.run", "^TestBenchCompareRDMA$"}},
 	{name: "processes that are killed", pkg: root, cpus: 1, args: []string{"-rdma", "-test.run", anyOf(
 		"TestServerKilledUnderLoad", "TestClientsKilledUnderLoad",
 	)}},

@@ -22,7 +22,7 @@ const (
 	readable    = unix.POLLIN     // what a completion channel is when a completion came
 	inlineBytes = 64              // up to this length a payload goes into the work request itself, so that the card need not fetch it
 	markEvery   = 32              // sends at most for each that asks for a completion, which tells of those before it, too
-	recvPolls   = 8               // looks of a Recv that finds nothing, within its call into C: some 0.1 µs, no more than the call and the turn around it
+	recvPolls   = 8               // of a Recv that finds nothing, within its call into C: else a poll would be little of a turn's time
 	refillAt    = 16              // frames wait before the card gets them back: a call for each would cost more than a packet
 	closeLimit  = time.Second / 5 // for what was flushed to leave before Close destroys the queues
 )

@@ -129,6 +129,7 @@ type Limits struct {
 	MaxCQEs       int // entries of one completion queue
 	MaxSRQs       int // 0: it has no shared receive queues
 	MaxMRs        int
+	MaxWindows    int // memory windows of type 2B; 0: it has none
 	MaxReadAtomic int // reads and atomics of one queue pair under way at once
 	Atomics       bool
 	OnDemand      bool // memory need not be pinned
@@ -138,9 +139,13 @@ type Limits struct {
 // Limits tells what the device can do.
 func (c *Context) Limits() Limits {
 	a := &c.attr
+	windows := 0
+	if a.device_cap_flags&C.IBV_DEVICE_MEM_WINDOW_TYPE_2B != 0 {
+		windows = int(a.max_mw)
+	}
 	return Limits{
 		Firmware: C.GoString(&a.fw_ver[0]), MaxQPs: int(a.max_qp), MaxWork: int(a.max_qp_wr), MaxSGE: int(a.max_sge), MaxCQEs: int(a.max_cqe),
-		MaxSRQs: int(a.max_srq), MaxMRs: int(a.max_mr), MaxReadAtomic: int(a.max_qp_rd_atom),
+		MaxSRQs: int(a.max_srq), MaxMRs: int(a.max_mr), MaxWindows: windows, MaxReadAtomic: int(a.max_qp_rd_atom),
 		Atomics: a.atomic_cap != C.IBV_ATOMIC_NONE, OnDemand: c.odp, Ports: int(a.phys_port_cnt),
 	}
 }

@@ -90,6 +90,7 @@ var (
 	_ = zero[RemoteWrite-C.IBV_ACCESS_REMOTE_WRITE]
 	_ = zero[RemoteRead-C.IBV_ACCESS_REMOTE_READ]
 	_ = zero[RemoteAtomic-C.IBV_ACCESS_REMOTE_ATOMIC]
+	_ = zero[WindowBind-C.IBV_ACCESS_MW_BIND]
 	_ = zero[OnDemand-C.IBV_ACCESS_ON_DEMAND]
 
 	_ = zero[WCSend-C.IBV_WC_SEND]

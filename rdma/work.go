@@ -132,5 +132,6 @@ const (
 	RemoteWrite  Access = 1 << 1 // needs LocalWrite, too
 	RemoteRead   Access = 1 << 2
 	RemoteAtomic Access = 1 << 3 // needs LocalWrite, too
+	WindowBind   Access = 1 << 4 // windows may be bound to it: see MW
 	OnDemand     Access = 1 << 6 // pages are not pinned but fetched when the card asks for them; see Limits
 )

@@ -71,6 +71,7 @@ type Caps struct {
 	Reliable   bool   // nothing sent is lost or damaged while the peer is connected; Ordered as well. See PeerClosed
 	Ordered    bool   // per path
 	ECN        bool   // Frame.ECN is set and honoured
+	FetchLeast int    // the Link is a Fetcher, and a message of so many bytes or more is worth fetching; 0: it is none
 
 	// BurstDelay is how long the Link itself takes to send a full burst, because the kernel copies each packet, say. Congestion control
 	// does not take it for a queue in the network. 0: no time to speak of.

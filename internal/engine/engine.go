@@ -66,10 +66,11 @@ type Ender interface {
 
 // Engine owns a link.
 type Engine struct {
-	link transport.Link
-	core *session.Endpoint
-	cfg  Config
-	id   uint16
+	link    transport.Link
+	fetcher transport.Fetcher // the link, if it is one
+	core    *session.Endpoint
+	cfg     Config
+	id      uint16
 
 	token   token
 	keeper  keeper
@@ -88,6 +89,7 @@ type Engine struct {
 	untidied int                  // packets since keepHouse
 	tidyAt   int                  // so many at most
 	inFlight int                  // frames sent and not completed
+	fetching int                  // reads of parts of messages under way
 	readied  bool                 // this turn ended calls that others wait for
 	waiters  int                  // goroutines that wait for a call each, and do not poll
 	batched  int                  // calls that begin left unsent
@@ -303,6 +305,9 @@ func newEngine(link transport.Link, id uint16, cfg Config) *Engine {
 		patient:  maxPatience,
 		tidyAt:   max(min(tidyPackets, caps.Frames/16), 1),
 		dead:     make(chan struct{}),
+	}
+	if f, ok := link.(transport.Fetcher); ok && caps.FetchLeast > 0 {
+		e.fetcher = f
 	}
 	cfg.Session.Reclaim = e.takeReturns // with small calls, one after the other, housekeeping is dozens of packets late
 	e.core = session.New(link, cfg.Session)

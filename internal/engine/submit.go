@@ -204,6 +204,9 @@ func (e *Engine) receiveForeign(p *foreign) {
 	if _, ours := e.core.HandlePacket(e.now, f); !ours {
 		e.link.Free([]transport.Frame{*f})
 	}
+	if e.fetcher != nil {
+		e.fetch()
+	}
 	e.from = p.from // of what the packet brought about
 	e.handleEvents()
 	e.from = e.id

@@ -24,6 +24,9 @@ func (e *Engine) turn() bool {
 	} else {
 		e.patience--
 	}
+	if e.fetching > 0 {
+		e.takeFetched()
+	}
 	if e.patience > 0 && e.submit.Empty() && e.inbox.Empty() {
 		return n > 0
 	}
@@ -44,6 +47,9 @@ func (e *Engine) receive(n int) {
 		if owner, ours := e.core.HandlePacket(e.now, &e.rx[i]); !ours {
 			e.forward(owner, &e.rx[i])
 		}
+	}
+	if e.fetcher != nil {
+		e.fetch()
 	}
 	e.handleEvents()
 	if e.core.Unsent() {
@@ -82,6 +88,27 @@ func (e *Engine) keepHouse(readClock bool) (worked bool) {
 	e.untidied, e.patience = 0, e.patient
 	e.settled = !worked
 	return worked
+}
+
+// fetch begins the reads that the packets of this turn told of, over the connection that they came by.
+func (e *Engine) fetch() {
+	if fs := e.core.PollFetch(); len(fs) > 0 {
+		e.fetching += len(fs)
+		e.fetcher.Fetch(fs)
+	}
+}
+
+// takeFetched takes the reads that have ended. What that brings about is seen to in this turn.
+func (e *Engine) takeFetched() {
+	var fs [16]transport.Fetch
+	n := e.fetcher.Fetched(fs[:])
+	if n == 0 {
+		return
+	}
+	e.fetching -= n
+	e.now = max(e.now, transport.Now())
+	e.core.HandleFetched(e.now, fs[:n])
+	e.patience, e.settled = 0, false
 }
 
 // tidy tells whether the last turn, an empty one, kept house: every tidyAfter while nothing comes.

@@ -50,10 +50,12 @@ type card struct {
 	cq  *verbs.CQ // of receives; its descriptor tells of sends, too
 	scq *verbs.CQ // of sends
 
-	mem    []byte // of the frames
+	mem    *verbs.Memory // of the frames
 	frames sock.Frames
 	next   []uint32 // see fifo
 	inline int
+
+	oneSided int // completions of sends beside those of frames
 
 	sends [burst]verbs.SendWR // as they are posted
 	recvs [burst]verbs.RecvWR
@@ -86,21 +88,21 @@ func (l *card) open(at spot, n, bytes, headroom int) (err error) {
 	if limits := l.ctx.Limits(); n/2 > limits.MaxWork || n > limits.MaxCQEs {
 		return sock.Invalid("%d frames: %s has queues of %d and completion queues of %d: %w", n, at.device, limits.MaxWork, limits.MaxCQEs, unix.EINVAL)
 	}
-	if l.mem, err = unix.Mmap(-1, 0, n*(headroom+bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err != nil {
-		return fmt.Errorf("mmap of packet memory: %w", err)
+	if l.mem, err = verbs.Map(n * (headroom + bytes)); err != nil {
+		return err
 	}
-	_ = unix.Madvise(l.mem, unix.MADV_HUGEPAGE) // fewer entries in the card's tables, where the kernel grants it
-	l.frames, l.next = sock.NewFramesIn("rdma", l.mem, n, bytes, headroom), make([]uint32, n)
+	mem := l.mem.Bytes()[:n*(headroom+bytes)]
+	l.frames, l.next = sock.NewFramesIn("rdma", mem, n, bytes, headroom), make([]uint32, n)
 	if l.pd, err = l.ctx.AllocPD(); err != nil {
 		return err
 	}
-	if l.mr, err = l.pd.Register(l.mem, verbs.LocalWrite); err != nil {
+	if l.mr, err = l.pd.Register(mem, verbs.LocalWrite); err != nil {
 		return err
 	}
 	if l.cq, err = l.ctx.CreateCQ(n-n/2, true); err != nil {
 		return err
 	}
-	if l.scq, err = l.cq.Sibling(n / 2); err != nil {
+	if l.scq, err = l.cq.Sibling(n/2 + l.oneSided); err != nil {
 		return err
 	}
 	for i := range l.recvs {
@@ -126,7 +128,7 @@ func (l *card) release() error {
 	closeIf(l.pd != nil, l.pd)
 	closeIf(l.ctx != nil, l.ctx)
 	if l.mem != nil {
-		errs = append(errs, unix.Munmap(l.mem))
+		errs = append(errs, l.mem.Close())
 	}
 	return errors.Join(errs...)
 }

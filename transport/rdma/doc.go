@@ -15,6 +15,11 @@
 //	conns=N   connections at once, of qp=rc (default 1024, 1 to 32768)
 //	idle=N    seconds after which a connection that nothing came on is closed (default 180, 1 to 86400)
 //
+//	rendezvous=N  bytes from which on a message of qp=rc is read, out of its sender's memory, and not sent (default 131072; 0: none is)
+//
+// For messages that are read a Link pins 36 MiB of memory, when there is the first one. Where that cannot be had, or the device has no
+// memory windows of type 2B, they are sent as all others: RCStats.Unpooled says why.
+//
 // A datagram carries both ends' port numbers in its immediate data, the sender's in the upper half, so that both are known to a receiver. Those of
 // a connection are rdma_cm's: what dials holds one port, from which it opens all its connections.
 package rdma

@@ -31,13 +31,13 @@ func TestHello(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	s, err := parseSettings(url.Values{"qp": {"rc"}, "frames": {"128"}, "gid": {"3"}, "conns": {"7"}, "idle": {"60"}})
-	if err != nil || s.qp != "rc" || s.frames != 128 || s.gid != 3 || s.conns != 7 || s.idle.Seconds() != 60 {
+	s, err := parseSettings(url.Values{"qp": {"rc"}, "frames": {"128"}, "gid": {"3"}, "conns": {"7"}, "idle": {"60"}, "rendezvous": {"0"}})
+	if err != nil || s.qp != "rc" || s.frames != 128 || s.gid != 3 || s.conns != 7 || s.idle.Seconds() != 60 || s.rendezvous != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	for query, says := range map[string]string{
 		"qp=xrc": "ud (datagrams) or rc", "frames=63": "64 to 65536", "gid=-1": "0 to 255", "conns=0": "1 to 32768", "idle=x": "1 to 86400",
-		"speed=": "qp, frames, gid, conns and idle",
+		"speed=": "qp, frames, gid, conns, idle and rendezvous",
 	} {
 		q, _ := url.ParseQuery(query)
 		if _, err := parseSettings(q); !errors.Is(err, transport.ErrInvalid) || !strings.Contains(err.Error(), says) {

@@ -49,6 +49,11 @@ type RC struct {
 	stop  context.CancelFunc
 	lives sync.WaitGroup
 
+	reads    readList
+	pool     atomic.Pointer[pool]  // nil: none, or not yet
+	pooling  bool                  // it was asked for
+	unpooled atomic.Pointer[error] // why there is none
+
 	turns   int          // Recvs that found nothing since the clock was read
 	tendAt  atomic.Int64 // a transport.Time: when connections are to be looked after; 0: never
 	tendDue atomic.Bool  // a Wait ended because of it
@@ -71,6 +76,8 @@ type RCStats struct {
 	Refused       uint64 // not accepted, because there were as many as may be
 	Lost          uint64 // frames that were sent and for which there was no connection, or that it ended with
 	Stale         uint64 // completions of queue pairs that are no more
+	Reads         uint64 // of parts of messages that peers have exposed
+	Unpooled      error  // why there is no memory for messages that are fetched, if there was to be any
 	EventsDropped uint64
 }
 
@@ -78,6 +85,9 @@ type RCStats struct {
 func (l *RC) Stats() RCStats {
 	s := l.stats
 	s.Refused = l.refused.Load()
+	if err := l.unpooled.Load(); err != nil {
+		s.Unpooled = *err
+	}
 	s.EventsDropped = l.events.dropped.Load()
 	return s
 }
@@ -100,6 +110,7 @@ func (l *RC) start(at spot, s settings) (err error) {
 		}
 		at.local = l.reserved.Addr()
 	}
+	l.oneSided = linkReads + windows
 	if err := l.open(at, s.frames, rcFrameBytes, 0); err != nil {
 		return err
 	}
@@ -107,6 +118,12 @@ func (l *RC) start(at spot, s settings) (err error) {
 	l.caps.Reliable, l.caps.Ordered = true, true
 	limits := l.ctx.Limits()
 	l.depth = min(rcDepth, l.frames.Sending(), limits.MaxWork)
+	if limits.MaxWindows >= windows && limits.MaxReadAtomic >= connReads && limits.MaxWork >= l.depth+ownWork {
+		l.caps.FetchLeast = s.rendezvous
+	} else if s.rendezvous > 0 {
+		err := fmt.Errorf("%s: messages are read with %d memory windows, %d reads at once and queues of %d: %w", at.device, windows, connReads, l.depth+ownWork, verbs.ErrUnsupported)
+		l.unpooled.Store(&err)
+	}
 	l.conns = newTable(min(s.conns, limits.MaxQPs), s.idle)
 	for i := range l.sends {
 		l.sends[i].Op = verbs.OpSend
@@ -158,6 +175,9 @@ func (l *RC) release() error {
 	l.lives.Wait()
 	if l.srq != nil && l.fault == nil {
 		err = errors.Join(err, l.srq.Close())
+	}
+	if p := l.pool.Load(); p != nil {
+		err = errors.Join(err, p.close())
 	}
 	return errors.Join(err, l.card.release())
 }

@@ -36,6 +36,11 @@ type conn struct {
 	blocked  bool // counted in RC.blocked
 	lastSeen bool // its steps.last is closed; notes.mu guards it
 
+	exposed int       // windows that peers may read
+	windows []*window // what its goroutine frees before the queue pair
+	toRead  []uint32  // reads that wait
+	reading int       // that are under way
+
 	heard   bool // something came since the connections were looked after last
 	proven  bool // something came ever
 	moved   bool // a send completed since then
@@ -180,8 +185,9 @@ func (l *RC) connect(p *transport.Path, key peerKey) *conn {
 // newConn makes a connection that nobody knows.
 func (l *RC) newConn(key peerKey, path transport.Path) *conn {
 	path.MTU = rcFrameBytes
-	now := transport.Now()
-	return &conn{index: -1, serial: l.serial.Add(1), key: key, path: path, since: now, heardAt: now, steps: newSteps()}
+	now, serial := transport.Now(), l.serial.Add(1)
+	putSerial(&path, serial)
+	return &conn{index: -1, serial: serial, key: key, path: path, since: now, heardAt: now, steps: newSteps()}
 }
 
 // adopt makes c one of the owner's.

@@ -98,7 +98,9 @@ func (l *RC) live(c *conn, join func(context.Context, *conn) (*verbs.Conn, error
 	select {
 	case <-c.empty:
 	case <-l.life.Done():
+		c.windows = l.pool.Load().of(c) // the owner only waits
 	}
+	l.unbind(c.windows)
 }
 
 // makeQP makes c's queue pair, and takes its receives if they are its own.
@@ -112,13 +114,23 @@ func (l *RC) makeQP(c *conn) (*verbs.QP, error) {
 		}
 	}
 	qp, err := l.pd.CreateQP(verbs.QPConfig{
-		Type: verbs.RC, Send: l.scq, Recv: l.cq, SRQ: l.srq, SendWork: l.depth, RecvWork: rcOwn, InlineMax: inlineBytes,
+		Type: verbs.RC, Send: l.scq, Recv: l.cq, SRQ: l.srq, SendWork: l.work(), RecvWork: rcOwn, InlineMax: inlineBytes,
 	})
 	if err != nil {
 		return nil, err
 	}
 	c.qp, c.qpn, c.inline = qp, qp.Number(), qp.InlineMax()
 	return qp, nil
+}
+
+// ownWork is what a queue pair may have to do beside sends: reads, and for each window a bind and an invalidation.
+const ownWork = connReads + 2*windows
+
+func (l *RC) work() int {
+	if l.caps.FetchLeast == 0 {
+		return l.depth
+	}
+	return l.depth + ownWork
 }
 
 // enter is what happens to a queue pair when it can take receives, and nothing has come.
@@ -137,7 +149,11 @@ func (l *RC) enter(c *conn) error {
 
 // terms of a connection. Who meets a peer that has no receive posted tries again without end: the owner looks after those that are stuck.
 func (l *RC) terms() verbs.Terms {
-	return verbs.Terms{RNR: 7, Data: hello(rcFrameBytes), Shared: l.srq != nil}
+	t := verbs.Terms{RNR: 7, Data: hello(rcFrameBytes), Shared: l.srq != nil}
+	if l.caps.FetchLeast > 0 {
+		t.Reads, t.Access = connReads, verbs.RemoteRead // of what is exposed: frames are registered without that right
+	}
+	return t
 }
 
 // greet reads what the other side has said of itself.

@@ -145,6 +145,7 @@ func (l *RC) emptied() {
 		l.farewell(c)
 		l.conns.deafen(c)
 		c.state = connOver
+		c.windows = l.pool.Load().of(c)
 		close(c.empty)
 	}
 	l.quiet = l.quiet[:0]
@@ -161,6 +162,10 @@ func (l *RC) bury(c *conn) {
 	l.farewell(c)
 	l.conns.deafen(c)
 	l.abandon(&c.posted)
+	l.dropReads(c)
+	if p := l.pool.Load(); p != nil {
+		p.void(p.of(c))
+	}
 	if l.srq == nil && c.shared {
 		for c.receives.len > 0 {
 			l.frames.PutFill(c.receives.pop(l.next))

@@ -23,7 +23,7 @@ func (l *RC) Recv(fs []transport.Frame) (int, error) {
 	if l.fault != nil {
 		return 0, l.failed(l.fault)
 	}
-	if l.blocked > 0 {
+	if l.blocked > 0 || l.reads.posts > 0 {
 		l.reap()
 	}
 	if l.frames.Fillable() >= refillAt {
@@ -49,7 +49,7 @@ func (l *RC) Recv(fs []transport.Frame) (int, error) {
 // idle is what a Recv does that finds nothing: it arms the queues, so that a Wait that comes next is woken. What completes from here on makes an
 // event; what completed before is seen now.
 func (l *RC) idle(wcs []verbs.WC) (got int, err error) {
-	if l.blocked > 0 && !l.sarmed.Load() {
+	if (l.blocked > 0 || l.reads.posts > 0) && !l.sarmed.Load() {
 		if err := l.armSends(); err != nil {
 			return 0, err
 		}

@@ -142,6 +142,12 @@ func (l *RC) reap() int {
 			l.stats.Stale++
 		case w.Status != verbs.StatusSuccess:
 			l.lose(c, w.Err())
+		case count&workRead != 0:
+			l.readDone(c, uint32(count&^workRead))
+		case count&workUnbind != 0:
+			if c.state == connOpen { // else the window goes with the queue pair
+				l.unbound(count &^ workUnbind)
+			}
 		default:
 			c.moved = true
 			for range count {

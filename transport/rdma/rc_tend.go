@@ -55,7 +55,7 @@ func (l *RC) judge(c *conn, now transport.Time) {
 	if c.heard {
 		c.heard, c.proven, c.heardAt = false, true, now
 	}
-	switch sends := c.posted.len + c.waiting.len; {
+	switch sends := c.posted.len + c.waiting.len + c.reading; {
 	case sends == 0 || c.moved || c.state == connJoining:
 		c.stuckAt = 0
 		if sends > 0 {

@@ -17,17 +17,20 @@ type settings struct {
 	gid    int // -1: the route's
 	conns  int
 	idle   time.Duration
+
+	rendezvous int // bytes from which on a message is fetched; 0: none is
 }
 
 const (
 	defaultFrames = 2048
 	defaultConns  = 1024
+	defaultFetch  = 128 << 10       // see rc_fetch.go
 	defaultIdle   = 3 * time.Minute // three times as long as a server keeps a session that is silent
 )
 
 func parseSettings(q url.Values) (settings, error) {
-	s := settings{frames: defaultFrames, gid: -1, conns: defaultConns, idle: defaultIdle}
-	err := sock.Settings(q, "qp, frames, gid, conns and idle", func(key, value string) (known bool, err error) {
+	s := settings{frames: defaultFrames, gid: -1, conns: defaultConns, idle: defaultIdle, rendezvous: defaultFetch}
+	err := sock.Settings(q, "qp, frames, gid, conns, idle and rendezvous", func(key, value string) (known bool, err error) {
 		switch key {
 		case "qp":
 			if s.qp = value; value != "ud" && value != "rc" {
@@ -43,6 +46,8 @@ func parseSettings(q url.Values) (settings, error) {
 			var seconds int
 			seconds, err = sock.Number(value, 1, 86400)
 			s.idle = time.Duration(seconds) * time.Second
+		case "rendezvous":
+			s.rendezvous, err = sock.Number(value, 0, 1<<30)
 		default:
 			return false, nil
 		}

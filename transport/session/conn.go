@@ -97,6 +97,7 @@ type Conn struct {
 	creditOut    int64     // bytes of them that this end has granted and not received
 	creditNext   *Conn     // in the queue of those that want credit
 	wantsCredit  bool      // is in it
+	fetchFaults  uint8     // reads that have failed
 
 	peerNext, peerPrev *Conn
 	challenge          *challenge  // server: an address that the client may have moved to

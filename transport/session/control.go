@@ -88,6 +88,9 @@ func (c *Conn) fill(fr *wire.Frame, number uint32) bool {
 		if number != unary {
 			fr.B, fr.Flags = number, wire.FlagStream
 		}
+		if l := c.incoming(fr.Call, number); l != nil && l.remote {
+			fr.Flags |= wire.FlagRemote
+		}
 		c.e.packet.timed = true
 	case wire.Window:
 		k := c.callOf(fr.Call)
@@ -102,6 +105,9 @@ func (c *Conn) fill(fr *wire.Frame, number uint32) bool {
 		c.e.packet.timed = true
 	case wire.Probe:
 		c.e.stats.Probes++
+	case wire.Fetched:
+		fr.Call, fr.A, fr.B = 0, fr.Call, number
+		c.e.packet.timed = true
 	case wire.Response:
 		fr.A, fr.B = uint32(c.challenged), uint32(c.challenged>>32)
 	}
@@ -123,6 +129,10 @@ func (c *Conn) controlLost(it *sentItem) {
 			k.stream.windowDue = true
 			c.control(wire.Window, it.offset, 0)
 		}
+	case wire.Fragment: // of which the part lies in this end's memory
+		c.pieceLost(it.offset)
+	case wire.Fetched:
+		c.control(wire.Fetched, it.offset, it.length)
 	case wire.Cancel:
 		if c.over(it.offset) { // else the slot's next call has said the same
 			c.hint(wire.Cancel, it.offset)
@@ -209,6 +219,7 @@ func (c *Conn) handleGrant(fr *wire.Frame) {
 		return // delivered since, or an older grant
 	}
 	o.long.granted = min(fr.A, o.total)
+	o.long.remote = fr.Flags&wire.FlagRemote != 0 && c.e.fetcher != nil
 	c.enqueue()
 }
 

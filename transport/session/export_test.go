@@ -16,6 +16,8 @@ type Audit struct {
 	HalfOpen   int
 	Ready      int // sessions queued to send
 	Timers     int // sessions in the wheel
+	Exposed    int // parts of messages
+	Fetching   int // the same
 }
 
 // Audit counts. Calls of an unbalanced endpoint (a record in the pool twice, say) panic.
@@ -56,6 +58,7 @@ func (e *Endpoint) Audit() Audit {
 		}
 	}
 	a.Hosts, a.Credit = len(e.hosts), e.credit.out
+	a.Exposed, a.Fetching = len(e.exposed), e.fetching
 	a.OutHeld, a.InHeld = e.outHeld, e.inHeld
 	return a
 }

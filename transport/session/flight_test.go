@@ -13,6 +13,7 @@ import (
 // watched is a link that looks whether frames in flight are left alone, as a device that reads them later needs it.
 type watched struct {
 	transport.Link
+	transport.Fetcher
 	t      testing.TB
 	flying map[uint32]flight
 	sent   []uint32 // the frames, in order
@@ -23,7 +24,8 @@ type watched struct {
 type flight struct{ data, was []byte }
 
 func watch(t testing.TB, l transport.Link) *watched {
-	return &watched{Link: l, t: t, flying: map[uint32]flight{}}
+	fetcher, _ := l.(transport.Fetcher)
+	return &watched{Link: l, Fetcher: fetcher, t: t, flying: map[uint32]flight{}}
 }
 
 func (l *watched) Send(fs []transport.Frame) (int, error) {

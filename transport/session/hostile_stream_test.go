@@ -54,7 +54,8 @@ func TestStreamRules(t *testing.T) {
 		{"a part without a number", wire.Frame{Type: wire.Fragment, Flags: wire.FlagStream, Call: call, Payload: []byte{1}}},
 		{"a challenge to a server", wire.Frame{Type: wire.Challenge}},
 		{"a reply to a server", wire.Frame{Type: wire.Reply, Call: call}},
-		{"of no type", wire.Frame{Type: 14, Call: call}},
+		{"of no type", wire.Frame{Type: 15, Call: call}},
+		{"a part to be fetched over a link that cannot", wire.Frame{Type: wire.Fragment, Flags: wire.FlagRemote | wire.FlagStream, Call: call, B: 20_000, Payload: make([]byte, wire.NumberBytes+wire.RemoteBytes)}},
 	} {
 		r.malformed(w.server, x.what, func() { r.send(x.fr) })
 	}

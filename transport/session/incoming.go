@@ -27,11 +27,15 @@ type inLong struct {
 	buf     []byte  // nil while the parts are gathered
 	pieces  []piece // in their frames, in order
 	gather  bool
+	remote  bool           // buf is the link's, and parts may be fetched
+	given   bool           // nobody wants the message any more, while parts are being fetched
 	due     bool           // a Grant has to be sent
 	fresh   bool           // it had no credit and has some since the last sweep
 	at      transport.Time // of the last progress
 	prev    *inLong        // in the endpoint's list of messages that are not whole
 	next    *inLong
+
+	fetching int // parts that are being fetched
 }
 
 // piece is a part that stays in its frame.
@@ -82,7 +86,11 @@ func (m *inMessage) receive(now transport.Time, k *Call, f *transport.Frame, fr 
 		return false, err
 	}
 	m.long = &inLong{call: k, number: number, total: total, granted: uint32(len(fr.Payload)), at: now}
-	m.long.gather = int64(total) <= gatherFrames*int64(len(fr.Payload))
+	if m.long.buf = c.fetchable(total); m.long.buf != nil {
+		m.long.remote = true
+	} else {
+		m.long.gather = int64(total) <= gatherFrames*int64(len(fr.Payload))
+	}
 	c.e.credit.enter(c, m.long)
 	return m.part(now, c, f, fr.Payload, 0, total)
 }
@@ -150,7 +158,7 @@ func (m *inMessage) part(now transport.Time, c *Conn, f *transport.Frame, p []by
 	}
 	e.credit.leave(c, l)
 	m.body = l.buf
-	return true, nil
+	return m.whole(), nil
 }
 
 // keep takes over a part's bytes: by holding on to their frame, or by copying them.
@@ -233,8 +241,15 @@ func (m *inMessage) free(c *Conn) {
 		for _, x := range l.pieces {
 			e.drop(x.frame)
 		}
-		e.reasm -= int64(l.total)
-		e.buffers.put(l.buf)
+		switch {
+		case l.fetching > 0:
+			l.given = true
+		case l.remote:
+			e.giveMemory(l)
+		default:
+			e.reasm -= int64(l.total)
+			e.buffers.put(l.buf)
+		}
 		if !e.sweep.linked && len(e.buffers) > 0 {
 			e.sweepIn(l.at)
 		}

@@ -44,6 +44,15 @@ func (n *node) turn(now transport.Time) bool {
 			n.link.Free(n.rx[i : i+1])
 		}
 	}
+	if fs := n.core.PollFetch(); len(fs) > 0 {
+		n.link.(transport.Fetcher).Fetch(fs)
+	}
+	read := 0
+	if n.link.Caps().FetchLeast > 0 {
+		var fs [4]transport.Fetch
+		read = n.link.(transport.Fetcher).Fetched(fs[:])
+		n.core.HandleFetched(now, fs[:read])
+	}
 	done := n.link.Completed(n.rx[:])
 	n.core.HandleCompleted(n.rx[:done])
 	for _, ev := range n.events[:n.link.Events(n.events[:])] {
@@ -83,7 +92,7 @@ func (n *node) turn(now transport.Time) bool {
 	if err := n.link.Flush(); err != nil {
 		panic(err)
 	}
-	return got > 0 || done > 0 || sent
+	return got > 0 || done > 0 || read > 0 || sent
 }
 
 // next is when n wants to be run again, by the network's clock; 0 for never.

@@ -32,7 +32,10 @@ type outLong struct {
 	granted uint32 // the receiver takes the bytes before it
 	acked   spans
 	lost    spans          // to send again
+	remote  bool           // the receiver would fetch parts
 	since   transport.Time // of the last progress; 0: the time does not count yet
+
+	inPackets bool // a part could not be exposed, or not be fetched: no more are
 }
 
 // small tells whether n bytes travel in one packet.
@@ -238,12 +241,12 @@ func (c *Conn) choose() *outMessage {
 	return c.chosen
 }
 
-// cut takes the next part to send off a long message.
-func (c *Conn) cut(o *outMessage) span {
+// cut takes the next part to send off a long message: what fits into a packet, or as much as may be exposed.
+func (c *Conn) cut(o *outMessage, exposable int) span {
 	l := o.long
 	for len(l.lost) > 0 {
 		lo := l.lost[0].lo
-		x := l.lost.take(uint32(c.partBytes(lo, o)))
+		x := l.lost.take(uint32(max(c.partBytes(lo, o), exposable)))
 		if gap, missing := l.acked.gap(x.lo, x.hi); missing { // it may have arrived after all
 			if gap.hi < x.hi {
 				l.lost.add(gap.hi, x.hi)
@@ -252,7 +255,7 @@ func (c *Conn) cut(o *outMessage) span {
 		}
 	}
 	lo := l.next
-	l.next = min(lo+uint32(c.partBytes(lo, o)), l.granted, o.total)
+	l.next = min(lo+uint32(max(c.partBytes(lo, o), exposable)), l.granted, o.total)
 	return span{lo, l.next}
 }
 

@@ -159,6 +159,9 @@ func (c *Conn) handleFrames(now transport.Time, f *transport.Frame, b []byte, st
 		case fr.Type == wire.Reply && c.client:
 			urgent = urgent || fr.Flags&wire.FlagMore != 0
 			took = c.handleReply(now, f, &fr)
+		case fr.Type == wire.Fragment && fr.Flags&wire.FlagRemote != 0:
+			urgent = true
+			took = c.handleRemote(f, &fr)
 		case fr.Type == wire.Fragment && fr.Flags&wire.FlagStream != 0:
 			urgent = true
 			took = c.handleMessagePart(now, f, &fr)
@@ -186,6 +189,8 @@ func (c *Conn) handleFrames(now transport.Time, f *transport.Frame, b []byte, st
 		case fr.Type == wire.Challenge && c.client:
 			c.handleChallenge(&fr)
 		case fr.Type == wire.Response && !c.client: // it was looked at when it came from elsewhere
+		case fr.Type == wire.Fetched:
+			c.handleFetched(now, &fr)
 		case fr.Type == wire.Ping:
 			c.ackNow = true
 			c.enqueue()

@@ -7,6 +7,7 @@ import "github.com/fastrpc/fastrpc/transport"
 // everything back until the client has.
 func (e *Endpoint) HandlePeerClosed(p *transport.Path) {
 	e.eachOf(p, func(c *Conn) {
+		c.concealAll() // nobody can read it any more
 		switch {
 		case c.state != established:
 		case !c.client:

@@ -102,49 +102,53 @@ func TestReliableSaysLittle(t *testing.T) {
 // Connections break at any moment, for a while. Each call runs once and ends with its reply, and little more is sent again than was lost.
 func TestReliableConnectionBreaks(t *testing.T) {
 	for seed := range uint64(100) {
-		rng := rand.New(rand.NewPCG(seed, 7))
-		w := newReliableWorld(t, seed)
-		w.serve = w.slowly
-		const calls, breaks = 60, 6
-		bodies := map[int][]byte{}
-		for i := range calls {
-			size := 3 + rng.IntN(200)
-			if rng.IntN(5) == 0 {
-				size = 3 + rng.IntN(200_000)
-			}
-			body := pattern(size, byte(i))
-			body[0], body[1], body[2] = byte(max(0, rng.IntN(60)-30)), byte(i), byte(size)
-			bodies[i] = body
-			w.in(time.Duration(rng.IntN(100_000))*time.Microsecond, func() { w.call(i, 1, body, 0) })
-		}
-		for range breaks {
-			w.in(time.Duration(rng.IntN(120_000))*time.Microsecond, func() {
-				lasts := 30*time.Microsecond + time.Duration(rng.IntN(5000))*time.Microsecond
-				w.breakConnection(lasts)
-				if rng.IntN(2) == 0 { // else the server learns of the new one by the first packet
-					w.in(lasts, func() { w.connectedAt(w.server, clientAddr) })
-				}
-			})
-		}
-		for i := range calls {
-			if !w.run(3*time.Second, func() bool { return w.ended[i] != nil }) {
-				t.Fatalf("seed %d: call %d of %d bytes has not ended", seed, i, len(bodies[i]))
-			}
-			if k := w.ended[i]; k.Err() != nil || !bytes.Equal(k.Body(), bodies[i]) {
-				t.Errorf("seed %d: call %d: %s", seed, i, describe(k))
-			}
-			if n := w.executions[string(bodies[i])]; n != 1 {
-				t.Errorf("seed %d: call %d ran %d times", seed, i, n)
-			}
-		}
-		if now := w.net.Now(); now > transport.Time(2*time.Second) {
-			t.Errorf("seed %d: the calls took %v", seed, time.Duration(now))
-		}
-		w.settle()
-		if t.Failed() {
+		if w := newReliableWorld(t, seed); !w.breakOften(seed) {
 			return
 		}
 	}
+}
+
+// breakOften makes calls while connections break; it returns whether all was as it is to be.
+func (w *world) breakOften(seed uint64) bool {
+	t, rng := w.t, rand.New(rand.NewPCG(seed, 7))
+	w.serve = w.slowly
+	const calls, breaks = 60, 6
+	bodies := map[int][]byte{}
+	for i := range calls {
+		size := 3 + rng.IntN(200)
+		if rng.IntN(5) == 0 {
+			size = 3 + rng.IntN(200_000)
+		}
+		body := pattern(size, byte(i))
+		body[0], body[1], body[2] = byte(max(0, rng.IntN(60)-30)), byte(i), byte(size)
+		bodies[i] = body
+		w.in(time.Duration(rng.IntN(100_000))*time.Microsecond, func() { w.call(i, 1, body, 0) })
+	}
+	for range breaks {
+		w.in(time.Duration(rng.IntN(120_000))*time.Microsecond, func() {
+			lasts := 30*time.Microsecond + time.Duration(rng.IntN(5000))*time.Microsecond
+			w.breakConnection(lasts)
+			if rng.IntN(2) == 0 { // else the server learns of the new one by the first packet
+				w.in(lasts, func() { w.connectedAt(w.server, clientAddr) })
+			}
+		})
+	}
+	for i := range calls {
+		if !w.run(3*time.Second, func() bool { return w.ended[i] != nil }) {
+			t.Fatalf("seed %d: call %d of %d bytes has not ended", seed, i, len(bodies[i]))
+		}
+		if k := w.ended[i]; k.Err() != nil || !bytes.Equal(k.Body(), bodies[i]) {
+			t.Errorf("seed %d: call %d: %s", seed, i, describe(k))
+		}
+		if n := w.executions[string(bodies[i])]; n != 1 {
+			t.Errorf("seed %d: call %d ran %d times", seed, i, n)
+		}
+	}
+	if now := w.net.Now(); now > transport.Time(2*time.Second) {
+		t.Errorf("seed %d: the calls took %v", seed, time.Duration(now))
+	}
+	w.settle()
+	return !t.Failed()
 }
 
 // A client asks at once over the next connection what has arrived; it does not wait for a timeout.

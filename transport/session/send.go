@@ -174,8 +174,10 @@ func (c *Conn) putLong(now transport.Time, p *packet, o *outMessage) bool {
 		return false
 	}
 	resend := len(o.long.lost) > 0
-	x := c.cut(o)
-	if x.lo == x.hi { // what was lost has arrived after all
+	x := c.cut(o, c.exposable(o))
+	fr := wire.Frame{Type: o.kind, Call: o.call.id}
+	remote := int(x.hi-x.lo) > c.partBytes(x.lo, o)
+	if x.lo == x.hi || remote && !c.putRemote(p, o, x, &fr) { // what was lost has arrived after all
 		c.e.drop(p.id)
 		p.id = noFrame
 		return true
@@ -185,11 +187,12 @@ func (c *Conn) putLong(now transport.Time, p *packet, o *outMessage) bool {
 	}
 	c.turn++
 	c.e.parts++
-	fr := wire.Frame{Type: o.kind, Call: o.call.id}
-	o.describe(now, &fr)
-	p.n += c.putPart(p.data[p.n:], o, x, &fr)
-	it := c.sent.carry()
-	it.out, it.epoch, it.offset, it.length = o, o.epoch, x.lo, x.hi-x.lo
+	if !remote {
+		o.describe(now, &fr)
+		p.n += c.putPart(p.data[p.n:], o, x, &fr)
+		it := c.sent.carry()
+		it.out, it.epoch, it.offset, it.length = o, o.epoch, x.lo, x.hi-x.lo
+	}
 	p.items++
 	p.flies, p.timed = true, p.timed || o.kind != wire.Reply
 	o.sentOnce = true

@@ -7,6 +7,8 @@
 //
 //	Fetch          if it has many sessions, with a burst of received frames: it changes nothing and saves time
 //	HandlePacket   for every received frame; the endpoint keeps the frame or gives it back by itself
+//	PollFetch      if the link is a transport.Fetcher, at once after that: reads that it is to begin
+//	HandleFetched  for those that have ended
 //	HandleCompleted for every frame whose flight ended
 //	HandleTimeout  when NextTimeout has come
 //	PollEvent      until there is none: requests to answer, calls that ended, sessions that opened and closed
@@ -61,7 +63,16 @@ type Endpoint struct {
 	sweepAt   transport.Time
 	credit    credit
 	buffers   buffers
-	packet    packet // that is being built
+	packet    packet            // that is being built
+	fetcher   transport.Fetcher // nil: parts of messages come in packets
+	exposed   []exposure        // parts of messages that receivers may read
+	pieces    uint32            // exposed ever
+	fetches   []fetch           // by transport.Fetch.Tag
+	fetching  int               // of them, under way
+
+	freeFetches []uint32
+	toFetch     []transport.Fetch
+
 	calls     callPool
 	retired   *Call       // finished with, and not yet back in the pool
 	outs      *outMessage // the pool of streams' messages
@@ -127,6 +138,9 @@ func New(frames Frames, cfg Config) *Endpoint {
 	}
 	if caps.ECN {
 		e.ecn = ecnCapable
+	}
+	if f, ok := frames.(transport.Fetcher); ok && caps.FetchLeast > 0 {
+		e.fetcher = f
 	}
 	e.calls.limit = cfg.Calls
 	e.limitHolds()
@@ -349,6 +363,7 @@ func (e *Endpoint) forget(c *Conn) {
 	if e.peers[c.key()] == c {
 		delete(e.peers, c.key())
 	}
+	c.concealAll()
 	e.wheel.remove(&c.timer)
 	e.wheel.remove(&c.idle)
 	e.leavePeer(c)

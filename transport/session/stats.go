@@ -29,6 +29,10 @@ type Stats struct {
 	ReassemblyRefused uint64 // messages over the budget
 	Stalled           uint64 // long messages given up: their sender, or their receiver, did not go on
 
+	Exposed       uint64 // parts of messages that receivers were to fetch
+	Fetched       uint64 // parts that this end has
+	FetchesFailed uint64
+
 	SessionsAccepted  uint64
 	SessionsRefused   uint64 // for want of room
 	SessionsClosed    uint64

@@ -203,7 +203,7 @@ func (k *Call) Free(m *Incoming) {
 // whole tells whether all of a message is there.
 func (m *inMessage) whole() bool {
 	if m.long != nil {
-		return m.long.got == m.long.total
+		return m.long.got == m.long.total && m.long.fetching == 0
 	}
 	return m.body != nil
 }

@@ -24,7 +24,7 @@ func TestStreamChaos(t *testing.T) {
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			newRiver(t, uint64(seed)).play()
+			newRiver(t, uint64(seed), 0).play()
 		})
 	}
 }
@@ -53,7 +53,8 @@ type talk struct {
 	err        *session.Error
 }
 
-func newRiver(t testing.TB, seed uint64) *river {
+// newRiver draws one; messages of fetchLeast bytes or more are fetched, unless that is 0.
+func newRiver(t testing.TB, seed uint64, fetchLeast int) *river {
 	r := &river{Rand: rand.New(rand.NewPCG(seed, 0x51ea)), t: t}
 	cfg := func() session.Config {
 		return session.Config{
@@ -67,6 +68,9 @@ func newRiver(t testing.TB, seed uint64) *river {
 		f.ReorderDelay = r.upTo(3 * time.Millisecond)
 	}
 	o := sim.LinkOptions{Frames: pick(r.Rand, 64, 512), MTU: pick(r.Rand, 600, 1500, 2048), CompleteAfter: pick(r.Rand, 0, 30*time.Microsecond)}
+	if o.FetchLeast = fetchLeast; fetchLeast > 0 {
+		o.FetchFails = pick(r.Rand, 0, 0.1)
+	}
 	r.streams = newStreams(t, seed, f, cfg(), cfg(), o)
 	r.watchInvariants()
 	r.client.onEvent = r.clientEvent

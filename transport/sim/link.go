@@ -30,6 +30,7 @@ type Link struct {
 	empty   []uint32  // frames to receive into
 	arrived []arrival // from head on; packed when its capacity, four times what can arrive, is used up
 	head    int
+	remote  remote
 	waiting []int32 // records of a reliable sender that found no frame, in order
 	events  []transport.Event
 	woken   atomic.Bool
@@ -44,7 +45,10 @@ type arrival struct {
 	ecn    uint8
 }
 
-var _ transport.Link = (*Link)(nil)
+var (
+	_ transport.Link    = (*Link)(nil)
+	_ transport.Fetcher = (*Link)(nil)
+)
 
 // Link opens a Link on addr, one host's address and port. It panics when a Link is open there; after a Close, a crash as the others see it, a
 // new one may come up on the same address.
@@ -61,6 +65,9 @@ func (n *Network) Link(addr netip.AddrPort, o LinkOptions) *Link {
 	}
 	for id := o.Frames - 1; id >= l.sending; id-- {
 		l.empty = append(l.empty, uint32(id))
+	}
+	if o.FetchLeast > 0 {
+		l.remote = remote{slots: make([]slot, fetchSlots), memory: fetchMemory}
 	}
 	nd.link = l
 	return l

@@ -20,6 +20,8 @@ type Network struct {
 	counts        [fates]uint64
 	inTransit     uint64
 	eventsDropped uint64
+	reads         Reads
+	keys          uint32 // of what Links expose, so far
 }
 
 // NewNetwork makes a network whose packets all suffer f, unless SetFaults says otherwise. The same seed and the same calls give the same

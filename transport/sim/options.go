@@ -17,6 +17,11 @@ type LinkOptions struct {
 	// receiver makes them wait. Of a Network's Faults only delays, Bandwidth and MTU apply, and partitions.
 	Reliable bool
 
+	// FetchLeast makes the Link a transport.Fetcher for messages of so many bytes or more, and FetchFails is how likely each read is to
+	// fail. For a Network's Links only.
+	FetchLeast int
+	FetchFails float64
+
 	// CompleteAfter keeps a sent frame in flight for this long, as a device does whose completions lag. Zero: until the next Completed.
 	// For a Network's Links only.
 	CompleteAfter time.Duration
@@ -54,6 +59,6 @@ func (o LinkOptions) withDefaults() LinkOptions {
 func (o LinkOptions) caps(name string) transport.Caps {
 	return transport.Caps{
 		Scheme: "sim", Name: name, Frames: o.Frames, FrameBytes: o.FrameBytes, Burst: o.Burst,
-		Reliable: o.Reliable, Ordered: o.Reliable, ECN: true,
+		Reliable: o.Reliable, Ordered: o.Reliable, ECN: true, FetchLeast: o.FetchLeast,
 	}
 }

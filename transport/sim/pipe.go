@@ -74,7 +74,7 @@ func newPipeEnd(o LinkOptions, addr netip.AddrPort) *PipeEnd {
 		buffers: newBuffers(o), addr: addr, clock: o.Clock, caps: o.caps("memory " + addr.Addr().String()), timer: time.NewTimer(time.Hour), mask: uint32(size - 1),
 		empty: make([]uint32, size), full: make([]packet, size), wake: make(chan struct{}, 1),
 	}
-	l.caps.Ordered = true
+	l.caps.Ordered, l.caps.FetchLeast = true, 0
 	l.timer.Stop()
 	for id := l.sending; id < o.Frames; id++ {
 		l.empty[id-l.sending] = uint32(id)

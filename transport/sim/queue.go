@@ -11,11 +11,12 @@ type item struct {
 
 func (a *item) before(b *item) bool { return a.due < b.due || a.due == b.due && a.seq < b.seq }
 
-// record is a packet under way or, where dir is nil, a frame whose flight ends.
+// record is a packet under way or, where dir is nil, a read, or a frame whose flight ends.
 type record struct {
 	dir      *direction
 	packet   []byte // its capacity is kept from use to use
 	number   uint64 // of the packet; see TraceRecord
+	read     *read
 	sender   *Link
 	frame    uint32
 	ecn      uint8

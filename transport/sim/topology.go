@@ -21,7 +21,8 @@ type direction struct {
 	faults   Faults
 	own      bool // faults were set for this direction
 	cut      bool
-	bad      bool // the state of faults.Burst
+	broken   uint64 // times that it was cut
+	bad      bool   // the state of faults.Burst
 	wire     bottleneck
 	last     transport.Time // arrival of the latest packet that kept its place
 }
@@ -57,7 +58,12 @@ func (n *Network) SetIngress(to netip.AddrPort, b Bandwidth) {
 
 // Partition cuts the way from one address to another, or mends it. While it is cut nothing is taken and nothing arrives. The way back
 // is a partition of its own.
-func (n *Network) Partition(from, to netip.AddrPort, on bool) { n.direction(from, to).cut = on }
+func (n *Network) Partition(from, to netip.AddrPort, on bool) {
+	d := n.direction(from, to)
+	if d.cut = on; on {
+		d.broken++
+	}
+}
 
 // Split cuts, or mends, all ways between the addresses of one side and those of the other, in both directions.
 func (n *Network) Split(one, other []netip.AddrPort, on bool) {

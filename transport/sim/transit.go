@@ -83,6 +83,12 @@ func (n *Network) post(p *record, due transport.Time) {
 // arrive ends what record i stands for, or sends it on from the end of its direction through the receiver's bottleneck.
 func (n *Network) arrive(i int32) {
 	r := &n.queue.records[i]
+	if r.read != nil {
+		read := r.read
+		n.queue.recycle(i)
+		n.step(read)
+		return
+	}
 	if r.dir == nil {
 		r.sender.land(r.frame)
 		n.queue.recycle(i)

@@ -37,8 +37,11 @@ const (
 	Challenge FrameType = 12
 	// Response returns A and B of a Challenge.
 	Response FrameType = 13
+	// Fetched says that the piece with the number A, which a Fragment with FlagRemote told of, is not read any more. B: 1 if its bytes are
+	// there, 0 if they are to be sent in packets.
+	Fetched FrameType = 14
 
-	maxFrameType = Response
+	maxFrameType = Fetched
 )
 
 // Flags of a frame.
@@ -47,6 +50,7 @@ const (
 	FlagNotExecuted = 1 << 1 // Reply and its Fragments: refused before the handler ran
 	FlagStream      = 1 << 2 // Request, Reply, Fragment, Grant: of a stream
 	FlagMetadata    = 1 << 3 // Request, Reply: the message ends in metadata; Message: it is nothing else, the server's header
+	FlagRemote      = 1 << 4 // Grant: parts may lie in the sender's memory; Fragment: one does, and the payload says where
 )
 
 // What precedes the bytes of a message in some payloads.
@@ -54,6 +58,46 @@ const (
 	TotalBytes  = 4 // the message's total length, in a frame with FlagMore
 	NumberBytes = 4 // the message's number, in a Fragment with FlagStream
 )
+
+// RemoteBytes is the length of a Remote, in a Fragment with FlagRemote.
+const RemoteBytes = 20
+
+// Remote says where a part of a message lies in its sender's memory:
+//
+//	 0                           4                         8
+//	+---------------------------+-------------------------+
+//	| length                    | piece: its number       |
+//	+---------------------------+-------------------------+
+//	| address                                             |
+//	+---------------------------+-------------------------+
+//	| key                       |
+type Remote struct {
+	Length uint32
+	Piece  uint32
+	Addr   uint64
+	Key    uint32
+}
+
+// Put writes r over the first RemoteBytes of b.
+func (r *Remote) Put(b []byte) {
+	_ = b[RemoteBytes-1]
+	binary.LittleEndian.PutUint32(b, r.Length)
+	binary.LittleEndian.PutUint32(b[4:], r.Piece)
+	binary.LittleEndian.PutUint64(b[8:], r.Addr)
+	binary.LittleEndian.PutUint32(b[16:], r.Key)
+}
+
+// Remote reads the payload of a Fragment with FlagRemote, from which CutNumber has taken what stands before it; false when it is no Remote.
+func (f *Frame) Remote() (r Remote, ok bool) {
+	b := f.Payload
+	if len(b) != RemoteBytes {
+		return Remote{}, false
+	}
+	return Remote{
+		Length: binary.LittleEndian.Uint32(b), Piece: binary.LittleEndian.Uint32(b[4:]),
+		Addr: binary.LittleEndian.Uint64(b[8:]), Key: binary.LittleEndian.Uint32(b[16:]),
+	}, true
+}
 
 // Frame is one frame of a data packet:
 //

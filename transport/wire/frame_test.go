@@ -45,6 +45,12 @@ var goldenFrames = []struct {
 	{"end", Frame{Type: End, Call: CallID(7, 1), A: 7}, "0a 00 0000 01007000 07000000 00000000"},
 	{"window", Frame{Type: Window, Call: CallID(7, 1), A: 0x41}, "0b 00 0000 01007000 41000000 00000000"},
 	{"challenge", Frame{Type: Challenge, A: 0x11121314, B: 0x21222324}, "0c 00 0000 00000000 14131211 24232221"},
+	{"grant of a message that may be fetched", Frame{Type: Grant, Flags: FlagStream | FlagRemote, Call: CallID(7, 1), A: 0x31323334, B: 6},
+		"08 14 0000 01007000 34333231 06000000"},
+	{"part that lies in the sender's memory", Frame{Type: Fragment, Flags: FlagRemote, Call: CallID(0, 1), A: 0x500, B: 0x123456,
+		Payload: []byte("\x04\x03\x02\x01\x14\x13\x12\x11\x28\x27\x26\x25\x24\x23\x22\x21\x34\x33\x32\x31")},
+		"03 10 1400 01000000 00050000 56341200 04030201 14131211 2827262524232221 34333231"},
+	{"fetched", Frame{Type: Fetched, A: 0x11121314, B: 1}, "0e 00 0000 00000000 14131211 01000000"},
 	{"response", Frame{Type: Response, A: 0x11121314, B: 0x21222324}, "0d 00 0000 00000000 14131211 24232221"},
 }
 
@@ -103,7 +109,7 @@ func TestUnknownFrameTypes(t *testing.T) {
 	for typ := range 256 {
 		b[0] = byte(typ)
 		var f Frame
-		if _, ok := f.Next(b); ok != (typ >= 1 && typ <= 13) || f.Type.Known() != ok {
+		if _, ok := f.Next(b); ok != (typ >= 1 && typ <= 14) || f.Type.Known() != ok {
 			t.Errorf("type %d: %v", typ, ok)
 		}
 	}
@@ -117,7 +123,7 @@ func TestNames(t *testing.T) {
 			name  string
 			known bool
 		}{
-			{FrameType(i).String(), i >= 1 && i <= 13}, {Kind(i).String(), i >= 1 && i <= 6}, {Security(i).String(), i <= 1},
+			{FrameType(i).String(), i >= 1 && i <= 14}, {Kind(i).String(), i >= 1 && i <= 6}, {Security(i).String(), i <= 1},
 		} {
 			if n.name == "" || seen[n.name] || strings.Contains(n.name, fmt.Sprintf("(%d)", i)) == n.known {
 				t.Errorf("%d is called %q", i, n.name)
@@ -144,7 +150,7 @@ func TestReadHeader(t *testing.T) {
 func TestFrameRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	for range 1000 {
-		want := Frame{Type: FrameType(1 + r.IntN(13)), Flags: uint8(r.Uint32()), Call: r.Uint32(), A: r.Uint32(), B: r.Uint32(), Payload: make([]byte, r.IntN(100))}
+		want := Frame{Type: FrameType(1 + r.IntN(14)), Flags: uint8(r.Uint32()), Call: r.Uint32(), A: r.Uint32(), B: r.Uint32(), Payload: make([]byte, r.IntN(100))}
 		var got Frame
 		if rest, ok := got.Next(append(putFrame(&want), "tail"...)); !ok || string(rest) != "tail" || !equalFrames(&got, &want) {
 			t.Fatalf("got %+v, want %+v", got, want)
@@ -201,6 +207,26 @@ func TestSeqAfter(t *testing.T) {
 	} {
 		if got := SeqAfter(x.a, x.b); got != x.want {
 			t.Errorf("SeqAfter(%#x, %#x) = %v", x.a, x.b, got)
+		}
+	}
+}
+
+// TestRemote writes and reads where a part lies, and refuses a payload of another length.
+func TestRemote(t *testing.T) {
+	want := Remote{Length: 0x01020304, Piece: 0x11121314, Addr: 0x2122232425262728, Key: 0x31323334}
+	b := make([]byte, RemoteBytes+1)
+	want.Put(b)
+	for n := range len(b) + 1 {
+		f := Frame{Payload: b[:n]}
+		if got, ok := f.Remote(); ok != (n == RemoteBytes) || ok && got != want {
+			t.Errorf("of %d bytes: %+v, %v", n, got, ok)
+		}
+	}
+	for _, g := range goldenFrames {
+		if g.frame.Flags&FlagRemote != 0 && g.frame.Type == Fragment {
+			if got, ok := g.frame.Remote(); !ok || got != want {
+				t.Errorf("the golden bytes are %+v, %v", got, ok)
+			}
 		}
 	}
 }

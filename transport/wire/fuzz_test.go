@@ -73,6 +73,12 @@ func checkData(t *testing.T, b []byte) {
 		if f.Type == Fragment && f.Flags&FlagStream != 0 {
 			f.CutNumber()
 		}
+		if r, ok := f.Remote(); ok {
+			again := make([]byte, RemoteBytes)
+			if r.Put(again); !bytes.Equal(again, f.Payload) {
+				t.Fatalf("%x was written back as %x", f.Payload, again)
+			}
+		}
 		f.CutTotal()
 		frames = rest
 	}

@@ -8,6 +8,7 @@ func (t FrameType) Known() bool { return t >= Request && t <= maxFrameType }
 var frameNames = [...]string{
 	Request: "Request", Reply: "Reply", Fragment: "Fragment", Probe: "Probe", Cancel: "Cancel", Ping: "Ping", Close: "Close",
 	Grant: "Grant", Message: "Message", End: "End", Window: "Window", Challenge: "Challenge", Response: "Response",
+	Fetched: "Fetched",
 }
 
 func (t FrameType) String() string {

@@ -99,6 +99,18 @@ var samples = []struct {
   Request slot 5 seq 9 method 3, no deadline, opens a stream, with metadata, 12 bytes
   Message slot 5 seq 9 number 0, the header, 8 bytes
   Reply slot 5 seq 9 ResourceExhausted, with metadata, 9 bytes`},
+	{"fetched", data(plain,
+		wire.Frame{Type: wire.Grant, Flags: wire.FlagRemote, Call: call, A: 65536},
+		wire.Frame{Type: wire.Fragment, Flags: wire.FlagRemote, Call: call, A: 8000, B: 100_000, Payload: remoteBytes},
+		wire.Frame{Type: wire.Fragment, Flags: wire.FlagRemote | wire.FlagStream, Call: call, A: 8000, B: 100_000, Payload: append([]byte{3, 0, 0, 0}, remoteBytes...)},
+		wire.Frame{Type: wire.Fetched, A: 9, B: 1},
+		wire.Frame{Type: wire.Fetched, A: 9}), 0,
+		`Data to 0300000a1b2c3d4e #17
+  Grant slot 5 seq 9 bytes below 65536, may be fetched
+  Fragment slot 5 seq 9, bytes 8000 to 9000 of 100000, in the sender's memory as piece 9
+  Fragment slot 5 seq 9 message 3, bytes 8000 to 9000 of 100000, in the sender's memory as piece 9
+  Fetched piece 9
+  Fetched piece 9, wanted in packets`},
 	{"session", data(plain,
 		wire.Frame{Type: wire.Ping},
 		wire.Frame{Type: wire.Challenge, A: 0x89abcdef, B: 0x01234567},
@@ -132,8 +144,8 @@ var samples = []struct {
 
 	{"wrong checksum", damaged(data(plain, wire.Frame{Type: wire.Ping}), 51), 0, "Data to 0300000a1b2c3d4e #17, checksum wrong\n  Ping"},
 	{"wrong checksum of a reset", damaged(handshake(wire.Handshake{Kind: wire.Reset, Source: sessionID}), 67), 0, "Reset: 0300000a1b2c3d4e is not known, checksum wrong"},
-	{"unknown frame", data(plain, wire.Frame{Type: wire.Ping}, wire.Frame{Type: 14}), 0,
-		"Data to 0300000a1b2c3d4e #17\n  Ping\n  malformed: frame 2: type 14 is not known"},
+	{"unknown frame", data(plain, wire.Frame{Type: wire.Ping}, wire.Frame{Type: 15}), 0,
+		"Data to 0300000a1b2c3d4e #17\n  Ping\n  malformed: frame 2: type 15 is not known"},
 	{"frame beyond the packet", resum(data(plain, wire.Frame{Type: wire.Reply, Payload: []byte("ab")}), 34, 3), 0,
 		"Data to 0300000a1b2c3d4e #17\n  malformed: frame 1: Reply with a payload of 3 bytes, where 2 are left"},
 	{"no room for the total", data(plain, wire.Frame{Type: wire.Reply, Flags: wire.FlagMore, Payload: []byte("abc")}), 0,
@@ -281,3 +293,10 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// remoteBytes tell of piece 9, 1,000 bytes.
+var remoteBytes = func() []byte {
+	b := make([]byte, wire.RemoteBytes)
+	(&wire.Remote{Length: 1000, Piece: 9, Addr: 1 << 40, Key: 5}).Put(b)
+	return b
+}()

@@ -25,6 +25,14 @@ func (f *Frame) opensWithNumber() bool {
 	return f.Type == wire.Fragment && f.Flags&wire.FlagStream != 0
 }
 
+// remote tells where the part lies that a Fragment with FlagRemote is about.
+func (f *Frame) remote() (r wire.Remote, ok bool) {
+	if f.Type != wire.Fragment || f.Flags&wire.FlagRemote == 0 {
+		return r, false
+	}
+	return f.Remote()
+}
+
 // decodeData reads the header and walks over the frames, to the first that is malformed or of which the capture does not hold the header.
 func (p *Packet) decodeData() {
 	var header [wire.DataHeaderBytes + wire.ChecksumBytes]byte // Parse wants a checksum behind the header, which may not be captured

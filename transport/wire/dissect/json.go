@@ -62,9 +62,11 @@ type frameJSON struct {
 	Messages    *uint32 `json:"messages,omitempty"` // End, trailer: how many were sent; Window: the first number that is not allowed
 	Offset      *uint32 `json:"offset,omitempty"`
 	Total       *uint32 `json:"total,omitempty"`
-	Limit       *uint32 `json:"limit,omitempty"` // Grant: the first byte that is not allowed
-	Data        string  `json:"data,omitempty"`  // Challenge, Response
-	Bytes       int     `json:"bytes"`           // of the message, as sent
+	Limit       *uint32 `json:"limit,omitempty"`  // Grant: the first byte that is not allowed
+	Remote      bool    `json:"remote,omitempty"` // Grant: may be fetched; Fragment: lies in the sender's memory; Fetched: wanted in packets if absent
+	Piece       *uint32 `json:"piece,omitempty"`
+	Data        string  `json:"data,omitempty"` // Challenge, Response
+	Bytes       int     `json:"bytes"`          // of the message, as sent
 	Captured    int     `json:"captured"`
 }
 
@@ -134,6 +136,9 @@ func (f *Frame) json() *frameJSON {
 		}
 	case wire.Fragment:
 		j.Offset, j.Total = &a, &b
+		if r, ok := f.remote(); ok {
+			j.Remote, j.Piece, j.Bytes = true, &r.Piece, int(r.Length)
+		}
 		if j.Stream && !f.PrefixCut {
 			j.Message = &number
 		}
@@ -144,10 +149,12 @@ func (f *Frame) json() *frameJSON {
 	case wire.Close:
 		j.Code, j.Reason = codeName(a), string(f.Payload)
 	case wire.Grant:
-		j.Limit = &a
+		j.Limit, j.Remote = &a, f.Flags&wire.FlagRemote != 0
 		if j.Stream {
 			j.Message = &b
 		}
+	case wire.Fetched:
+		j.Piece, j.Remote = &a, b != 0
 	case wire.Message:
 		j.Message = &a
 	case wire.End, wire.Window:

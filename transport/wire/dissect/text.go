@@ -124,7 +124,11 @@ func (f *Frame) String() string {
 		if stream && !f.PrefixCut {
 			fmt.Fprintf(&b, " message %d", f.Number)
 		}
-		fmt.Fprintf(&b, ", bytes %d to %d of %d", f.A, uint64(f.A)+uint64(f.Length), f.B)
+		if r, ok := f.remote(); ok {
+			fmt.Fprintf(&b, ", bytes %d to %d of %d, in the sender's memory as piece %d", f.A, uint64(f.A)+uint64(r.Length), f.B, r.Piece)
+		} else {
+			fmt.Fprintf(&b, ", bytes %d to %d of %d", f.A, uint64(f.A)+uint64(f.Length), f.B)
+		}
 	case wire.Cancel:
 		if f.A != 0 {
 			fmt.Fprintf(&b, " %s", codeName(f.A))
@@ -139,6 +143,14 @@ func (f *Frame) String() string {
 			fmt.Fprintf(&b, " message %d", f.B)
 		}
 		fmt.Fprintf(&b, " bytes below %d", f.A)
+		if f.Flags&wire.FlagRemote != 0 {
+			b.WriteString(", may be fetched")
+		}
+	case wire.Fetched:
+		fmt.Fprintf(&b, " piece %d", f.A)
+		if f.B == 0 {
+			b.WriteString(", wanted in packets")
+		}
 	case wire.Message:
 		fmt.Fprintf(&b, " number %d", f.A)
 		f.writeMetadata(&b)
@@ -182,7 +194,7 @@ func (f *Frame) writeMessage(b *strings.Builder) {
 // ofCall tells whether the frame belongs to a call or stream, and not to the session.
 func (f *Frame) ofCall() bool {
 	switch f.Type {
-	case wire.Ping, wire.Close, wire.Challenge, wire.Response:
+	case wire.Ping, wire.Close, wire.Challenge, wire.Response, wire.Fetched:
 		return false
 	}
 	return true

@@ -3,6 +3,7 @@ package fastrpc_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/fastrpc/fastrpc"
@@ -29,7 +30,17 @@ func TestMethodOfBothKinds(t *testing.T) {
 			again()
 		}()
 	}
-	m := w.dial(t, w.serve(t, s)).Method("both")
+	s.Handle("call", echo)
+	s.HandleStream("stream", func(*fastrpc.ServerStream) error { return nil })
+	c := w.dial(t, w.serve(t, s))
+	_, err := c.Method("stream").Call(t.Context(), nil)
+	checkError(t, err, fastrpc.Unimplemented, fastrpc.NotExecuted, "open it with Stream")
+	none, err := c.Method("call").Stream(t.Context())
+	must(t, err)
+	_, err = none.Receive()
+	checkError(t, err, fastrpc.Unimplemented, fastrpc.NotExecuted, "call it")
+
+	m := c.Method("both")
 	rep, err := m.Call(t.Context(), nil)
 	must(t, err)
 	if string(rep.Body()) != "call" {
@@ -50,9 +61,12 @@ func TestMethodOfBothKinds(t *testing.T) {
 func TestResolve(t *testing.T) {
 	w := loopback()
 	s := echoServer()
+	var mu sync.Mutex
 	asked := map[string]int{}
 	s.Resolve(func(name string) (fastrpc.Handler, fastrpc.StreamHandler, error) {
+		mu.Lock()
 		asked[name]++
+		mu.Unlock()
 		switch name {
 		case "none":
 			return nil, nil, errors.New("no such thing")
@@ -86,6 +100,8 @@ func TestResolve(t *testing.T) {
 		}
 		rep.Release()
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if asked["echo"] != 0 || asked["name 0"] != 1 {
 		t.Errorf("the resolver was asked %v", asked)
 	}

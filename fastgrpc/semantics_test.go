@@ -248,26 +248,33 @@ func TestHandlersContext(t *testing.T) {
 	}
 }
 
-// A caller that gives up a stream ends its handler's context.
+// A caller that gives up ends the handler's context, and so does its deadline.
 func TestCancellationReachesHandlers(t *testing.T) {
 	entered, ended := make(chan struct{}), make(chan error)
-	s := &service{full: func(s testgrpc.TestService_FullDuplexCallServer) error {
-		close(entered)
-		<-s.Context().Done()
-		ended <- s.Context().Err()
-		return s.Context().Err()
-	}}
-	c := testgrpc.NewTestServiceClient(pair(t, s.register)())
-	ctx, cancel := context.WithCancel(bounded(t))
-	stream, err := c.FullDuplexCall(ctx)
-	must(t, err)
-	<-entered
-	cancel()
-	if err := <-ended; err != context.Canceled {
-		t.Errorf("the handler's context ended with %v", err)
+	wait := func(ctx context.Context) error {
+		entered <- struct{}{}
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return ctx.Err()
 	}
-	_, err = stream.Recv()
-	checkStatus(t, err, codes.Canceled, "")
+	s := &service{
+		unary: func(ctx context.Context, _ *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+			return nil, wait(ctx)
+		},
+		full: func(s testgrpc.TestService_FullDuplexCallServer) error { return wait(s.Context()) },
+	}
+	c := testgrpc.NewTestServiceClient(pair(t, s.register)())
+	both(t, func(t *testing.T, call caller) {
+		ctx, cancel := context.WithCancel(bounded(t))
+		done := make(chan error, 1)
+		go func() { done <- call(ctx, c, 1) }()
+		<-entered
+		cancel()
+		if err := <-ended; err != context.Canceled {
+			t.Errorf("the handler's context ended with %v", err)
+		}
+		checkStatus(t, <-done, codes.Canceled, "")
+	})
 }
 
 // Interceptors of gRPC's form, at both ends, the first outermost.

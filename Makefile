@@ -49,7 +49,7 @@ test-vm: ## run what needs another kernel or network card than this machine's, i
 
 .PHONY: test-rdma
 test-rdma: ## run the tests of RDMA on soft-RoCE in QEMU, in full and under the race detector (needs gcc, libibverbs-dev, librdmacm-dev, ibverbs-providers)
-	FASTRPC_GUEST=required FASTRPC_RDMA=1 $(GO) test -v -count 1 -timeout 60m -run 'TestRDMA$$' ./internal/guest
+	FASTRPC_GUEST=required FASTRPC_RDMA=1 $(GO) test -v -count 1 -timeout 60m -run 'TestRDMA(Hosts)?$$' ./internal/guest
 
 .PHONY: bench-rdma
 bench-rdma: ## compare RDMA with perftest on soft-RoCE in QEMU, kept in bench/results (needs perftest, and the machine alone)

@@ -49,6 +49,7 @@ type Config struct {
 	NICs    []NIC             // eth0 and so on, all on one cable, up, without addresses; those of one kind next to each other
 	Modules []string          // further kernel modules, such as veth
 	Files   map[string][]byte // further files, executable, by their absolute paths; PATH is /
+	Cable   *Cable            // NICs are on it, with those of other guests; nil: on one of their own
 	CPUs    int               // 0 stands for 2. Processes that spin hand over sooner on one: the two take turns of some 100 ms
 	// Parallel is for measuring ratios: the processors run side by side, and the clock is the machine's, slowed down; it should have two CPUs to
 	// itself. Programs that poll, one on each processor, would wait for each other's turn without it.

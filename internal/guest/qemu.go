@@ -25,9 +25,10 @@ const (
 	cpus   = 2
 
 	// The processors take turns, and the guest's clock counts their instructions, 4 ns each, instead of the time of a machine that may be
-	// crowded: there the kernel measured its own clock wrong by factors. While all of them wait, time jumps to the next timer.
+	// crowded: there the kernel measured its own clock wrong by factors. While all of them wait, time jumps to the next timer; but that of a
+	// guest with a Cable goes on as the machine's does, for what it waits for may come from another.
 	accelerator = "tcg,thread=single"
-	clock       = "shift=2,sleep=off,align=off"
+	clock       = "shift=2,align=off,sleep="
 
 	// A panic ends QEMU instead of halting the guest, and an oops is one. That clock needs no watchdog, and mitigations would only slow the
 	// emulation down. The huge pages, of 2 MiB, are for tests that ask for some.
@@ -48,6 +49,7 @@ const tailBytes = 4 << 10
 const (
 	initramfsFile = "/dev/fd/3"
 	consoleFile   = "/dev/fd/4"
+	cableFile     = "5"
 )
 
 // boot runs QEMU until it ends.
@@ -58,12 +60,23 @@ func (k *Kit) boot(ctx context.Context, c Config, initramfs *os.File) (Result, e
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	cmd := k.command(bounded, kernels[0], c)
 	console, consoleIn, err := os.Pipe()
 	if err != nil {
 		return Result{}, err
 	}
-	cmd.ExtraFiles = []*os.File{initramfs, consoleIn}
+	inherited, host := []*os.File{initramfs, consoleIn}, 0
+	if c.Cable != nil {
+		var socket *os.File
+		if host, socket, err = c.Cable.join(); err != nil {
+			consoleIn.Close()
+			console.Close()
+			return Result{}, err
+		}
+		defer c.Cable.leave(host)
+		inherited = append(inherited, socket)
+	}
+	cmd := k.command(bounded, kernels[0], c, host)
+	cmd.ExtraFiles = inherited
 	var output, messages, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &complaints
 	if c.Output != nil {
@@ -74,7 +87,7 @@ func (k *Kit) boot(ctx context.Context, c Config, initramfs *os.File) (Result, e
 		defer close(read)
 		_, _ = io.Copy(&messages, console)
 	}()
-	err = run(cmd, consoleIn)
+	err = run(cmd, inherited[1:])
 	<-read
 	console.Close()
 
@@ -97,12 +110,14 @@ func (k *Kit) boot(ctx context.Context, c Config, initramfs *os.File) (Result, e
 }
 
 // run starts a command and waits for its end. It closes ours, which the command has inherited.
-func run(cmd *exec.Cmd, ours io.Closer) error {
+func run(cmd *exec.Cmd, ours []*os.File) error {
 	// Linux sends the parent death signal when the thread ends that started the process (prctl(2), PR_SET_PDEATHSIG), so it must not end sooner.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := cmd.Start()
-	ours.Close()
+	for _, f := range ours {
+		f.Close()
+	}
 	if err != nil {
 		return err
 	}
@@ -118,7 +133,7 @@ func (c *Config) cmdline() string {
 }
 
 // command is QEMU with all that it is told. It runs with the loader and the libraries of its own release.
-func (k *Kit) command(ctx context.Context, kernel string, c Config) *exec.Cmd {
+func (k *Kit) command(ctx context.Context, kernel string, c Config, host int) *exec.Cmd {
 	root := filepath.Join(k.dir, qemuDir)
 	libraries := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
 	args := []string{
@@ -129,14 +144,20 @@ func (k *Kit) command(ctx context.Context, kernel string, c Config) *exec.Cmd {
 		"-kernel", kernel, "-initrd", initramfsFile, "-append", c.cmdline(),
 		"-serial", "file:" + consoleFile, "-serial", "stdio", "-device", "isa-debug-exit",
 	}
-	if c.Parallel {
+	switch {
+	case c.Parallel:
 		args = append(args, "-accel", "tcg,thread=multi")
-	} else {
-		args = append(args, "-accel", accelerator, "-icount", clock)
+	case c.Cable != nil:
+		args = append(args, "-accel", accelerator, "-icount", clock+"on")
+	default:
+		args = append(args, "-accel", accelerator, "-icount", clock+"off")
+	}
+	if c.Cable != nil {
+		args = append(args, "-netdev", "dgram,id=cable,local.type=fd,local.str="+cableFile, "-netdev", "hubport,id=h,hubid=0,netdev=cable")
 	}
 	for i, n := range c.NICs {
 		args = append(args, "-netdev", fmt.Sprintf("hubport,id=n%d,hubid=0", i))
-		device := fmt.Sprintf("%s,netdev=n%d,mac=52:54:00:00:00:%02x,romfile=%s", n.Name, i, i+1, n.args)
+		device := fmt.Sprintf("%s,netdev=n%d,mac=52:54:00:00:%02x:%02x,romfile=%s", n.Name, i, host, i+1, n.args)
 		if n.port {
 			args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=p%d,chassis=%d", i, i+1))
 			device += fmt.Sprintf(",bus=p%d", i)

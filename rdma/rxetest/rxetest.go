@@ -36,10 +36,6 @@ func Main(m interface{ Run() int }) {
 
 // SetUp makes the device. It stays.
 func SetUp() error {
-	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
-	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited); err != nil {
-		return err
-	}
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return err
@@ -59,21 +55,36 @@ func SetUp() error {
 	if err := netlink.LinkSetUp(peer); err != nil {
 		return err
 	}
-	if err := netlink.AddrAdd(d, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(Addr), Mask: net.CIDRMask(24, 32)}}); err != nil {
+	return SetUpOver(iface, Addr)
+}
+
+// SetUpOver makes the device over an interface that is there, such as a guest's network card, and gives it an IPv4 address. It stays.
+func SetUpOver(name, addr string) error {
+	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited); err != nil {
 		return err
 	}
-	if err := netlink.LinkSetUp(d); err != nil {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
 		return err
 	}
-	return Add()
+	if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(addr), Mask: net.CIDRMask(24, 32)}}); err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		return err
+	}
+	return add(name, addr)
 }
 
 // Add adds the device after Remove, and waits until it is usable.
-func Add() error {
-	if err := netlink.RdmaLinkAdd(Device, "rxe", iface); err != nil {
+func Add() error { return add(iface, Addr) }
+
+func add(name, addr string) error {
+	if err := netlink.RdmaLinkAdd(Device, "rxe", name); err != nil {
 		return fmt.Errorf("soft-RoCE: %w", err)
 	}
-	return Active()
+	return active(addr)
 }
 
 // Remove removes the device. Soft-RoCE waits until no process has it open, and one that used the connection manager has, as long as it lives.
@@ -92,7 +103,9 @@ func SetPort(up bool) error {
 }
 
 // Active waits until the port is active and has its IPv4 GID: the kernel does both from work queues.
-func Active() error {
+func Active() error { return active(Addr) }
+
+func active(addr string) error {
 	c, err := rdma.Open(Device)
 	if err != nil {
 		return err
@@ -103,7 +116,7 @@ func Active() error {
 		if err != nil {
 			return err
 		}
-		if gid, ok := rdma.ChooseGID(p.GIDs, netip.MustParseAddr(Addr)); ok && p.Active && gid.GID.IP().String() == Addr {
+		if gid, ok := rdma.ChooseGID(p.GIDs, netip.MustParseAddr(addr)); ok && p.Active && gid.GID.IP().String() == addr {
 			return nil
 		}
 	}

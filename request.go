@@ -64,10 +64,29 @@ func (r *Request) Context() context.Context {
 		} else {
 			r.ctx, r.cancel = context.WithCancel(r.server.ctx)
 		}
-		r.call.OnGone(r.cancel)
+		onGone(r.call, r.cancel)
 	}
 	return r.ctx
 }
+
+// onGone cancels a handler's context when nobody waits for the handler any more. A client that leaves at the deadline leaves a little before the server's
+// clock says so; the context then ends by that.
+func onGone(k *engine.Call, cancel context.CancelFunc) {
+	k.OnGone(func() {
+		if !expiring(k) {
+			cancel()
+		}
+	})
+}
+
+// expiring tells whether a call's deadline has passed, or is about to.
+func expiring(k *engine.Call) bool {
+	d := k.Deadline()
+	return d != 0 && d.Sub(transport.Now()) < deadlineSlack
+}
+
+// deadlineSlack is longer than a request takes to get here, which is what the two ends' deadlines differ by.
+const deadlineSlack = 50 * time.Millisecond
 
 // SetContext replaces the context, for interceptors that add values to it: make it from Context.
 func (r *Request) SetContext(ctx context.Context) { r.ctx = ctx }

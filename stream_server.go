@@ -137,10 +137,10 @@ func (st *ServerStream) failed(err *engine.CallError) error {
 // stopped says why nobody waits for the handler any more.
 func (st *ServerStream) stopped() *Error {
 	e := &Error{Op: st.method.name, Code: Canceled, Outcome: Executed, Msg: "the client gave the stream up"}
-	switch d := st.call.Deadline(); {
+	switch {
 	case st.server.ending.Load():
 		e.Code, e.Msg = Unavailable, "the server is shutting down"
-	case d != 0 && d <= transport.Now():
+	case expiring(st.call):
 		e.Code, e.Msg = DeadlineExceeded, "the stream's deadline passed"
 	}
 	return e
@@ -150,7 +150,7 @@ func (st *ServerStream) stopped() *Error {
 func (st *ServerStream) serve(done func()) {
 	ctx, cancel := st.newContext()
 	st.ctx = ctx
-	st.call.OnGone(cancel)
+	onGone(st.call, cancel)
 	unhook := context.AfterFunc(ctx, st.s.Abort)
 	err := st.method.stream(st)
 	unhook()

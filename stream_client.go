@@ -142,6 +142,9 @@ func (st *Stream) Header() (Metadata, error) {
 		if !sound {
 			return nil, &Error{Op: st.m.op, Code: Internal, Outcome: Executed, Msg: "the server's header is malformed"}
 		}
+		if header == nil {
+			header = Metadata{} // it came, with nothing in it
+		}
 		return header, nil
 	}
 	if err, _, _, _ := st.s.End(); err != nil {

@@ -68,11 +68,18 @@ func (st *ServerStream) receive() (Message, error) {
 	if m := st.s.Receive(); m != nil {
 		return newMessage(st.s, m), nil
 	}
-	if st.s.Stopped() {
+	switch {
+	case st.s.Left():
+		return Message{}, &Error{Op: st.method.name, Code: Canceled, Outcome: Executed, Msg: "the handler receives no more"}
+	case st.s.Stopped():
 		return Message{}, st.stopped()
 	}
 	return Message{}, io.EOF
 }
+
+// CloseReceive makes a Receive that waits on another goroutine return, and every one after it, with Canceled. A handler that leaves such a goroutine
+// behind calls it, and waits for the goroutine, before it returns; after that it is done anyway.
+func (st *ServerStream) CloseReceive() { st.s.CloseReceive() }
 
 // Send sends a message, after the header if that was not sent, and returns when body may be written again: at once, unless the client is behind, or
 // the message is longer than 64 KiB, which is read until the client has it. The error is an *Error: as Receive's, or ResourceExhausted for
@@ -154,6 +161,7 @@ func (st *ServerStream) serve(done func()) {
 	unhook := context.AfterFunc(ctx, st.s.Abort)
 	err := st.method.stream(st)
 	unhook()
+	st.s.CloseReceive()
 	ending := st.s.Stopped() && st.server.ending.Load()
 	cancel()
 	code, msg, trailer := statusOf(err)

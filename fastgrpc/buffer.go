@@ -23,10 +23,17 @@ type requestBody struct{ *fastrpc.Request }
 // Release does nothing: the request is released with the reply.
 func (requestBody) Release() {}
 
+func (requestBody) borrowed() {}
+
+// streamedRequest is a message of a client's stream, which is as little the handler's once that has returned.
+type streamedRequest struct{ fastrpc.Message }
+
+func (streamedRequest) borrowed() {}
+
 // buffers makes a message gRPC's. The frames are handed over as they are, and given back when nobody refers to them any more. gRPC counts no
 // references to small buffers; those pieces are copied, and so is a request.
 func buffers[M received](m M) mem.BufferSlice {
-	_, borrowed := any(m).(requestBody)
+	_, borrowed := any(m).(interface{ borrowed() })
 	var data mem.BufferSlice
 	l := &lease{release: m.Release}
 	l.held.Store(1)

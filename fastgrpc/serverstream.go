@@ -3,6 +3,7 @@ package fastgrpc
 import (
 	"context"
 	"io"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -42,6 +43,7 @@ func (m *streamMethod) answer(st *fastrpc.ServerStream) error {
 	} else {
 		err = m.desc.Handler(m.impl, ss)
 	}
+	ss.end()
 	header, trailer := c.end()
 	watch.sentTrailer(trailer)
 	watch.end(trailer, err)
@@ -65,6 +67,17 @@ type serverStream struct {
 	server *Server
 	watch  *watch
 	got    bool // a message
+
+	receiving sync.Mutex // held by RecvMsg, which goroutines may be in when the handler returns
+	over      bool
+}
+
+// end is called when the handler has returned. What its goroutines still receive is an error.
+func (s *serverStream) end() {
+	s.st.CloseReceive()
+	s.receiving.Lock()
+	s.over = true
+	s.receiving.Unlock()
 }
 
 func (s *serverStream) Context() context.Context        { return s.ctx }
@@ -99,6 +112,11 @@ func (s *serverStream) SendMsg(m any) error {
 
 // RecvMsg receives a message; io.EOF: the client sends no more.
 func (s *serverStream) RecvMsg(m any) error {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	if s.over {
+		return errReturned
+	}
 	msg, err := s.st.Receive()
 	if err == io.EOF && !s.got && !s.desc.ClientStreams {
 		return status.Error(codes.Internal, "cardinality violation: received no request message from non-client-streaming RPC")
@@ -110,9 +128,11 @@ func (s *serverStream) RecvMsg(m any) error {
 		return statusError(err)
 	}
 	s.got = true
-	n, err := decode(s.codec, msg, m, s.decompressor, s.server.cfg.maxRecv)
+	n, err := decode(s.codec, streamedRequest{msg}, m, s.decompressor, s.server.cfg.maxRecv)
 	if err == nil {
 		s.watch.got(m, n)
 	}
 	return err
 }
+
+var errReturned = status.Error(codes.Canceled, "fastgrpc: the handler has returned")

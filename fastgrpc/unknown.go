@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -23,6 +24,7 @@ func (s *Server) resolve(full string) (fastrpc.Handler, fastrpc.StreamHandler, e
 		call := &unaryMethod{server: s, name: full, handler: func(impl any, ctx context.Context, read func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			st := &callStream{ctx: ctx, read: read}
 			err := h(impl, st)
+			st.end()
 			if err == nil && !st.sent {
 				err = status.Error(codes.Internal, "the handler of unknown services sent no reply to a unary call")
 			}
@@ -44,9 +46,17 @@ func (s *Server) resolve(full string) (fastrpc.Handler, fastrpc.StreamHandler, e
 type callStream struct {
 	ctx   context.Context
 	read  func(any) error
-	got   bool
 	sent  bool
 	reply any
+
+	receiving sync.Mutex // held by RecvMsg, which goroutines may be in when the handler returns
+	got, over bool
+}
+
+func (s *callStream) end() {
+	s.receiving.Lock()
+	s.over = true
+	s.receiving.Unlock()
 }
 
 func (s *callStream) Context() context.Context        { return s.ctx }
@@ -55,6 +65,11 @@ func (s *callStream) SendHeader(md metadata.MD) error { return grpc.SendHeader(s
 func (s *callStream) SetTrailer(md metadata.MD)       { _ = grpc.SetTrailer(s.ctx, md) }
 
 func (s *callStream) RecvMsg(m any) error {
+	s.receiving.Lock()
+	defer s.receiving.Unlock()
+	if s.over {
+		return errReturned
+	}
 	if s.got {
 		return io.EOF
 	}

@@ -28,7 +28,8 @@ type Stream struct {
 	// The reader's.
 	in     []atomic.Pointer[Incoming] // by number modulo the length: put there by the poller, taken by whoever swaps it out
 	taken  uint32
-	lent   []loan // server: what the handler has, and may forget to give back
+	lent   []loan      // server: what the handler has, and may forget to give back
+	left   atomic.Bool // server: the handler receives no more
 	reader sleeper
 
 	// The writer's.
@@ -203,6 +204,15 @@ func (s *Stream) Abort() {
 	s.reader.wake()
 	s.writer.wake()
 }
+
+// CloseReceive makes a server's reader return, and every one after it.
+func (s *Stream) CloseReceive() {
+	s.left.Store(true)
+	s.reader.wake()
+}
+
+// Left tells whether CloseReceive was called.
+func (s *Stream) Left() bool { return s.left.Load() }
 
 // Over tells whether the stream is over.
 func (s *Stream) Over() bool { return s.over.Load() }

@@ -15,6 +15,9 @@ func (s *Stream) Receive() *Incoming {
 		s.await(&s.reader, s.over.Load)
 	}
 	for {
+		if s.left.Load() {
+			return nil
+		}
 		done := s.ended.Load() || s.over.Load() || s.aborted.Load()
 		if m := s.in[s.taken%uint32(len(s.in))].Swap(nil); m != nil {
 			s.taken++
@@ -32,7 +35,7 @@ func (s *Stream) Receive() *Incoming {
 }
 
 func (s *Stream) readable() bool {
-	return s.in[s.taken%uint32(len(s.in))].Load() != nil || s.ended.Load() || s.over.Load() || s.aborted.Load()
+	return s.in[s.taken%uint32(len(s.in))].Load() != nil || s.ended.Load() || s.over.Load() || s.aborted.Load() || s.left.Load()
 }
 
 // lend notes what a handler has, and forgets what it has given back: there are never more than in has room for.

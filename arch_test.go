@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	".":                      {"internal/engine", "transport", "transport/wire"},
 	"codec":                  {},
 	"fastgrpc":               {"."},
+	"fastgrpc/gateway":       {},
 	"fastgrpc/examples":      {".", "fastgrpc", "transport/tcp", "transport/udp", "transport/xdp"},
 	"bpf":                    {},
 	"ringbuf":                {},

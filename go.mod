@@ -4,12 +4,14 @@ go 1.26.0
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
+	github.com/bufbuild/protocompile v0.14.1
 	github.com/cavaliergopher/cpio v1.0.1
 	github.com/cilium/ebpf v0.22.0
 	github.com/cockroachdb/datadriven v1.0.3
 	github.com/fullstorydev/grpchan v1.1.2
 	github.com/google/gopacket v1.1.19
 	github.com/gopacket/gopacket v1.7.5
+	github.com/jhump/protoreflect/v2 v2.0.0-beta.2
 	github.com/mdlayher/genetlink v1.4.0
 	github.com/mdlayher/netlink v1.9.0
 	github.com/safchain/ethtool v0.7.0

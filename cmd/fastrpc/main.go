@@ -92,7 +92,7 @@ Start with 'fastrpc doctor IFACE', which tells whether an interface is fit for i
 	}
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 112 "))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), callCommand(), benchCommand(), labCommand(), doctorCommand(), setupCommand(),
+	root.AddCommand(serveCommand(), callCommand(), listCommand(), describeCommand(), gatewayCommand(), benchCommand(), labCommand(), doctorCommand(), setupCommand(),
 		captureCommand(), statsCommand(), decodeCommand(), versionCommand())
 	return root
 }

@@ -87,22 +87,24 @@ func serve(cmd *cobra.Command, target string, drain time.Duration) error {
 	return srv.Shutdown(limit)
 }
 
-// dropPrivileges leaves the process with what the target needs until it is closed.
-func dropPrivileges(target string) error {
-	t, err := transport.ParseTarget(target)
-	if err != nil {
-		return err
-	}
+// dropPrivileges leaves the process with what the targets need until they are closed.
+func dropPrivileges(targets ...string) error {
 	var keep []cap.Value
-	for _, name := range xdp.NeededWhenOpen(t) {
-		c, err := cap.FromName(name)
+	for _, target := range targets {
+		t, err := transport.ParseTarget(target)
 		if err != nil {
 			return err
 		}
-		keep = append(keep, c)
-	}
-	if t.Scheme == "rdma" {
-		keep = append(keep, cap.IPC_LOCK) // the memory of each connection's queue pair is pinned when somebody connects
+		for _, name := range xdp.NeededWhenOpen(t) {
+			c, err := cap.FromName(name)
+			if err != nil {
+				return err
+			}
+			keep = append(keep, c)
+		}
+		if t.Scheme == "rdma" {
+			keep = append(keep, cap.IPC_LOCK) // the memory of each connection's queue pair is pinned when somebody connects
+		}
 	}
 	return drop(keep...)
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/fastrpc/fastrpc"
 	"github.com/fastrpc/fastrpc/bpf"
 	"github.com/fastrpc/fastrpc/internal/lab"
 	"github.com/fastrpc/fastrpc/internal/lab/labtest"
@@ -66,11 +67,11 @@ func serveAndCall(t *testing.T, scheme string) {
 		{"sink", "hello", exitOK, "5", ""},
 		{"source", "30", exitOK, "abcdefghijklmnopqrstuvwxyzabcd", ""},
 		{"sleep", "1ms", exitOK, "", ""},
-		{"source", "-1", exitFailure, "", "InvalidArgument"},
-		{"source", "16777217", exitFailure, "", "InvalidArgument"},
-		{"sleep", "long", exitFailure, "", "InvalidArgument"},
-		{"sleep", "1h", exitFailure, "", "DeadlineExceeded"},
-		{"nothing", "", exitFailure, "", "not executed"},
+		{"source", "-1", exitStatus + int(fastrpc.InvalidArgument), "", "InvalidArgument"},
+		{"source", "16777217", exitStatus + int(fastrpc.InvalidArgument), "", "InvalidArgument"},
+		{"sleep", "long", exitStatus + int(fastrpc.InvalidArgument), "", "InvalidArgument"},
+		{"sleep", "1h", exitStatus + int(fastrpc.DeadlineExceeded), "", "DeadlineExceeded"},
+		{"nothing", "", exitStatus + int(fastrpc.Unimplemented), "", "not executed"},
 	} {
 		timeout := "20s"
 		if c.data == "1h" {

@@ -42,6 +42,7 @@ int fr_cm_event(struct rdma_event_channel *ch, struct fr_cm *out) {
 
 const char *fr_id_device(struct rdma_cm_id *id) { return id->verbs ? ibv_get_device_name(id->verbs->device) : NULL; }
 int fr_id_port(struct rdma_cm_id *id) { return id->port_num; }
+const union ibv_gid *fr_id_gid(struct rdma_cm_id *id) { return &id->route.addr.addr.ibaddr.sgid; }
 
 int fr_create(struct rdma_event_channel *ch, struct rdma_cm_id **id, int ps) { return rdma_create_id(ch, id, NULL, ps) ? errno : 0; }
 struct sockaddr *fr_peer(struct rdma_cm_id *id) { return rdma_get_peer_addr(id); }

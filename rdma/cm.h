@@ -22,6 +22,7 @@ struct fr_cm {
 int fr_cm_event(struct rdma_event_channel *ch, struct fr_cm *out);
 const char *fr_id_device(struct rdma_cm_id *id);
 int fr_id_port(struct rdma_cm_id *id);
+const union ibv_gid *fr_id_gid(struct rdma_cm_id *id);
 int fr_create(struct rdma_event_channel *ch, struct rdma_cm_id **id, int ps);
 struct sockaddr *fr_peer(struct rdma_cm_id *id);
 struct sockaddr *fr_local(struct rdma_cm_id *id);

@@ -115,6 +115,16 @@ func (i *ident) Device() (name string, port int) {
 	return name, port
 }
 
+// GID is this end's row of the port's table, as rdma_cm knows it once an address is bound or resolved: with RoCE the local address, over InfiniBand
+// the port's own, which is no IP address. Zero after Close.
+func (i *ident) GID() (g GID) {
+	_ = i.call("", nil, func(id *C.struct_rdma_cm_id) C.int {
+		g = *(*GID)(unsafe.Pointer(C.fr_id_gid(id)))
+		return 0
+	})
+	return g
+}
+
 // Addrs are both ends' addresses.
 func (i *ident) Addrs() (local, remote netip.AddrPort) {
 	_ = i.call("", nil, func(id *C.struct_rdma_cm_id) C.int {

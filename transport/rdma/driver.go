@@ -56,7 +56,7 @@ func (Driver) Listen(ctx context.Context, t transport.Target) (transport.Port, e
 }
 
 func listenOn(host string, number uint16, kind verbs.QPType, s settings) (*port, error) {
-	at, err := findSpot(host, s.gid)
+	names, err := devices()
 	if err != nil {
 		return nil, err
 	}
@@ -64,11 +64,15 @@ func listenOn(host string, number uint16, kind verbs.QPType, s settings) (*port,
 	if err != nil {
 		return nil, err
 	}
+	at, err := findSpot(cm, kind, names, host, s.gid)
+	if err != nil {
+		return nil, errors.Join(err, cm.Close())
+	}
 	l, err := cm.Listen(kind, netip.AddrPortFrom(at.local.Addr(), number))
 	if err != nil {
 		return nil, errors.Join(err, cm.Close())
 	}
-	at.local = netip.AddrPortFrom(at.local.Addr(), l.Addr().Port())
+	at.local = netip.AddrPortFrom(at.local.Addr().WithZone(""), l.Addr().Port())
 	p := &port{listener: l}
 	if p.link, err = openLink(kind, cm, at, s, true); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,13 @@ import (
 	"github.com/fastrpc/fastrpc/internal/sock"
 	verbs "github.com/fastrpc/fastrpc/rdma"
 )
+
+// bound is an end that rdma_cm has bound to an address of this machine's. It knows the device, the port and the GID on every fabric; GIDs are
+// IP addresses with RoCE alone.
+type bound interface {
+	Device() (name string, port int)
+	GID() verbs.GID
+}
 
 // spotTo is the spot from which a remote address is reached.
 func spotTo(ctx context.Context, cm *verbs.CM, kind verbs.QPType, remote netip.AddrPort, gid int) (spot, error) {
@@ -26,16 +34,22 @@ func spotTo(ctx context.Context, cm *verbs.CM, kind verbs.QPType, remote netip.A
 		return spot{}, err
 	}
 	defer r.Close()
-	device, _ := r.Device()
-	local, _ := r.Addrs()
-	at, err := findOn(device, func(e verbs.GIDEntry) bool {
-		return gid < 0 && e.GID.IP() == local.Addr().WithZone("") || e.Index == gid
-	})
+	p, err := portOf(r)
 	if err != nil {
 		return spot{}, err
 	}
-	at.local = netip.AddrPortFrom(local.Addr().WithZone(""), uint16(firstEphemeral+rand.IntN(1<<16-firstEphemeral)))
-	return at, nil
+	var row verbs.GIDEntry
+	if gid < 0 {
+		row, err = rowOf(&p, r.GID(), gid)
+	} else {
+		row, err = p.GID(gid, netip.Addr{})
+	}
+	if err != nil {
+		return spot{}, err
+	}
+	local, _ := r.Addrs()
+	number := uint16(firstEphemeral + rand.IntN(1<<16-firstEphemeral))
+	return spot{device: p.Device, port: p.Number, from: row, local: netip.AddrPortFrom(local.Addr().WithZone(""), number)}, nil
 }
 
 // A port number of a client's is only a name: its queue pair is what is its own.
@@ -43,64 +57,119 @@ const firstEphemeral = 49152
 
 const dialLimit = 5 * time.Second
 
-// findSpot finds what the host of an address means.
-func findSpot(host string, gid int) (spot, error) {
-	names, err := verbs.Devices()
-	if err != nil {
-		return spot{}, err
+// portOf queries the port that an end is bound to.
+func portOf(b bound) (verbs.Port, error) {
+	device, number := b.Device()
+	if device == "" {
+		return verbs.Port{}, fmt.Errorf("not an address of one device: %w", verbs.ErrNoGID)
 	}
-	ip, notIP := netip.ParseAddr(host)
-	ifi, _ := net.InterfaceByName(host)
-	var found []spot
-	for _, name := range names {
-		at, err := findOn(name, func(e verbs.GIDEntry) bool {
-			named := host == "" || host == name || ifi != nil && e.Iface == ifi.Index || notIP == nil && e.GID.IP() == ip.Unmap().WithZone("")
-			return named && (gid < 0 || e.Index == gid)
-		})
-		if err == nil {
-			found = append(found, at)
-		} else if !errors.Is(err, verbs.ErrNoGID) {
-			return spot{}, err
-		}
-	}
-	switch {
-	case len(names) == 0:
-		_, err := verbs.Open("") // which explains it
-		return spot{}, err
-	case len(found) == 0:
-		return spot{}, fmt.Errorf("%q is neither the address of an RDMA device (of %v), nor its name or its network interface's; "+
-			"see 'rdma link' and 'fastrpc doctor --rdma': %w", host, names, verbs.ErrNoGID)
-	case len(found) > 1:
-		return spot{}, sock.Invalid("%q means several devices, %s and %s: give an IP address: %w", host, found[0].device, found[1].device, unix.EINVAL)
-	}
-	return found[0], nil
-}
-
-// findOn finds the best address that a device has among those wanted, on a port that is active if one is.
-func findOn(device string, want func(verbs.GIDEntry) bool) (at spot, err error) {
 	c, err := verbs.Open(device)
 	if err != nil {
-		return at, err
+		return verbs.Port{}, err
 	}
 	defer c.Close()
-	found := false
-	for number := 1; number <= c.Limits().Ports; number++ {
-		p, err := c.Port(number)
-		if err != nil {
-			return at, err
+	return c.Port(number)
+}
+
+// rowOf finds the row of a port's table with an end's GID, and with an index unless that is negative. A port of InfiniBand has the same GID for all
+// its addresses, and others beside, of which an index may name one.
+func rowOf(p *verbs.Port, own verbs.GID, index int) (verbs.GIDEntry, error) {
+	var rows []verbs.GIDEntry
+	for _, e := range p.GIDs {
+		if index < 0 && e.GID == own || e.Index == index && (e.GID == own || !p.Ethernet) {
+			rows = append(rows, e)
 		}
-		var table []verbs.GIDEntry
-		for _, e := range p.GIDs {
-			if want(e) {
-				table = append(table, e)
+	}
+	if e, ok := verbs.ChooseGID(rows, netip.Addr{}); ok {
+		return e, nil
+	}
+	return verbs.GIDEntry{}, fmt.Errorf("port %d of %s has %v, but not %v with index %d: %w", p.Number, p.Device, p.GIDs, own, index, verbs.ErrNoGID)
+}
+
+// devices are the names of the devices, of which there is one at least.
+func devices() ([]string, error) {
+	names, err := verbs.Devices()
+	if err == nil && len(names) == 0 {
+		_, err = verbs.Open("") // which explains it
+	}
+	return names, err
+}
+
+// findSpot finds what the host of an address means: the best of the addresses of this machine's that it names.
+func findSpot(cm *verbs.CM, kind verbs.QPType, names []string, host string, gid int) (best spot, err error) {
+	active := false // whether the port of the best is
+	try := func(ip netip.Addr, named bool) error {
+		r, err := cm.Reserve(kind, ip)
+		if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EADDRNOTAVAIL) {
+			return nil // of no RDMA device
+		}
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		p, err := portOf(r)
+		var row verbs.GIDEntry
+		if err == nil && (named || p.Device == host) {
+			row, err = rowOf(&p, r.GID(), gid)
+		}
+		switch {
+		case errors.Is(err, verbs.ErrNoGID), err == nil && row.GID == verbs.GID{}:
+			return nil
+		case err != nil:
+			return err
+		case best.device != "" && best.device != p.Device:
+			return sock.Invalid("%q means several devices, %s and %s: give an IP address: %w", host, best.device, p.Device, unix.EINVAL)
+		case best.device != "" && !better(row, p.Active, best.from, active):
+			return nil
+		}
+		best, active = spot{device: p.Device, port: p.Number, from: row, local: netip.AddrPortFrom(ip, 0)}, p.Active
+		return nil
+	}
+	if ip, notIP := netip.ParseAddr(host); notIP == nil {
+		err = try(ip.Unmap(), true)
+	} else {
+		err = eachAddress(func(iface string, ip netip.Addr) error {
+			if host == "" || iface == host || slices.Contains(names, host) {
+				return try(ip, host == "" || iface == host)
+			}
+			return nil
+		})
+	}
+	if err == nil && best.device == "" {
+		err = fmt.Errorf("%q is neither the address of an RDMA device (of %v), nor its name or its network interface's; "+
+			"see 'rdma link' and 'fastrpc doctor --rdma': %w", host, names, verbs.ErrNoGID)
+	}
+	return best, err
+}
+
+// better tells whether a row is to be preferred to another one: that of an active port, else as ChooseGID does.
+func better(row verbs.GIDEntry, active bool, than verbs.GIDEntry, thanActive bool) bool {
+	if active != thanActive {
+		return active
+	}
+	e, _ := verbs.ChooseGID([]verbs.GIDEntry{than, row}, netip.Addr{})
+	return e != than
+}
+
+// eachAddress calls f with the addresses of this machine's interfaces, without those that mean something on one link alone.
+func eachAddress(f func(iface string, ip netip.Addr) error) error {
+	ifis, err := net.Interfaces()
+	if err != nil {
+		return err
+	}
+	for _, ifi := range ifis {
+		addrs, err := ifi.Addrs()
+		if err != nil {
+			return err
+		}
+		for _, a := range addrs {
+			p, err := netip.ParsePrefix(a.String())
+			if ip := p.Addr().Unmap(); err == nil && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+				if err := f(ifi.Name, ip); err != nil {
+					return err
+				}
 			}
 		}
-		if e, ok := verbs.ChooseGID(table, netip.Addr{}); ok && (!found || p.Active) {
-			at, found = spot{device: device, port: number, from: e, local: netip.AddrPortFrom(e.GID.IP(), 0)}, true
-		}
 	}
-	if !found {
-		return at, fmt.Errorf("%s: %w", device, verbs.ErrNoGID)
-	}
-	return at, nil
+	return nil
 }

@@ -201,7 +201,8 @@ func (b *Batch) begin() {
 }
 
 // Wait waits until the operations have ended. The error is an *OpError of the first that failed: those before it succeeded; of those after it,
-// nobody knows whether they were carried out. When ctx ends before, the operations are under way still: Wait again, or Close the importer.
+// nobody knows whether they were carried out. When ctx ends before, the operations are under way still: Wait again, or Close the importer. So they are when the connection
+// has ended and the device, which is gone, does not say how they have.
 func (b *Batch) Wait(ctx context.Context) error {
 	for b.state == batchUnderWay {
 		if err := b.i.turn(ctx); err != nil {

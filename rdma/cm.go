@@ -11,6 +11,7 @@ import "C"
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -31,8 +32,9 @@ type CM struct {
 	done chan struct{}
 	home namespace // where it was opened, and where all that it makes belongs
 
-	mu  sync.Mutex // held while an event is taken and handed on, and while an identifier is destroyed: so none is handed to another's successor
-	ids map[*C.struct_rdma_cm_id]*ident
+	mu     sync.Mutex // held while an event is taken and handed on, and while an identifier is destroyed: so none is handed to another's successor
+	ids    map[*C.struct_rdma_cm_id]*ident
+	broken error // why there are no more events; nil: there are
 }
 
 // ident is an identifier of rdma_cm: one end of a connection, a lookup, or a listener.
@@ -94,16 +96,17 @@ func (m *CM) run() {
 			return
 		}
 		if errno != 0 {
-			m.fail()
+			m.fail(failed("rdma_get_cm_event", int(errno), "open the connection manager again"))
 			return
 		}
 	}
 }
 
-// fail ends all there is when rdma_cm gives no more events.
-func (m *CM) fail() {
+// fail ends all there is when rdma_cm gives no more events; nothing new begins, for it would wait in vain.
+func (m *CM) fail(why error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.broken = why
 	for _, i := range m.ids {
 		i.end()
 	}
@@ -161,6 +164,9 @@ func (m *CM) create(kind QPType) (*ident, error) {
 	defer m.mu.Unlock()
 	if m.ids == nil {
 		return nil, ErrClosed
+	}
+	if m.broken != nil {
+		return nil, m.broken
 	}
 	var id *C.struct_rdma_cm_id
 	err := m.home.do(func() error {
@@ -279,7 +285,7 @@ func cmFailed(e *C.struct_fr_cm, verb string, what any) error {
 // sockaddr writes an address the way the kernel has it.
 func sockaddr(a netip.AddrPort) C.struct_sockaddr_storage {
 	var s C.struct_sockaddr_storage
-	port := a.Port()<<8 | a.Port()>>8 // network order on little-endian machines, which all with RDMA in Go are
+	port := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, a.Port())) // network order
 	if ip := a.Addr().Unmap(); ip.Is4() {
 		*(*unix.RawSockaddrInet4)(unsafe.Pointer(&s)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: ip.As4()}
 	} else if ip.Is6() {
@@ -300,14 +306,14 @@ func zone(ip netip.Addr) uint32 {
 
 // addrPort reads an address that the kernel wrote.
 func addrPort(s *C.struct_sockaddr) netip.AddrPort {
-	swap := func(p uint16) uint16 { return p<<8 | p>>8 }
+	host := func(p uint16) uint16 { return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, p)) }
 	switch s.sa_family {
 	case unix.AF_INET:
 		a := (*unix.RawSockaddrInet4)(unsafe.Pointer(s))
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), swap(a.Port))
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), host(a.Port))
 	case unix.AF_INET6:
 		a := (*unix.RawSockaddrInet6)(unsafe.Pointer(s))
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), swap(a.Port))
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), host(a.Port))
 	}
 	return netip.AddrPort{}
 }

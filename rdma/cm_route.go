@@ -254,6 +254,9 @@ func (i *ident) ready(qp *QP, t *Terms) error {
 func (i *ident) modify(qp *QP, state uint32, t *Terms) error {
 	var verb *C.char
 	var errno C.int
+	if qp.qp == nil {
+		return ErrClosed
+	}
 	err := i.call("", nil, func(id *C.struct_rdma_cm_id) C.int {
 		errno = C.fr_modify_by(id, qp.qp, state, C.int(t.Access), C.int(t.Reads), &verb)
 		return 0

@@ -97,8 +97,13 @@ var ids atomic.Uint32
 
 func nextID() uint32 { return ids.Add(1) }
 
-// Entries is the room of the queue.
-func (q *CQ) Entries() int { return int(q.cq.cqe) }
+// Entries is the room of the queue; 0 after Close.
+func (q *CQ) Entries() int {
+	if q.cq == nil {
+		return 0
+	}
+	return int(q.cq.cqe)
+}
 
 // Poll writes completions to wcs, at most Burst, and returns how many; 0 means that there is none. It takes one call into C.
 func (q *CQ) Poll(wcs []WC) (int, error) { return q.Spin(wcs, 1) }
@@ -124,7 +129,7 @@ func (q *CQ) polled(n C.int) (int, error) {
 	return int(n), nil
 }
 
-// FD is the descriptor that is readable when there are completions after Arm; -1 without events.
+// FD is the descriptor that is readable when there are completions after Arm; -1 without events, and after Close.
 func (q *CQ) FD() int {
 	if q.ch == nil {
 		return -1
@@ -139,6 +144,9 @@ func (q *CQ) Arm() error { return q.arm(0) }
 func (q *CQ) ArmSolicited() error { return q.arm(1) }
 
 func (q *CQ) arm(solicited C.int) error {
+	if q.cq == nil {
+		return ErrClosed
+	}
 	if errno := C.fr_req_notify(q.cq, solicited); errno != 0 {
 		return failed("ibv_req_notify_cq", int(errno), "")
 	}
@@ -170,9 +178,10 @@ func (q *CQ) Close() error {
 	if errno := C.ibv_destroy_cq(q.cq); errno != 0 {
 		return failed("ibv_destroy_cq", int(errno), "close its queue pairs first")
 	}
-	q.cq = nil
-	if q.ch != nil && !q.lent {
-		if errno := C.ibv_destroy_comp_channel(q.ch); errno != 0 {
+	ch := q.ch
+	q.cq, q.ch = nil, nil
+	if ch != nil && !q.lent {
+		if errno := C.ibv_destroy_comp_channel(ch); errno != 0 {
 			return failed("ibv_destroy_comp_channel", int(errno), "")
 		}
 	}

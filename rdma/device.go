@@ -61,7 +61,7 @@ type Context struct {
 	closed atomic.Bool
 }
 
-// Open opens a device by its name, or the only one there is when name is empty.
+// Open opens a device by its name, or when name is empty the first one there is.
 func Open(name string) (*Context, error) {
 	var names []string
 	var c *C.struct_ibv_context
@@ -130,7 +130,7 @@ type Limits struct {
 	MaxSRQs       int // 0: it has no shared receive queues
 	MaxMRs        int
 	MaxWindows    int // memory windows of type 2B; 0: it has none
-	MaxReadAtomic int // reads and atomics of one queue pair under way at once
+	MaxReadAtomic int // reads and atomics of one queue pair under way at once, each way
 	Atomics       bool
 	OnDemand      bool // memory need not be pinned
 	Ports         int
@@ -145,7 +145,7 @@ func (c *Context) Limits() Limits {
 	}
 	return Limits{
 		Firmware: C.GoString(&a.fw_ver[0]), MaxQPs: int(a.max_qp), MaxWork: int(a.max_qp_wr), MaxSGE: int(a.max_sge), MaxCQEs: int(a.max_cqe),
-		MaxSRQs: int(a.max_srq), MaxMRs: int(a.max_mr), MaxWindows: windows, MaxReadAtomic: int(a.max_qp_rd_atom),
+		MaxSRQs: int(a.max_srq), MaxMRs: int(a.max_mr), MaxWindows: windows, MaxReadAtomic: int(min(a.max_qp_rd_atom, a.max_qp_init_rd_atom)),
 		Atomics: a.atomic_cap != C.IBV_ATOMIC_NONE, OnDemand: c.odp, Ports: int(a.phys_port_cnt),
 	}
 }

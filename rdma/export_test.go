@@ -51,6 +51,15 @@ func (e *Exporter) Probing() (n int) {
 	return n
 }
 
+// Strand makes the batch one that is under way over a connection that has ended, on a device that completes nothing any more.
+func (b *Batch) Strand() {
+	b.state, b.i.batch = batchUnderWay, b
+	b.i.fail(ErrGone)
+}
+
+// Fail makes the connection manager one that has no more events.
+func (m *CM) Fail(why error) { m.fail(why) }
+
 // Vanish makes the client deaf without a goodbye, as if its machine had lost power.
 func (i *Importer) Vanish() error { return i.qp.Reset() }
 

@@ -173,6 +173,9 @@ func (q *QP) Fail() error {
 }
 
 func (q *QP) modify(a *C.struct_ibv_qp_attr, mask C.int, state string) error {
+	if q.qp == nil {
+		return ErrClosed
+	}
 	if errno := C.ibv_modify_qp(q.qp, a, mask); errno != 0 {
 		return failed("ibv_modify_qp", int(errno), "queue pair %d of type %v to state %s", q.Number(), q.kind, state)
 	}

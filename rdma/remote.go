@@ -39,6 +39,7 @@ type Importer struct {
 	wcs      [Burst]WC
 	idle     int // polls since the last completion
 	broken   error
+	brokenAt time.Time
 }
 
 // What work requests are called that are of no batch.
@@ -236,9 +237,12 @@ const (
 	spins     = 2048
 	step      = 50 * time.Microsecond
 	turnPolls = 8 // within one call into C
+
+	// What is under way when the connection ends completes, as flushed, within milliseconds, unless the device itself is gone.
+	flushLimit = time.Second
 )
 
-// turn takes completions; where there are none, it makes room for others. It fails when ctx ends.
+// turn takes completions; where there are none, it makes room for others. It fails when ctx ends, and when the connection has, without completions.
 func (i *Importer) turn(ctx context.Context) error {
 	n, err := i.poll()
 	if err != nil || n > 0 {
@@ -249,10 +253,13 @@ func (i *Importer) turn(ctx context.Context) error {
 	} else {
 		time.Sleep(step)
 	}
-	if i.idle%lookEvery == 0 || i.idle > spins {
-		return ctx.Err()
+	if i.idle%lookEvery != 0 && i.idle <= spins {
+		return nil
 	}
-	return nil
+	if i.broken != nil && time.Since(i.brokenAt) > flushLimit {
+		return i.broken
+	}
+	return ctx.Err()
 }
 
 // poll takes completions, and returns how many.
@@ -324,6 +331,7 @@ func (i *Importer) fail(err error) {
 	if i.broken != nil {
 		return
 	}
+	i.brokenAt = time.Now()
 	i.broken = fmt.Errorf("rdma: the connection to %v has ended, dial and open the regions again: %w", i.remote, err)
 	if err := i.qp.Fail(); err != nil {
 		i.broken = errors.Join(i.broken, err)

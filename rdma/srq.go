@@ -47,6 +47,9 @@ func (s *SRQ) ID() uint32 { return s.id }
 
 // Limit asks for one EventSRQLimit when fewer than so many receives are left.
 func (s *SRQ) Limit(receives int) error {
+	if s.srq == nil {
+		return ErrClosed
+	}
 	attr := C.struct_ibv_srq_attr{srq_limit: C.uint32_t(receives)}
 	if errno := C.ibv_modify_srq(s.srq, &attr, C.IBV_SRQ_LIMIT); errno != 0 {
 		return failed("ibv_modify_srq", int(errno), "a limit of %d receives: it must be below the queue's length", receives)

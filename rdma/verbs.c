@@ -34,8 +34,8 @@ int fr_post_send(struct ibv_qp *qp, const struct fr_send *w, int n, uint32_t mos
 		return EINVAL;
 	for (int i = 0; i < n; i++) {
 		uint64_t bytes = 0;
-		if (w[i].num_sge > FR_SGE)
-			return EINVAL;
+		if (w[i].num_sge > FR_SGE || (qp->qp_type == IBV_QPT_UD && !w[i].ah))
+			return EINVAL; // providers look into the address handle
 		for (uint32_t j = 0; j < w[i].num_sge; j++)
 			bytes += w[i].sge[j].length;
 		if (bytes > most)

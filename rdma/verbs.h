@@ -39,7 +39,8 @@ struct fr_wc {
 int fr_post_send(struct ibv_qp *qp, const struct fr_send *w, int n, uint32_t most, int *done);
 int fr_post_recv(struct ibv_qp *qp, struct ibv_srq *srq, const struct fr_recv *w, int n, int *done);
 
-// fr_poll polls until there are completions, so many times at most, and at least once. It returns how many it wrote, at most FR_BURST, or a negative errno.
+// fr_poll polls until there are completions, so many times at most, and at least once. It returns how many it wrote, at most FR_BURST;
+// below 0 the queue has failed.
 int fr_poll(struct ibv_cq *cq, struct fr_wc *out, int n, int polls);
 
 // fr_post_poll is fr_post_send, and if the queue took all, fr_poll; *got is what that returns.

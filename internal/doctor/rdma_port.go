@@ -52,8 +52,8 @@ func checkGID(p *RDMAPort, mtu func(iface string) answer[int]) Finding {
 	case !found:
 		return wrong("gid", "no GID: a RoCE port has one for each address of its network interface; give it an address that is your own").mend(address)
 	case p.LinkLayer == "InfiniBand":
-		return note("gid", "%s%s: rdma:// finds a port by the IP address that is its GID, as with RoCE, and InfiniBand's GIDs are none: it was not tried "+
-			"there, and package rdma alone does not depend on it", chosen.text(), more)
+		return note("gid", "%s%s: rdma:// finds a port by the IP address of its IPoIB interface, which it has to have; it was not tried on InfiniBand",
+			chosen.text(), more)
 	case chosen.Type != "RoCE v2":
 		return note("gid", "%s, and none of RoCE v2: packets have no IP header, and pass no router; it was not tried%s", chosen.text(), more)
 	case strings.HasPrefix(chosen.GID, "fe80:"):

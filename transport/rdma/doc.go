@@ -4,9 +4,9 @@
 // There are two: [UD] has one queue pair of unreliable datagrams for all peers, and [RC] a reliable connection with each, whose queue pairs share
 // their receives where the device can. Both ends use the same.
 //
-// Addresses: rdma://HOST:PORT. To dial, HOST is the peer's IP address. To listen, it is an IP address of this machine that is a GID of an RDMA
-// device, or the name of a device, such as mlx5_0, or of its network interface, whose best address is taken then; it may be left out where
-// there is one device. PORT is one of rdma_cm's port spaces, of datagrams or of connections; it takes no UDP or TCP port away.
+// Addresses: rdma://HOST:PORT. To dial, HOST is the peer's IP address. To listen, it is an IP address of this machine that an RDMA
+// device has (over InfiniBand by IPoIB), or the name of a device, such as mlx5_0, or of its network interface, whose best address is taken then;
+// it may be left out where there is one device. PORT is one of rdma_cm's port spaces, of datagrams or of connections; it takes no UDP or TCP port away.
 // 'fastrpc doctor --rdma' tells what there is and what is missing. Settings:
 //
 //	qp=ud|rc  datagrams or connections (default: datagrams, or connections where the device has no datagrams)

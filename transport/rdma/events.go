@@ -63,7 +63,7 @@ func (l *card) watch(limit int, ofQP func(verbs.AsyncEvent)) {
 				return
 			}
 			switch {
-			case e.Type == verbs.EventPortError && e.Port == l.spot.port, e.Type == verbs.EventDeviceFatal:
+			case e.Type == verbs.EventPortError && e.Port == l.spot.port, e.Type == verbs.EventDeviceFatal, e.Type == verbs.EventCQError, e.Type == verbs.EventSRQError:
 				l.events.push(transport.Event{Kind: transport.LinkDown, Err: l.failed(fmt.Errorf("%v", e))})
 			case e.Type == verbs.EventPortActive && e.Port == l.spot.port:
 				l.events.push(transport.Event{Kind: transport.LinkUp})

@@ -98,6 +98,7 @@ func devices() ([]string, error) {
 // findSpot finds what the host of an address means: the best of the addresses of this machine's that it names.
 func findSpot(cm *verbs.CM, kind verbs.QPType, names []string, host string, gid int) (best spot, err error) {
 	active := false // whether the port of the best is
+	var unfit error // an address that was meant has no GID that will do
 	try := func(ip netip.Addr, named bool) error {
 		r, err := cm.Reserve(kind, ip)
 		if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EADDRNOTAVAIL) {
@@ -113,8 +114,11 @@ func findSpot(cm *verbs.CM, kind verbs.QPType, names []string, host string, gid 
 			row, err = rowOf(&p, r.GID(), gid)
 		}
 		switch {
-		case errors.Is(err, verbs.ErrNoGID), err == nil && row.GID == verbs.GID{}:
+		case errors.Is(err, verbs.ErrNoGID):
+			unfit = fmt.Errorf("%v: %w", ip, err)
 			return nil
+		case err == nil && row.GID == verbs.GID{}:
+			return nil // of another device
 		case err != nil:
 			return err
 		case best.device != "" && best.device != p.Device:
@@ -125,9 +129,13 @@ func findSpot(cm *verbs.CM, kind verbs.QPType, names []string, host string, gid 
 		best, active = spot{device: p.Device, port: p.Number, from: row, local: netip.AddrPortFrom(ip, 0)}, p.Active
 		return nil
 	}
-	if ip, notIP := netip.ParseAddr(host); notIP == nil {
+	ip, notIP := netip.ParseAddr(host)
+	switch {
+	case notIP == nil && ip.Is6() && ip.IsLinkLocalUnicast() && ip.Zone() == "":
+		err = sock.Invalid("link-local address %v: say of which interface, as in %v%%eth0: %w", ip, ip, unix.EINVAL)
+	case notIP == nil:
 		err = try(ip.Unmap(), true)
-	} else {
+	default:
 		err = eachAddress(func(iface string, ip netip.Addr) error {
 			if host == "" || iface == host || slices.Contains(names, host) {
 				return try(ip, host == "" || iface == host)
@@ -136,6 +144,9 @@ func findSpot(cm *verbs.CM, kind verbs.QPType, names []string, host string, gid 
 		})
 	}
 	if err == nil && best.device == "" {
+		if unfit != nil {
+			return best, unfit
+		}
 		err = fmt.Errorf("%q is neither the address of an RDMA device (of %v), nor its name or its network interface's; "+
 			"see 'rdma link' and 'fastrpc doctor --rdma': %w", host, names, verbs.ErrNoGID)
 	}

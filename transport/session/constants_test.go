@@ -35,6 +35,7 @@ func told() map[string]string {
 		"Calls":               count(cfg.Calls),
 		"CallsPerSession":     count(cfg.CallsPerSession),
 		"MaxMessage":          mebibytes(int64(cfg.MaxMessage)),
+		"MaxMetadata":         count(int(cfg.MaxMetadata)>>10) + " KiB",
 		"Reassembly":          mebibytes(cfg.Reassembly),
 		"HalfOpen":            count(cfg.HalfOpen),
 		"ResetsPerSecond":     count(cfg.ResetsPerSecond),

@@ -47,7 +47,7 @@ var arrows = map[string][]string{
 	"internal/nic":           {},
 	"internal/lab":           {"internal/lab/labtest"},
 	"internal/doctor":        {"afxdp", "bpf", "rdma", "internal/nic"},
-	"internal/guest":         {".", "afxdp", "bpf", "internal/nic", "transport", "transport/xdp"},
+	"internal/guest":         {".", "afxdp", "bpf", "rdma/rxetest", "internal/nic", "transport", "transport/rdma", "transport/xdp"},
 	"bench":                  {"*"},
 	"cmd/fastrpc":            {"*"},
 }
@@ -63,6 +63,7 @@ var subrooms = map[string]string{
 	"internal/guest/init":                         "internal/guest",
 	"internal/guest/echo":                         "internal/guest",
 	"internal/guest/hosts":                        "internal/guest",
+	"internal/guest/roce":                         "internal/guest",
 	"internal/guest/poll":                         "internal/guest",
 	"fastgrpc/examples/helloworld":                "fastgrpc/examples",
 	"fastgrpc/examples/helloworld/greeter_client": "fastgrpc/examples",

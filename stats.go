@@ -38,6 +38,9 @@ type QueueStats struct {
 	NoFrame           uint64            // times that the link had no free frame
 	ReassemblyRefused uint64            // messages over WithReassembly
 	Stalled           uint64            // long messages given up: their sender, or their receiver, did not go on
+	Exposed           uint64            // parts of long messages that the peer may read out of this memory (RDMA)
+	Fetched           uint64            // of these, read by this end out of the peer's
+	FetchesFailed     uint64            // reads that failed: the part came in packets instead
 	SlowHandlers      map[string]uint64 // by method: times that a handler of HandleInline held up its queue for over a millisecond
 
 	// Sessions.
@@ -114,6 +117,9 @@ func newQueueStats(queue string, open int, e engine.Stats) QueueStats {
 		NoFrame:           s.NoFrame,
 		ReassemblyRefused: s.ReassemblyRefused,
 		Stalled:           s.Stalled,
+		Exposed:           s.Exposed,
+		Fetched:           s.Fetched,
+		FetchesFailed:     s.FetchesFailed,
 		SlowHandlers:      e.SlowHandlers,
 
 		SessionsAccepted:  s.SessionsAccepted,

@@ -123,6 +123,7 @@ const (
 	rdmaFrames    = 2048
 	rdmaHeadroom  = 64
 	rdmaConnBytes = rdmaFrames * 8 << 10
+	rdmaReadBytes = 36 << 20 // of connections, once a message is long enough to be read
 )
 
 // checkPinned compares it with what may be locked (drivers/infiniband/core/umem.c, ib_umem_get).
@@ -138,13 +139,13 @@ func checkPinned(status string, limit uint64, devices []RDMADevice) Finding {
 	}
 	least := uint64(rdmaFrames * (rdmaHeadroom + mtu))
 	caps, known := effective(status)
-	need := fmt.Sprintf("each address takes %d MiB with datagrams (qp=ud) and %d MiB with connections (qp=rc), the queues' own not counted", ceilMiB(least),
-		ceilMiB(rdmaConnBytes))
-	commands := []string{fmt.Sprintf("ulimit -l %d", 4*max(least, rdmaConnBytes)>>10), setcapLock()}
+	need := fmt.Sprintf("each address takes %d MiB with datagrams (qp=ud) and %d MiB with connections (qp=rc), %d more there once a message is long enough to be "+
+		"read; the queues' own not counted", ceilMiB(least), ceilMiB(rdmaConnBytes), ceilMiB(rdmaReadBytes))
+	commands := []string{fmt.Sprintf("ulimit -l %d", 4*(rdmaConnBytes+rdmaReadBytes)>>10), setcapLock()}
 	switch {
 	case known && caps&(1<<unix.CAP_IPC_LOCK) != 0:
 		return ok("memlock", "%s; without a limit (CAP_IPC_LOCK)", need)
-	case limit >= 2*rdmaConnBytes:
+	case limit >= 2*(rdmaConnBytes+rdmaReadBytes):
 		return ok("memlock", "%s; RLIMIT_MEMLOCK allows %s", need, limitText(limit))
 	case limit > least:
 		return note("memlock", "%s; RLIMIT_MEMLOCK allows %s, which is enough for few: raise it, grant CAP_IPC_LOCK, or take fewer frames= in the address", need,

@@ -168,7 +168,7 @@ func TestRDMAWrong(t *testing.T) {
 			words: []string{"/dev/infiniband/uverbs0", "docker run --device=/dev/infiniband"}},
 		{what: "a container", check: "rdma_cm", change: func(a *rdmaAnswers) { a.open = func(string) error { return unix.EPERM } }, words: []string{"/dev/infiniband/rdma_cm", "device rules"}},
 		{what: "a udev rule", check: "device-file", change: func(a *rdmaAnswers) { a.open = func(string) error { return unix.EACCES } }, words: []string{"chmod 0666 /dev/infiniband/uverbs0"}},
-		{what: "no memory", check: "memlock", change: func(a *rdmaAnswers) { a.memlock = 8 << 20 }, words: []string{"8192 KiB", "ulimit -l 65536", "setcap cap_ipc_lock=ep"}},
+		{what: "no memory", check: "memlock", change: func(a *rdmaAnswers) { a.memlock = 8 << 20 }, words: []string{"8192 KiB", "ulimit -l 212992", "setcap cap_ipc_lock=ep"}},
 		{what: "no provider", check: "provider", files: []string{"usr/lib/x86_64-linux-gnu/libibverbs/libmlx5-rdmav34.so", "-"}, words: []string{"apt-get install ibverbs-providers"}},
 		{what: "provider unknown to libibverbs", check: "provider", files: []string{"etc/libibverbs.d/mlx5.driver", "-"}, words: []string{"/etc/libibverbs.d/mlx5.driver"}},
 		{what: "libibverbs refuses", check: "provider", change: func(a *rdmaAnswers) {

@@ -110,7 +110,7 @@ func (l *RC) start(at spot, s settings) (err error) {
 		}
 		at.local = l.reserved.Addr()
 	}
-	l.oneSided = linkReads + windows
+	l.oneSided = linkReads + 2*windows // of windows also the binds, which complete when they fail
 	if err := l.open(at, s.frames, rcFrameBytes, 0); err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (l *RC) Expose(p *transport.Path, data []byte) (e transport.Exposed, ok boo
 	}
 	w := &m.windows[id]
 	copy(m.mem.Bytes()[id*windowBytes:][:windowBytes], data)
-	key, err := w.mw.Bind(c.qp, 0, m.mr, id*windowBytes, len(data), verbs.RemoteRead, 0)
+	key, err := w.mw.Bind(c.qp, c.workID(0), m.mr, id*windowBytes, len(data), verbs.RemoteRead, 0)
 	if err != nil {
 		l.lose(c, err)
 		return e, false

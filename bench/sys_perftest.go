@@ -108,7 +108,7 @@ func (f floor) run(e *Endpoint, tcp uint16) (r perftest.Run, err error) {
 	if err != nil {
 		return r, err
 	}
-	gid, err := port.GID(-1, e.Local.Addr())
+	gid, err := port.Row(l.GID())
 	r.GID = gid.Index
 	return r, err
 }

@@ -73,6 +73,23 @@ func TestGIDByOption(t *testing.T) {
 	}
 }
 
+// A row is found by its GID, which RoCE has once for each version, and the best of them is taken.
+func TestPortRow(t *testing.T) {
+	own, other := GID(netip.MustParseAddr("::ffff:192.0.2.7").As16()), GID(netip.MustParseAddr("fe80::7").As16())
+	p := Port{Device: "mlx5_0", Number: 1, GIDs: []GIDEntry{
+		{GID: other, Index: 0, Type: GIDRoCE2}, {GID: own, Index: 2, Type: GIDRoCE1}, {GID: own, Index: 3, Type: GIDRoCE2},
+	}}
+	if e, err := p.Row(own); err != nil || e.Index != 3 {
+		t.Errorf("%v, %v", e, err)
+	}
+	if e, err := p.Row(other); err != nil || e.Index != 0 {
+		t.Errorf("%v, %v", e, err)
+	}
+	if _, err := p.Row(GID{15: 1}); !errors.Is(err, ErrNoGID) || !strings.Contains(err.Error(), "no GID ::1") {
+		t.Error(err)
+	}
+}
+
 func TestPortDown(t *testing.T) {
 	p := Port{Device: "mlx5_0", Number: 1, State: "down"}
 	if err := p.Usable(); !errors.Is(err, ErrNoPort) || !strings.Contains(err.Error(), "down") {

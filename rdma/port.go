@@ -44,3 +44,17 @@ func (p *Port) GID(index int, peer netip.Addr) (GIDEntry, error) {
 	}
 	return GIDEntry{}, failedAs(ErrNoGID, "ibv_query_gid_table", 0, "port %d of %s has no GID with index %d; it has %q", p.Number, p.Device, index, rows)
 }
+
+// Row is the best row of the port's table with a GID, such as Route.GID tells: RoCE has one for each version. The error is an ErrNoGID.
+func (p *Port) Row(gid GID) (GIDEntry, error) {
+	var rows []GIDEntry
+	for _, e := range p.GIDs {
+		if e.GID == gid {
+			rows = append(rows, e)
+		}
+	}
+	if e, ok := ChooseGID(rows, netip.Addr{}); ok {
+		return e, nil
+	}
+	return GIDEntry{}, failedAs(ErrNoGID, "ibv_query_gid_table", 0, "port %d of %s has no GID %v", p.Number, p.Device, gid)
+}

@@ -40,7 +40,7 @@ func spotTo(ctx context.Context, cm *verbs.CM, kind verbs.QPType, remote netip.A
 	}
 	var row verbs.GIDEntry
 	if gid < 0 {
-		row, err = rowOf(&p, r.GID(), gid)
+		row, err = p.Row(r.GID())
 	} else {
 		row, err = p.GID(gid, netip.Addr{})
 	}
@@ -71,19 +71,17 @@ func portOf(b bound) (verbs.Port, error) {
 	return c.Port(number)
 }
 
-// rowOf finds the row of a port's table with an end's GID, and with an index unless that is negative. A port of InfiniBand has the same GID for all
-// its addresses, and others beside, of which an index may name one.
+// rowOf is the row of a port's table with an end's GID or, unless index is negative, with that index: of RoCE it must be the end's, too, but a port of
+// InfiniBand has the same GID for all its addresses, and others beside.
 func rowOf(p *verbs.Port, own verbs.GID, index int) (verbs.GIDEntry, error) {
-	var rows []verbs.GIDEntry
-	for _, e := range p.GIDs {
-		if index < 0 && e.GID == own || e.Index == index && (e.GID == own || !p.Ethernet) {
-			rows = append(rows, e)
-		}
+	if index < 0 {
+		return p.Row(own)
 	}
-	if e, ok := verbs.ChooseGID(rows, netip.Addr{}); ok {
-		return e, nil
+	e, err := p.GID(index, netip.Addr{})
+	if err == nil && p.Ethernet && e.GID != own {
+		err = fmt.Errorf("index %d is %v and not %v: %w", index, e, own, verbs.ErrNoGID)
 	}
-	return verbs.GIDEntry{}, fmt.Errorf("port %d of %s has %v, but not %v with index %d: %w", p.Number, p.Device, p.GIDs, own, index, verbs.ErrNoGID)
+	return e, err
 }
 
 // devices are the names of the devices, of which there is one at least.

@@ -2,6 +2,7 @@ package fastgrpc_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -210,6 +211,25 @@ func TestCompressor(t *testing.T) {
 		checkStatus(t, call(bounded(t), c, 1, grpc.UseCompressor("press")), codes.Internal, `grpc: Compressor is not installed for requested grpc-encoding "press"`)
 		checkStatus(t, call(bounded(t), c, 100_000, grpc.UseCompressor(gzip.Name), grpc.MaxCallRecvMsgSize(50_000)), codes.ResourceExhausted, "grpc: received message after decompression larger than max 50000")
 	})
+}
+
+// What was decompressed gives its frames back: a stream goes on beyond its window, and calls beyond the client's limit of those at once.
+func TestCompressedMessagesGiveFramesBack(t *testing.T) {
+	c := testgrpc.NewTestServiceClient(pair(t, (&service{}).register)(fastgrpc.WithTransport(fastrpc.WithMaxCalls(4))))
+	noise := make([]byte, 3000) // so that it stays as long as it is, above what is copied
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	ctx := bounded(t)
+	for range 10 {
+		_, err := c.UnaryCall(ctx, &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: noise}}, grpc.UseCompressor(gzip.Name))
+		must(t, err)
+	}
+	s, err := c.FullDuplexCall(ctx, grpc.UseCompressor(gzip.Name))
+	must(t, err)
+	for range 100 {
+		must(t, s.Send(&testgrpc.StreamingOutputCallRequest{Payload: &testgrpc.Payload{Body: noise}}))
+		_, err := s.Recv()
+		must(t, err)
+	}
 }
 
 func TestCallAuthority(t *testing.T) {

@@ -42,8 +42,7 @@ func compress(c encoding.Compressor, in mem.BufferSlice) (mem.BufferSlice, error
 
 // decompress does not give back what it was given. What would come to more than most bytes is refused when that many have been read.
 func decompress(c encoding.Compressor, in mem.BufferSlice, most int) (mem.BufferSlice, error) {
-	in.Ref()
-	r := in.Reader()
+	r := in.Reader() // with references of its own
 	defer r.Close()
 	z, err := c.Decompress(r)
 	if err != nil {

@@ -37,12 +37,7 @@ func (m *streamMethod) answer(st *fastrpc.ServerStream) error {
 	if x.encoding != "" {
 		c.header = metadata.Pairs(keyEncoding, x.encoding)
 	}
-	if s.stream != nil && (m.desc.ClientStreams || m.desc.ServerStreams) {
-		info := &grpc.StreamServerInfo{FullMethod: m.name, IsClientStream: m.desc.ClientStreams, IsServerStream: m.desc.ServerStreams}
-		err = s.stream(m.impl, ss, info, m.desc.Handler)
-	} else {
-		err = m.desc.Handler(m.impl, ss)
-	}
+	err = m.handle(ss)
 	ss.end()
 	header, trailer := c.end()
 	watch.sentTrailer(trailer)
@@ -55,6 +50,16 @@ func (m *streamMethod) answer(st *fastrpc.ServerStream) error {
 	}
 	st.SetTrailer(fastrpc.Metadata(trailer))
 	return nil
+}
+
+// handle calls the handler, within the stream interceptors. A unary method's has its own within.
+func (m *streamMethod) handle(ss grpc.ServerStream) error {
+	around := m.server.stream
+	if around == nil || !m.desc.ClientStreams && !m.desc.ServerStreams {
+		return m.desc.Handler(m.impl, ss)
+	}
+	info := &grpc.StreamServerInfo{FullMethod: m.name, IsClientStream: m.desc.ClientStreams, IsServerStream: m.desc.ServerStreams}
+	return around(m.impl, ss, info, m.desc.Handler)
 }
 
 // serverStream is a server's end of a stream.

@@ -2,7 +2,6 @@ package fastgrpc
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 
@@ -21,16 +20,16 @@ func (s *Server) resolve(full string) (fastrpc.Handler, fastrpc.StreamHandler, e
 		return nil, nil, fastrpc.Errorf(fastrpc.Unimplemented, "malformed method name: %q", full)
 	}
 	if h := s.cfg.unknown; h != nil {
-		call := &unaryMethod{server: s, name: full, handler: func(impl any, ctx context.Context, read func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		stream := &streamMethod{server: s, name: full, desc: &grpc.StreamDesc{StreamName: method, ClientStreams: true, ServerStreams: true, Handler: h}}
+		call := &unaryMethod{server: s, name: full, handler: func(_ any, ctx context.Context, read func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			st := &callStream{ctx: ctx, read: read}
-			err := h(impl, st)
+			err := stream.handle(st)
 			st.end()
 			if err == nil && !st.sent {
 				err = status.Error(codes.Internal, "the handler of unknown services sent no reply to a unary call")
 			}
 			return st.reply, err
 		}}
-		stream := &streamMethod{server: s, name: full, desc: &grpc.StreamDesc{StreamName: method, ClientStreams: true, ServerStreams: true, Handler: h}}
 		return call.answer, stream.answer, nil
 	}
 	s.mu.Lock()
@@ -79,7 +78,7 @@ func (s *callStream) RecvMsg(m any) error {
 
 func (s *callStream) SendMsg(m any) error {
 	if s.sent {
-		return errors.New("a unary call has one reply")
+		return status.Error(codes.Internal, "a unary call has one reply")
 	}
 	s.sent, s.reply = true, m
 	return nil

@@ -112,7 +112,10 @@ func (c *serverContext) Value(key any) any {
 		}
 		return c.md
 	case peerKey:
-		return c.peerInfo()
+		if p := c.peerInfo(); p != nil {
+			return p
+		}
+		return nil // the handler has returned
 	}
 	return c.inner().Value(key)
 }
@@ -133,11 +136,9 @@ func (c *serverContext) Method() string { return c.method }
 
 // SetHeader implements grpc.ServerTransportStream.
 func (c *serverContext) SetHeader(md metadata.MD) error {
-	if len(md) == 0 {
-		return nil
-	}
-	if err := checkOutgoing(md); err != nil {
-		return status.Error(codes.Internal, err.Error())
+	md, err := own(md)
+	if err != nil || md == nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,11 +159,9 @@ func (c *serverContext) SendHeader(md metadata.MD) error {
 
 // SetTrailer implements grpc.ServerTransportStream.
 func (c *serverContext) SetTrailer(md metadata.MD) error {
-	if len(md) == 0 {
-		return nil
-	}
-	if err := checkOutgoing(md); err != nil {
-		return status.Error(codes.Internal, err.Error())
+	md, err := own(md)
+	if err != nil || md == nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -60,18 +60,34 @@ func checkOutgoing(md metadata.MD) error {
 	return nil
 }
 
-// outgoing is the metadata of a call: the program's, the credentials', and what says how messages are written.
-func (cc *ClientConn) outgoing(ctx context.Context, method string, i *callInfo) (metadata.MD, error) {
-	md, _ := metadata.FromOutgoingContext(ctx)
+// own is a program's metadata that may be sent, a copy where something had to be left out, nil for none. The error is a status.
+func own(md metadata.MD) (metadata.MD, error) {
+	if len(md) == 0 {
+		return nil, nil
+	}
 	if err := checkOutgoing(md); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
+	copied := false
 	for k := range md {
 		if reserved(k) {
+			if !copied {
+				md, copied = md.Copy(), true
+			}
 			delete(md, k)
 		}
 	}
-	md, err := cc.credentialsMetadata(ctx, method, i, md)
+	return md, nil
+}
+
+// outgoing is the metadata of a call: the program's, the credentials', and what says how messages are written.
+func (cc *ClientConn) outgoing(ctx context.Context, method string, i *callInfo) (metadata.MD, error) {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	md, err := own(md)
+	if err != nil {
+		return nil, err
+	}
+	md, err = cc.credentialsMetadata(ctx, method, i, md)
 	if err != nil || i.subtype == "" && i.encoding == "" && i.authority == "" {
 		return md, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -119,6 +120,21 @@ func TestUnknownServiceHandler(t *testing.T) {
 	}
 }
 
+// No call gets past the stream interceptors of a server to its handler of unknown services, whichever way it came.
+func TestUnknownServicesAreIntercepted(t *testing.T) {
+	cc := pair(t, (&service{}).register, fastgrpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		t.Error("the handler was called")
+		return nil
+	}), fastgrpc.StreamInterceptor(func(_ any, _ grpc.ServerStream, info *grpc.StreamServerInfo, _ grpc.StreamHandler) error {
+		return status.Error(codes.PermissionDenied, info.FullMethod)
+	}))()
+	err := cc.Invoke(bounded(t), "/no.Such/Method", &testgrpc.Payload{}, &testgrpc.Payload{})
+	checkStatus(t, err, codes.PermissionDenied, "/no.Such/Method")
+	s, err := cc.NewStream(bounded(t), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/no.Such/Method")
+	must(t, err)
+	checkStatus(t, s.RecvMsg(&testgrpc.Payload{}), codes.PermissionDenied, "/no.Such/Method")
+}
+
 // Who does not know a method's kind may open a stream for a unary one.
 func TestUnaryMethodAsStream(t *testing.T) {
 	cc := pair(t, (&service{}).register)()
@@ -195,6 +211,29 @@ func TestServerMetadata(t *testing.T) {
 		checkStatus(t, call(bounded(t), c, 1), codes.Internal, `header key "key" contains value with non-printable ASCII characters`)
 		trailer.set(nil)
 		must(t, call(bounded(t), c, 1))
+	})
+}
+
+// Keys of gRPC's own in what a handler sends are left out.
+func TestServerReservedMetadata(t *testing.T) {
+	md := metadata.Pairs("grpc-encoding", "press", "content-type", "text/plain", "grpc-status", "7", ":status", "404", "te", "x", "kept", "yes")
+	s := &service{
+		unary: func(ctx context.Context, r *testgrpc.SimpleRequest) (*testgrpc.SimpleResponse, error) {
+			return echo(r), errors.Join(grpc.SetHeader(ctx, md), grpc.SetTrailer(ctx, md))
+		},
+		full: func(s testgrpc.TestService_FullDuplexCallServer) error {
+			s.SetTrailer(md)
+			return errors.Join(s.SendHeader(md), echoAll(s))
+		},
+	}
+	c := testgrpc.NewTestServiceClient(pair(t, s.register)())
+	want := metadata.Pairs("kept", "yes")
+	both(t, func(t *testing.T, call caller) {
+		var header, trailer metadata.MD
+		must(t, call(bounded(t), c, 1, grpc.Header(&header), grpc.Trailer(&trailer)))
+		if !reflect.DeepEqual(header, want) || !reflect.DeepEqual(trailer, want) {
+			t.Errorf("the header came as %v, the trailer as %v", header, trailer)
+		}
 	})
 }
 

@@ -37,6 +37,9 @@ func (cc *ClientConn) newStream(ctx context.Context, desc *grpc.StreamDesc, _ *g
 		s.finish(err)
 		return nil, err
 	}
+	if s.watch != nil || s.info.finish { // they hear of the end of a stream that nobody reads any more, too
+		context.AfterFunc(ctx, func() { s.finish(status.FromContextError(ctx.Err()).Err()) })
+	}
 	return s, nil
 }
 
@@ -206,7 +209,6 @@ func (s *clientStream) receive(m any) error {
 // abort ends the stream for an error of this end's.
 func (s *clientStream) abort(err error) {
 	s.aborted.CompareAndSwap(nil, &err)
-	s.cancel()
 	s.finish(err)
 }
 
@@ -214,14 +216,15 @@ func (s *clientStream) abort(err error) {
 func (s *clientStream) finish(err error) {
 	s.ending.Do(func() {
 		var trailer metadata.MD
+		s.cancel()
 		if s.st != nil {
+			s.once.Do(s.readHeader) // another goroutine may be about it; the stream is over, or is about to be, and so it does not wait for long
 			trailer = metadata.MD(s.st.Trailer())
 		}
 		s.watch.end(trailer, err)
 		if s.info.finish {
 			finish(s.opts, s.header, trailer, s.cc.peer, err)
 		}
-		s.cancel()
 	})
 }
 

@@ -11,8 +11,10 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
@@ -126,6 +128,40 @@ func TestStats(t *testing.T) {
 	must(t, cc.Close())
 	if got := client.take(); !slices.Equal(got, []string{"ConnEnd"}) {
 		t.Errorf("the client ended with %v", got)
+	}
+}
+
+// The end of a stream that nobody reads any more is told too: by the context's.
+func TestEndOfAnUnreadStream(t *testing.T) {
+	client := &events{end: make(chan error, 1)}
+	c := testgrpc.NewTestServiceClient(pair(t, (&service{}).register)(fastgrpc.WithStatsHandler(client)))
+	ctx, cancel := context.WithCancel(bounded(t))
+	finished := make(chan error, 1)
+	s, err := c.FullDuplexCall(ctx, grpc.OnFinish(func(err error) { finished <- err }))
+	must(t, err)
+	must(t, s.Send(streamRequest(1)))
+	cancel()
+	checkStatus(t, <-client.end, codes.Canceled, "context canceled")
+	checkStatus(t, <-finished, codes.Canceled, "context canceled")
+}
+
+// A message that cannot be sent ends the stream while its header is waited for.
+func TestStreamEndsByItsSender(t *testing.T) {
+	c := testgrpc.NewTestServiceClient(pair(t, (&service{}).register)())
+	var header metadata.MD
+	finished := make(chan error, 1)
+	s, err := c.FullDuplexCall(bounded(t), grpc.Header(&header), grpc.OnFinish(func(err error) { finished <- err }), grpc.MaxCallSendMsgSize(100))
+	must(t, err)
+	received := make(chan error, 1)
+	go func() {
+		_, err := s.Recv()
+		received <- err
+	}()
+	must(t, s.Send(streamRequest(1)))
+	checkStatus(t, s.Send(streamRequest(1000)), codes.ResourceExhausted, "")
+	checkStatus(t, <-finished, codes.ResourceExhausted, "")
+	if err := <-received; err != nil { // the echo of the first may be quicker
+		checkStatus(t, err, codes.ResourceExhausted, "")
 	}
 }
 

@@ -112,19 +112,17 @@ func run(m *method, w *Response, r *Request) Code {
 	if r.cancel != nil {
 		r.cancel()
 	}
+	code := OK
 	if err != nil {
-		code, msg, trailer := statusOf(err)
+		var msg string
+		var trailer Metadata
+		code, msg, trailer = statusOf(err)
 		w.fail(msg)
 		if trailer != nil {
 			w.trailer.join(trailer)
 		}
-		w.finish(r.server.cfg.maxMetadata)
-		return code
 	}
-	if !w.finish(r.server.cfg.maxMetadata) {
-		return ResourceExhausted
-	}
-	return OK
+	return w.finish(code, r.server.cfg.maxMetadata)
 }
 
 // statusOf turns a handler's error into a status.

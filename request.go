@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/netip"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fastrpc/fastrpc/internal/engine"
 	"github.com/fastrpc/fastrpc/transport"
@@ -107,22 +108,22 @@ func (w *Response) SetHeader(md Metadata) { w.header.join(md) }
 // SetTrailer adds to the metadata that the client gets as Reply.Trailer. It travels with the header; that there are two is gRPC's custom.
 func (w *Response) SetTrailer(md Metadata) { w.trailer.join(md) }
 
-// finish puts the metadata behind the reply; false where that cannot be, and the reply says why.
-func (w *Response) finish(most int) bool {
+// finish puts the metadata behind the reply, and returns its code; another one where that cannot be, and the reply says why.
+func (w *Response) finish(code Code, most int) Code {
 	if w.header == nil && w.trailer == nil {
-		return true
+		return code
 	}
 	block, err := endBlock(w.header, w.trailer, most)
 	if err != nil {
-		_, msg, _ := statusOf(wrap("", Internal, Executed, err))
+		code, msg, _ := statusOf(wrap("", Internal, Executed, err))
 		w.fail(msg)
-		return false
+		return code
 	}
 	if block != nil {
 		w.metadata = true
 		copy(w.Extend(len(block)+wire.MetadataBytes), wire.AppendMetadata(nil, block))
 	}
-	return true
+	return code
 }
 
 // Write appends to the reply. It never fails; a reply that exceeds the largest message becomes an error for the caller.
@@ -196,7 +197,16 @@ func (w *Response) message() (n int, body []byte) {
 // fail makes the reply an error's text.
 func (w *Response) fail(msg string) {
 	w.n, w.large = 0, nil
-	_, _ = w.WriteString(msg[:min(len(msg), maxErrorText)])
+	_, _ = w.WriteString(cut(msg))
+}
+
+// cut is what of an error's text travels: at most maxErrorText bytes, without a part of a character at its end.
+func cut(msg string) string {
+	n := min(len(msg), maxErrorText)
+	for n < len(msg) && n > maxErrorText-utf8.UTFMax && !utf8.RuneStart(msg[n]) {
+		n--
+	}
+	return msg[:n]
 }
 
 const maxErrorText = 4096

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fastrpc/fastrpc"
 )
@@ -231,6 +232,54 @@ func TestStreamsEndAtRandom(t *testing.T) {
 	})
 }
 
+// A goroutine that a handler leaves behind gets an error from Send, whatever it waits for there, and hinders nobody.
+func TestSendAfterTheHandler(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		s := echoServer()
+		left := make(chan error, 1)
+		s.HandleStream("leave", func(st *fastrpc.ServerStream) error {
+			m, err := st.Receive()
+			if err != nil {
+				return err
+			}
+			body := pattern(len(m.Body()) << 10)
+			began := make(chan struct{})
+			go func() {
+				for n := 0; ; n++ {
+					if n == 1 {
+						close(began)
+					}
+					if err := st.Send(body); err != nil {
+						left <- err
+						return
+					}
+				}
+			}()
+			<-began
+			return nil
+		})
+		c := w.dial(t, w.serve(t, s))
+		for range 10 {
+			for _, kib := range []int{0, 1, 20, 200} { // of one packet; queued; read from until it is delivered
+				st := open(t, c, "leave")
+				must(t, st.Send(make([]byte, kib)))
+				checkError(t, receive(t, left, "the end of Send"), fastrpc.Canceled, fastrpc.Executed, "")
+				var err error
+				for err == nil {
+					var m fastrpc.Message
+					m, err = st.Receive()
+					m.Release()
+				}
+				if err != io.EOF {
+					t.Errorf("the stream ended with %v", err)
+				}
+			}
+		}
+		checkEcho(t, c, "worker", pattern(100))
+	})
+}
+
 // Open streams take no worker from calls, and those over the limit are refused.
 func TestStreamsDoNotStarveCalls(t *testing.T) {
 	everywhere(t, func(t *testing.T, w world) {
@@ -348,6 +397,13 @@ func TestStreamBadInput(t *testing.T) {
 			w.SetHeader(fastrpc.Metadata{"x": {strings.Repeat("y", 2000)}})
 			return nil
 		})
+		s.Handle("wrong reply", func(w *fastrpc.Response, _ *fastrpc.Request) error {
+			w.SetHeader(fastrpc.Metadata{"no key": {"y"}})
+			return nil
+		})
+		s.Handle("long error", func(*fastrpc.Response, *fastrpc.Request) error {
+			return fastrpc.Errorf(fastrpc.Aborted, "x%s", strings.Repeat("ü", 3000)) // 4,096 bytes end within a character
+		})
 		port := w.serve(t, s)
 		c := w.dial(t, port, fastrpc.WithMaxMessage(10_000))
 		small := w.dial(t, port, fastrpc.WithMaxMetadata(100))
@@ -382,6 +438,10 @@ func TestStreamBadInput(t *testing.T) {
 		checkError(t, stream(c, "chat", large), fastrpc.ResourceExhausted, fastrpc.NotExecuted, "WithMaxMetadata")
 		checkError(t, call(small, "worker", header("x", strings.Repeat("y", 200))), fastrpc.ResourceExhausted, fastrpc.NotExecuted, "WithMaxMetadata")
 		checkError(t, call(c, "big reply"), fastrpc.ResourceExhausted, fastrpc.Executed, "WithMaxMetadata")
+		checkError(t, call(c, "wrong reply"), fastrpc.Internal, fastrpc.Executed, "no key of metadata")
+		if err := call(c, "long error"); !utf8.ValidString(fmt.Sprint(err)) || len(fmt.Sprint(err)) < 4000 {
+			t.Errorf("a long error's text became %q", err)
+		}
 		checkError(t, stream(c, "big header"), fastrpc.ResourceExhausted, fastrpc.Executed, "WithMaxMetadata")
 		checkError(t, stream(c, "big trailer"), fastrpc.ResourceExhausted, fastrpc.Executed, "WithMaxMetadata")
 		checkError(t, stream(c, "late header"), fastrpc.Internal, fastrpc.Executed, "header")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/fastrpc/fastrpc/internal/engine"
@@ -30,8 +31,8 @@ type ServerStream struct {
 	method  *method
 	s       *engine.Stream
 	ctx     context.Context
-	header  Metadata // to be sent
-	sent    bool     // the header was
+	header  Metadata    // to be sent
+	sent    atomic.Bool // the header was
 	trailer Metadata
 	hooks   hooks
 }
@@ -92,18 +93,18 @@ func (st *ServerStream) Send(body []byte) error {
 }
 
 func (st *ServerStream) send(body []byte) error {
-	if !st.sent && st.header != nil {
+	if !st.sent.Load() && st.header != nil {
 		if err := st.SendHeader(nil); err != nil {
 			return err
 		}
 	}
-	st.sent = true
+	st.sent.Store(true)
 	return st.failed(st.s.Send(body))
 }
 
 // SetHeader adds to the header, which goes before the first message, or with SendHeader, or with the end. After that it is an error, Internal.
 func (st *ServerStream) SetHeader(md Metadata) error {
-	if st.sent {
+	if st.sent.Load() {
 		return st.failed(errHeaderSent)
 	}
 	st.header.join(md)
@@ -122,7 +123,7 @@ func (st *ServerStream) SendHeader(md Metadata) error {
 	if err != nil {
 		return wrap(st.method.name, Internal, Executed, err)
 	}
-	st.sent = true
+	st.sent.Store(true)
 	return st.failed(st.s.SendHeader(block))
 }
 
@@ -145,6 +146,8 @@ func (st *ServerStream) failed(err *engine.CallError) error {
 func (st *ServerStream) stopped() *Error {
 	e := &Error{Op: st.method.name, Code: Canceled, Outcome: Executed, Msg: "the client gave the stream up"}
 	switch {
+	case st.s.Finished():
+		e.Msg = "the handler has returned"
 	case st.server.ending.Load():
 		e.Code, e.Msg = Unavailable, "the server is shutting down"
 	case expiring(st.call):
@@ -171,14 +174,15 @@ func (st *ServerStream) serve(done func()) {
 	if trailer != nil {
 		st.trailer.join(trailer)
 	}
-	if st.sent {
-		st.header = nil
+	header := st.header
+	if st.sent.Load() {
+		header = nil
 	}
-	block, berr := endBlock(st.header, st.trailer, st.server.cfg.maxMetadata)
+	block, berr := endBlock(header, st.trailer, st.server.cfg.maxMetadata)
 	if berr != nil {
 		code, msg, _ = statusOf(wrap("", Internal, Executed, berr))
 	}
-	body := []byte(msg[:min(len(msg), maxErrorText)])
+	body := []byte(cut(msg))
 	if block != nil {
 		body = wire.AppendMetadata(body, block)
 	}

@@ -43,6 +43,7 @@ type Stream struct {
 	poked    atomic.Bool
 	workOp   func(now transport.Time) // work, made once
 	givenUp  atomic.Uint32            // client: the code to end with
+	finished atomic.Bool              // server: the handler has returned, and sends no more
 	back     atomic.Pointer[Incoming] // released messages, a stack
 	backs    atomic.Uint32            // how many were ever put there
 	answered atomic.Bool              // server: answer is set
@@ -62,8 +63,8 @@ type Stream struct {
 	failed    atomic.Pointer[session.Error]
 	opened    atomic.Bool // the header, or its absence, is known
 	header    []byte
-	asking    sync.Mutex // one at a time sleeps there:
-	opening   sleeper
+	asking    sync.Mutex   // one at a time sleeps there:
+	opening   sleeper      // of a server's end: there Finish and Flush wait
 	code      session.Code // client: the server's answer, where err is nil
 	refused   bool
 	text      []byte
@@ -202,7 +203,7 @@ func (s *Stream) unhook() {
 func (s *Stream) Abort() {
 	s.aborted.Store(true)
 	s.reader.wake()
-	s.writer.wake()
+	s.wakeWriters()
 }
 
 // CloseReceive makes a server's reader return, and every one after it.
@@ -213,6 +214,9 @@ func (s *Stream) CloseReceive() {
 
 // Left tells whether CloseReceive was called.
 func (s *Stream) Left() bool { return s.left.Load() }
+
+// Finished tells whether Finish was called.
+func (s *Stream) Finished() bool { return s.finished.Load() }
 
 // Over tells whether the stream is over.
 func (s *Stream) Over() bool { return s.over.Load() }
@@ -247,10 +251,15 @@ func (s *Stream) Header() (block []byte, ok bool) {
 
 func (s *Stream) headerKnown() bool { return s.opened.Load() || s.over.Load() }
 
+// Flush waits until what a server's end has sent has left the writer's queue, or nobody wants it any more.
+func (s *Stream) Flush() { s.await(&s.opening, s.flushed) }
+
 // Finish answers a server's stream, once what was sent before has left: with a status, and body as session.Call.ReplyBytes has it. The handler
-// has returned: what it received is gone.
+// has returned: what it received is gone, and what goroutines that it left behind send is refused with ErrOver.
 func (s *Stream) Finish(code session.Code, outcome session.Outcome, body []byte, metadata bool) {
-	s.await(&s.writer, s.flushed)
+	s.finished.Store(true)
+	s.writer.wake()
+	s.Flush()
 	s.reclaim()
 	if metadata {
 		s.k.MarkMetadata()
@@ -258,6 +267,15 @@ func (s *Stream) Finish(code session.Code, outcome session.Outcome, body []byte,
 	s.answer = answer{code, outcome, body}
 	s.answered.Store(true)
 	s.poke()
+}
+
+// wakeWriters wakes whoever sends, and whoever waits for all to be sent.
+func (s *Stream) wakeWriters() (woken bool) {
+	woken = s.writer.wake()
+	if s.server {
+		woken = s.opening.wake() || woken
+	}
+	return woken
 }
 
 func (s *Stream) flushed() bool {

@@ -99,7 +99,7 @@ func (s *Stream) send(kind outKind, body []byte, w whose) *session.Error {
 	switch {
 	case s.closed:
 		return ErrClosedSend
-	case s.over.Load() || s.aborted.Load():
+	case s.nobodyTakes():
 		return ErrOver
 	case uint64(len(body)) > uint64(s.most):
 		return session.ErrTooLarge
@@ -132,7 +132,7 @@ func (s *Stream) send(kind outKind, body []byte, w whose) *session.Error {
 // queue leaves a message to whoever polls.
 func (s *Stream) queue(kind outKind, body []byte, w whose) *session.Error {
 	s.await(&s.writer, s.room)
-	if s.over.Load() || s.aborted.Load() {
+	if s.nobodyTakes() {
 		return ErrOver
 	}
 	tail := s.tail.Load()
@@ -151,8 +151,11 @@ func (s *Stream) queue(kind outKind, body []byte, w whose) *session.Error {
 }
 
 func (s *Stream) room() bool {
-	return s.tail.Load()-s.head.Load() < streamQueue || s.over.Load() || s.aborted.Load()
+	return s.tail.Load()-s.head.Load() < streamQueue || s.nobodyTakes()
 }
+
+// nobodyTakes tells whether nothing more is sent.
+func (s *Stream) nobodyTakes() bool { return s.over.Load() || s.aborted.Load() || s.finished.Load() }
 
 func (s *Stream) awaitDelivery() *session.Error {
 	s.await(&s.writer, s.deliveredOrOver)
@@ -166,7 +169,7 @@ func (s *Stream) awaitDelivery() *session.Error {
 }
 
 func (s *Stream) deliveredOrOver() bool {
-	return s.delivered.Load() || s.over.Load() || s.failed.Load() != nil
+	return s.delivered.Load() || s.over.Load() || s.finished.Load() || s.failed.Load() != nil
 }
 
 // sleeper is where a goroutine waits for what the poller brings.

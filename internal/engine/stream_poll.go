@@ -152,7 +152,7 @@ func (s *Stream) flush() {
 		o.body = nil
 	}
 	s.head.Store(head)
-	if s.writer.wake() {
+	if s.wakeWriters() {
 		s.e.readied = true
 	}
 }
@@ -160,7 +160,7 @@ func (s *Stream) flush() {
 // submit gives the session something to send.
 func (s *Stream) submit(kind outKind, body []byte, w whose) *session.Error {
 	k := s.k
-	if s.over.Load() || k.Ended() || k.Gone() { // the event may be still to come
+	if k == nil || s.over.Load() || k.Ended() || k.Gone() { // answered, or the event may be still to come
 		return ErrOver
 	}
 	switch {
@@ -240,6 +240,6 @@ var errUnread = &session.Error{Code: session.Canceled, Outcome: session.Executed
 func (s *Stream) gone() {
 	s.over.Store(true)
 	s.reader.wake()
-	s.writer.wake()
+	s.wakeWriters()
 	s.e.readied = true
 }

@@ -91,7 +91,10 @@ func (st *TypedServerStream[Req, Resp]) Send(v *Resp) error {
 // Receive waits for the next value; io.EOF: no more come.
 func (st *TypedServerStream[Req, Resp]) Receive() (*Req, error) {
 	v := new(Req)
-	return v, st.end.receive(v, st.ServerStream.Receive)
+	if err := st.end.receive(v, st.ServerStream.Receive); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // Invoke makes a call with values.
@@ -133,7 +136,10 @@ func (st *TypedStream[Req, Resp]) Send(v *Req) error { return st.end.send(v, st.
 // Receive waits for the next value; io.EOF: the stream ended with OK.
 func (st *TypedStream[Req, Resp]) Receive() (*Resp, error) {
 	v := new(Resp)
-	return v, st.end.receive(v, st.Stream.Receive)
+	if err := st.end.receive(v, st.Stream.Receive); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // CloseAndReceive closes the client's side and waits for the one value that the server answers with.

@@ -33,10 +33,11 @@ func (Proto) Append(b []byte, v any) ([]byte, error) {
 		n := m.SizeVT()
 		at := len(b)
 		b = slices.Grow(b, n)[:at+n]
-		if k, err := m.MarshalToSizedBufferVT(b[at:]); err != nil || k != n {
-			return nil, fmt.Errorf("%T: %d of %d bytes were marshaled: %w", v, k, n, err)
+		k, err := m.MarshalToSizedBufferVT(b[at:])
+		if err == nil && k != n {
+			err = fmt.Errorf("%T: %d of %d bytes were marshaled: it was changed meanwhile", v, k, n)
 		}
-		return b, nil
+		return b, err
 	case proto.Message:
 		return proto.MarshalOptions{}.MarshalAppend(b, m)
 	}

@@ -26,6 +26,7 @@ type ClientConn struct {
 	authority string
 	peer      *peer.Peer
 	methods   sync.Map // of *fastrpc.Method by full name
+	known     atomic.Int32
 	last      atomic.Pointer[fastrpc.Method]
 
 	unary   grpc.UnaryClientInterceptor
@@ -144,12 +145,22 @@ func (cc *ClientConn) method(full string) *fastrpc.Method {
 	return m
 }
 
+// mostMethods is how many methods are remembered: those who call a gateway make up the names. Others are looked up at the server with each call.
+const mostMethods = 4096
+
 func (cc *ClientConn) look(full string) *fastrpc.Method {
 	if m, ok := cc.methods.Load(full); ok {
 		return m.(*fastrpc.Method)
 	}
-	m, _ := cc.methods.LoadOrStore(full, cc.client.Method(full))
-	return m.(*fastrpc.Method)
+	m := cc.client.Method(full)
+	if cc.known.Load() >= mostMethods {
+		return m
+	}
+	kept, known := cc.methods.LoadOrStore(full, m)
+	if !known {
+		cc.known.Add(1)
+	}
+	return kept.(*fastrpc.Method)
 }
 
 func (cc *ClientConn) peerInfo() *peer.Peer { return cc.peer }

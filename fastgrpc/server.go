@@ -81,7 +81,7 @@ func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo {
 	return all
 }
 
-// GracefulStop drains: calls under way may end, without a limit of time. Shutdown takes one.
+// GracefulStop drains: calls under way may end, without a limit of time but streams': fastrpc.WithDrainTimeout. Shutdown takes a limit for all.
 func (s *Server) GracefulStop() { _ = s.Shutdown(context.Background()) }
 
 // Stop ends the calls under way and closes all ports.

@@ -163,7 +163,7 @@ func (f *callFlags) callGRPC(ctx context.Context, cmd *cobra.Command, target, me
 	if ctx, err = outgoing(ctx, f.headers); err != nil {
 		return err
 	}
-	cc, err := connect(ctx, target, &f.tls)
+	cc, err := connect(ctx, target, &f.tls, anyLength)
 	if err != nil {
 		return err
 	}

@@ -62,12 +62,16 @@ type connection interface {
 	Close() error
 }
 
-// connect connects to a server of gRPC, over HTTP/2 or over fastrpc. Over HTTP/2 it finds out with the first call whether one is there.
-func connect(ctx context.Context, target string, f *tlsFlags) (connection, error) {
-	anyLength := grpc.MaxCallRecvMsgSize(math.MaxInt32) // what the server sends is within its limits, and the session's
+// anyLength takes replies as long as the server sends them: the user asked for them.
+const anyLength = math.MaxInt32
+
+// connect connects to a server of gRPC, over HTTP/2 or over fastrpc, whose messages are of most bytes. Over HTTP/2 it finds out with the first
+// call whether one is there.
+func connect(ctx context.Context, target string, f *tlsFlags, most int) (connection, error) {
+	limit := grpc.MaxCallRecvMsgSize(most)
 	hostPort, withTLS, ok := overHTTP2(target)
 	if !ok {
-		c, err := fastgrpc.Dial(ctx, target, fastgrpc.WithTransport(fastrpc.WithInsecure()), fastgrpc.WithDefaultCallOptions(anyLength))
+		c, err := fastgrpc.Dial(ctx, target, fastgrpc.WithTransport(fastrpc.WithInsecure()), fastgrpc.WithDefaultCallOptions(limit))
 		if err != nil {
 			return nil, explainDial(ctx, err)
 		}
@@ -82,7 +86,7 @@ func connect(ctx context.Context, target string, f *tlsFlags) (connection, error
 		cfg.RootCAs = cfg.ClientCAs
 		creds = credentials.NewTLS(cfg)
 	}
-	return grpc.NewClient("dns:///"+hostPort, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(anyLength))
+	return grpc.NewClient("dns:///"+hostPort, grpc.WithTransportCredentials(creds), grpc.WithDefaultCallOptions(limit))
 }
 
 // explainDial says what to look at where nobody answers.

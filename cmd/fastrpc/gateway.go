@@ -85,7 +85,7 @@ func (f *gatewayFlags) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	ctx := cmd.Context()
-	to, err := connect(ctx, f.to, &f.tls)
+	to, err := connect(ctx, f.to, &f.tls, gatewayMessage)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,8 @@ type front struct {
 func (f *gatewayFlags) serve(ctx context.Context, h grpc.StreamHandler) (*front, error) {
 	hostPort, withTLS, ok := overHTTP2(f.listen)
 	if !ok {
-		s := fastgrpc.NewServer(fastrpc.NewServer(fastrpc.WithInsecure()), fastgrpc.UnknownServiceHandler(h),
+		streams := fastrpc.WithDrainTimeout(f.drain * 9 / 10) // then they are ended, and have the rest of the time to say so
+		s := fastgrpc.NewServer(fastrpc.NewServer(fastrpc.WithInsecure(), streams), fastgrpc.UnknownServiceHandler(h),
 			fastgrpc.ForceServerCodecV2(gateway.Codec{}), fastgrpc.MaxRecvMsgSize(gatewayMessage))
 		addr, err := s.Listen(ctx, f.listen)
 		if err != nil {

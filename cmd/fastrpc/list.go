@@ -57,7 +57,7 @@ func (f *askFlags) ask(cmd *cobra.Command, args []string, answer func(s *schema,
 		if err := checkEnd(target, f.insecure); err != nil {
 			return err
 		}
-		if cc, err = connect(ctx, target, &f.tls); err != nil {
+		if cc, err = connect(ctx, target, &f.tls, anyLength); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, cc.Close()) }()

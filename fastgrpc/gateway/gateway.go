@@ -102,6 +102,9 @@ func replies(to grpc.ServerStream, from grpc.ClientStream) error {
 		}
 		if err := to.SendMsg(m); err != nil {
 			m.free()
+			if last != nil {
+				last.free()
+			}
 			return err
 		}
 		last = m

@@ -28,6 +28,7 @@ type ClientConn struct {
 	methods   sync.Map // of *fastrpc.Method by full name
 	known     atomic.Int32
 	last      atomic.Pointer[fastrpc.Method]
+	defaults  *callInfo // what the default call options say; nil: they are to be read with each call
 
 	unary   grpc.UnaryClientInterceptor
 	stream  grpc.StreamClientInterceptor
@@ -82,6 +83,9 @@ func newClientConn(c *fastrpc.Client, target string, cfg clientConfig) (*ClientC
 		}
 	}
 	cc.unary, cc.stream = chainUnaryClient(cfg.unary), chainStreamClient(cfg.stream)
+	if i := newCallInfo(); i.apply(cfg.defaults) == nil && !i.finish {
+		cc.defaults = &i
+	}
 	var err error
 	if cc.plain, err = cc.newPlain(); err != nil {
 		return nil, err

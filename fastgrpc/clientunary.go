@@ -13,16 +13,22 @@ import (
 
 // Invoke makes a unary call: generated code does. Errors are gRPC's status errors; fastrpc.OutcomeOf tells of each what became of the call.
 func (cc *ClientConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	opts = cc.combine(opts)
-	if cc.unary != nil {
-		return cc.unary(ctx, method, args, reply, cc.plain, cc.invoke, opts...)
+	switch {
+	case cc.unary != nil:
+		return cc.unary(ctx, method, args, reply, cc.plain, cc.invoke, cc.combine(opts)...)
+	case cc.defaults != nil:
+		return cc.invokeWith(ctx, method, args, reply, *cc.defaults, opts)
 	}
-	return cc.invoke(ctx, method, args, reply, nil, opts...)
+	return cc.invoke(ctx, method, args, reply, nil, cc.combine(opts)...)
 }
 
 // invoke is a grpc.UnaryInvoker.
 func (cc *ClientConn) invoke(ctx context.Context, method string, args, reply any, _ *grpc.ClientConn, opts ...grpc.CallOption) error {
-	i := newCallInfo()
+	return cc.invokeWith(ctx, method, args, reply, newCallInfo(), opts)
+}
+
+// invokeWith makes a call with opts beside what i says.
+func (cc *ClientConn) invokeWith(ctx context.Context, method string, args, reply any, i callInfo, opts []grpc.CallOption) error {
 	err := i.apply(opts)
 	var w *watch
 	var header, trailer metadata.MD

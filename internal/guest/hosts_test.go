@@ -39,7 +39,7 @@ func TestRDMAHosts(t *testing.T) {
 	}}
 	for name, test := range map[string]func(*testing.T, pairOfHosts){
 		"talk": testTalk, "MTU of the server larger": testLargerServer, "MTU of the client larger": testLargerClient,
-		"server killed": testServerKilled,
+		"server killed": testServerKilled, "carrier lost": testCarrierLost, "one-sided": testOneSided,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}
@@ -56,6 +56,15 @@ func (p pairOfHosts) talk(t *testing.T, serverMTU, clientMTU string) {
 	var cable guest.Cable
 	server := p.start(t, &cable, "server", "--addr", serverHost, "--mtu", serverMTU, "serve")
 	client := p.start(t, &cable, "client", "--addr", clientHost, "--server", serverHost, "--mtu", clientMTU, "talk")
+	client.ended(t)
+	server.ended(t)
+}
+
+// One-sided operations on the other host's memory, and the table of the example.
+func testOneSided(t *testing.T, p pairOfHosts) {
+	var cable guest.Cable
+	server := p.start(t, &cable, "server", "--addr", serverHost, "serve")
+	client := p.start(t, &cable, "client", "--addr", clientHost, "--server", serverHost, "regions")
 	client.ended(t)
 	server.ended(t)
 }
@@ -93,6 +102,16 @@ func testServerKilled(t *testing.T, p pairOfHosts) {
 		t.Errorf("%d calls, %d of them of unknown outcome: the server was not killed under load", len(calls), unknown)
 	}
 	t.Logf("%d calls, %d of unknown outcome; %d ran", len(calls), unknown, len(ran))
+}
+
+// The client's port loses its carrier and gets it back.
+func testCarrierLost(t *testing.T, p pairOfHosts) {
+	var cable guest.Cable
+	p.config.Modules = append(slices.Clone(p.config.Modules), "bridge")
+	server := p.start(t, &cable, "server", "--addr", serverHost, "serve")
+	client := p.start(t, &cable, "client", "--addr", clientHost, "--server", serverHost, "--bridge", "carrier")
+	client.ended(t)
+	server.ended(t)
 }
 
 // pairOfHosts starts guests.

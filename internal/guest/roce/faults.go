@@ -23,26 +23,35 @@ type load struct {
 	ended map[uint64]error
 }
 
-// start calls "record" until each goroutine has met an error.
-func start(ctx context.Context, cs clients) *load {
+// start calls a method until enough is closed, or, if that is nil, until each goroutine has met an error.
+func start(ctx context.Context, cs clients, method string, enough <-chan struct{}) *load {
 	l := &load{ended: map[uint64]error{}, good: map[string]*atomic.Int64{}}
 	for kind, c := range cs {
 		good := new(atomic.Int64)
 		l.good[kind] = good
 		for range 4 {
 			l.wg.Go(func() {
-				m := c.Method("record")
+				m := c.Method(method)
 				for {
+					select {
+					case <-enough:
+						return
+					default:
+					}
 					id := l.next.Add(1)
 					rep, err := m.Call(ctx, binary.LittleEndian.AppendUint64(nil, id))
 					l.mu.Lock()
 					l.ended[id] = err
 					l.mu.Unlock()
-					if err != nil {
+					switch {
+					case err == nil:
+						rep.Release()
+						good.Add(1)
+					case enough == nil || ctx.Err() != nil:
 						return
+					default:
+						time.Sleep(10 * time.Millisecond) // what fails at once is not tried in a circle
 					}
-					rep.Release()
-					good.Add(1)
 				}
 			})
 		}
@@ -70,7 +79,7 @@ func outage(ctx context.Context, server netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	l := start(ctx, cs)
+	l := start(ctx, cs, "record", nil)
 	if err := l.await(ctx, 50); err != nil {
 		return err
 	}

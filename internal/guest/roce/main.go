@@ -25,14 +25,15 @@ import (
 )
 
 const (
-	iface    = "eth0"
+	card     = "eth0"
 	patience = 4 * time.Minute // for all that a client does, and each wait in it
 )
 
 // What a server listens at.
 const (
-	portUD = 9000
-	portRC = 9001
+	portUD      = 9000
+	portRC      = 9001
+	portRegions = 9002
 )
 
 // emulated suits cards that take milliseconds for a packet, of guests that the machine may leave waiting for seconds. To congestion control that
@@ -47,10 +48,11 @@ type part func(ctx context.Context, server netip.Addr) error
 
 func main() {
 	log.SetFlags(0)
-	parts := map[string]part{"serve": serve, "talk": talk, "outage": outage}
+	parts := map[string]part{"serve": serve, "talk": talk, "outage": outage, "carrier": carrier, "regions": regions}
 	addr := flag.String("addr", "", "this host's address")
 	remote := flag.String("server", "", "the server's address; its own if it is this host")
 	mtu := flag.Int("mtu", 1500, "of the network card")
+	bridged := flag.Bool("bridge", false, "soft-RoCE over a veth pair, bridged with the network card: its carrier can be taken away")
 	flag.Parse()
 	play := parts[flag.Arg(0)]
 	if play == nil {
@@ -62,7 +64,7 @@ func main() {
 		debug.SetTraceback("all")
 		panic("what should have ended with the context did not")
 	})
-	if err := setUp(*addr, *mtu); err != nil {
+	if err := setUp(*addr, *mtu, *bridged); err != nil {
 		log.Fatal(err)
 	}
 	if *remote == "" {
@@ -77,15 +79,21 @@ func main() {
 	}
 }
 
-func setUp(addr string, mtu int) error {
-	l, err := netlink.LinkByName(iface)
+func setUp(addr string, mtu int, bridged bool) error {
+	l, err := netlink.LinkByName(card)
 	if err != nil {
 		return err
 	}
 	if err := netlink.LinkSetMTU(l, mtu); err != nil {
 		return fmt.Errorf("MTU %d: %w", mtu, err)
 	}
-	return rxetest.SetUpOver(iface, addr)
+	if !bridged {
+		return rxetest.SetUpOver(card, addr)
+	}
+	if err := bridge(); err != nil {
+		return fmt.Errorf("bridge: %w", err)
+	}
+	return rxetest.SetUpOver(nearEnd, addr)
 }
 
 // clients are connected to both of the server's ports.

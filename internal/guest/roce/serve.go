@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -15,13 +16,16 @@ import (
 	"github.com/fastrpc/fastrpc"
 )
 
-// serve answers calls until a client calls "end". Its words are a journal that outlives the guest: "ran 7" is out before the
+// serve answers calls and exports memory until a client calls "end". Its words are a journal that outlives the guest: "ran 7" is out before the
 // call of that number is answered.
 func serve(ctx context.Context, at netip.Addr) error {
 	s := fastrpc.NewServer(emulated...)
 	s.HandleInline("echo", echo)
 	s.Handle("worker", echo)
 	s.Handle("record", record)
+	ran := tally{ran: map[uint64]byte{}}
+	s.HandleInline("count", ran.count)
+	s.HandleInline("counts", ran.report)
 	ended, end := context.WithCancel(ctx)
 	s.HandleInline("end", func(*fastrpc.Response, *fastrpc.Request) error { end(); return nil })
 	for kind, port := range map[string]uint16{"ud": portUD, "rc": portRC} {
@@ -29,12 +33,16 @@ func serve(ctx context.Context, at netip.Addr) error {
 			return err
 		}
 	}
+	exporter, err := export(netip.AddrPortFrom(at, portRegions))
+	if err != nil {
+		return err
+	}
 	fmt.Println("serving", s.Transports())
 	<-ended.Done()
 	if ctx.Err() != nil {
 		return fmt.Errorf("no client called \"end\": %w", ctx.Err())
 	}
-	return s.Shutdown(ctx)
+	return errors.Join(s.Shutdown(ctx), exporter.Close())
 }
 
 func echo(w *fastrpc.Response, r *fastrpc.Request) error {

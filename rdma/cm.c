@@ -42,6 +42,10 @@ int fr_cm_event(struct rdma_event_channel *ch, struct fr_cm *out) {
 
 const char *fr_id_device(struct rdma_cm_id *id) { return id->verbs ? ibv_get_device_name(id->verbs->device) : NULL; }
 int fr_id_port(struct rdma_cm_id *id) { return id->port_num; }
+int fr_id_mtu(struct rdma_cm_id *id) {
+	struct ibv_port_attr a;
+	return id->verbs && !ibv_query_port(id->verbs, id->port_num, &a) ? (int)a.active_mtu : IBV_MTU_4096;
+}
 const union ibv_gid *fr_id_gid(struct rdma_cm_id *id) { return &id->route.addr.addr.ibaddr.sgid; }
 
 int fr_create(struct rdma_event_channel *ch, struct rdma_cm_id **id, int ps) { return rdma_create_id(ch, id, NULL, ps) ? errno : 0; }
@@ -80,7 +84,7 @@ int fr_accept(struct rdma_cm_id *id, uint32_t qpn, int reads, int rnr, int srq, 
 	struct rdma_conn_param p = fr_param(qpn, reads, 0, rnr, srq, data, len);
 	return rdma_accept(id, &p) ? errno : 0;
 }
-int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state state, int access, int reads, const char **verb) {
+int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state state, int access, int reads, int mtu, const char **verb) {
 	struct ibv_qp_attr a;
 	int mask;
 	memset(&a, 0, sizeof a);
@@ -97,6 +101,9 @@ int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state sta
 		a.max_rd_atomic = (uint8_t)reads;
 	if (mask & IBV_QP_MIN_RNR_TIMER)
 		a.min_rnr_timer = FR_RNR_TIMER; // the kernel's choice is 0, which stands for 655 ms (drivers/infiniband/core/cm.c, cm_init_qp_rtr_attr)
+	// RoCE has no subnet manager that knows both ends: the path MTU is what the side that asked has (drivers/infiniband/core/cma.c, iboe_get_mtu).
+	if (mask & IBV_QP_PATH_MTU && a.path_mtu > (enum ibv_mtu)mtu)
+		a.path_mtu = (enum ibv_mtu)mtu;
 	*verb = "ibv_modify_qp";
 	return ibv_modify_qp(qp, &a, mask);
 }

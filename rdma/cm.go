@@ -44,6 +44,7 @@ type ident struct {
 	kind   QPType
 	events chan C.struct_fr_cm
 	gone   chan struct{} // closed when the connection ended
+	mtu    uint8         // enum ibv_mtu that the other side's port has; 0: it did not say
 	ended  bool
 
 	requests chan *Request // of a listener
@@ -121,7 +122,7 @@ func (m *CM) dispatch(e *C.struct_fr_cm) {
 			return
 		}
 		i := m.add(e.id, l.kind)
-		r := &Request{ident: i, QPN: uint32(e.qpn), Reads: int(e.depth), Data: private(e)}
+		r := &Request{ident: i, QPN: uint32(e.qpn), Reads: int(e.depth), Data: i.agree(private(e))}
 		select {
 		case l.requests <- r:
 		default: // more than anybody accepts: the other side tries again

@@ -22,6 +22,7 @@ struct fr_cm {
 int fr_cm_event(struct rdma_event_channel *ch, struct fr_cm *out);
 const char *fr_id_device(struct rdma_cm_id *id);
 int fr_id_port(struct rdma_cm_id *id);
+int fr_id_mtu(struct rdma_cm_id *id); // enum ibv_mtu of the port now
 const union ibv_gid *fr_id_gid(struct rdma_cm_id *id);
 int fr_create(struct rdma_event_channel *ch, struct rdma_cm_id **id, int ps);
 struct sockaddr *fr_peer(struct rdma_cm_id *id);
@@ -35,6 +36,6 @@ int fr_connect(struct rdma_cm_id *id, uint32_t qpn, int reads, int retries, int 
 int fr_establish(struct rdma_cm_id *id);
 int fr_reject(struct rdma_cm_id *id, const uint8_t *data, int len);
 int fr_accept(struct rdma_cm_id *id, uint32_t qpn, int reads, int rnr, int srq, const uint8_t *data, int len);
-int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state state, int access, int reads, const char **verb);
+int fr_modify_by(struct rdma_cm_id *id, struct ibv_qp *qp, enum ibv_qp_state state, int access, int reads, int mtu, const char **verb);
 
 #endif

@@ -99,7 +99,8 @@ func (r *Request) Accept(ctx context.Context, qp *QP, t Terms, before func() err
 		return nil, err
 	}
 	err := r.call("rdma_accept", "connection", func(id *C.struct_rdma_cm_id) C.int {
-		return C.fr_accept(id, C.uint32_t(qp.Number()), C.int(t.Reads), C.int(t.RNR), shared(&t), bytesOf(t.Data), C.int(len(t.Data)))
+		data := introduce(id, t.Data)
+		return C.fr_accept(id, C.uint32_t(qp.Number()), C.int(t.Reads), C.int(t.RNR), shared(&t), bytesOf(data), C.int(len(data)))
 	})
 	if err != nil {
 		return nil, err

@@ -160,7 +160,7 @@ func (r *Route) LookUp(ctx context.Context, data []byte) (Datagram, error) {
 }
 
 // MaxPrivate is how many bytes of private data go along with a request, and with its answer.
-const MaxPrivate = int(C.FR_PRIVATE)
+const MaxPrivate = int(C.FR_PRIVATE) - 1 // see introduce
 
 // Most retries of a connection: 3 bits.
 const maxRetries = 7
@@ -203,7 +203,8 @@ func (r *Route) Connect(ctx context.Context, qp *QP, t Terms, before func() erro
 		return nil, err
 	}
 	err := r.call("rdma_connect", r.remote, func(id *C.struct_rdma_cm_id) C.int {
-		return C.fr_connect(id, C.uint32_t(qp.Number()), C.int(t.Reads), connRetries, C.int(t.RNR), shared(&t), bytesOf(t.Data), C.int(len(t.Data)))
+		data := introduce(id, t.Data)
+		return C.fr_connect(id, C.uint32_t(qp.Number()), C.int(t.Reads), connRetries, C.int(t.RNR), shared(&t), bytesOf(data), C.int(len(data)))
 	})
 	if err != nil {
 		return nil, err
@@ -212,13 +213,29 @@ func (r *Route) Connect(ctx context.Context, qp *QP, t Terms, before func() erro
 	if err != nil {
 		return nil, err
 	}
+	data := r.agree(private(&e))
 	if err := r.ready(qp, &t); err != nil {
 		return nil, err
 	}
 	if err := r.call("rdma_establish", r.remote, func(id *C.struct_rdma_cm_id) C.int { return C.fr_establish(id) }); err != nil {
 		return nil, err
 	}
-	return &Conn{ident: r.ident, QP: qp, Data: private(&e)}, nil
+	return &Conn{ident: r.ident, QP: qp, Data: data}, nil
+}
+
+// introduce puts the port's MTU before private data. The connection manager tells the listener the other side's, and nobody the listener's: packets
+// that are too long for it, or that it could not send itself, would be lost. Both ends take the smaller one.
+func introduce(id *C.struct_rdma_cm_id, data []byte) []byte {
+	return append([]byte{byte(C.fr_id_mtu(id))}, data...)
+}
+
+// agree notes the MTU that the other side has put before its private data.
+func (i *ident) agree(data []byte) []byte {
+	if i.kind != RC || len(data) == 0 {
+		return data
+	}
+	i.mtu = data[0]
+	return data[1:]
 }
 
 func shared(t *Terms) C.int {
@@ -258,7 +275,11 @@ func (i *ident) modify(qp *QP, state uint32, t *Terms) error {
 		return ErrClosed
 	}
 	err := i.call("", nil, func(id *C.struct_rdma_cm_id) C.int {
-		errno = C.fr_modify_by(id, qp.qp, state, C.int(t.Access), C.int(t.Reads), &verb)
+		mtu := C.fr_id_mtu(id)
+		if i.mtu >= C.IBV_MTU_256 {
+			mtu = min(mtu, C.int(i.mtu))
+		}
+		errno = C.fr_modify_by(id, qp.qp, state, C.int(t.Access), C.int(t.Reads), mtu, &verb)
 		return 0
 	})
 	if err == nil && errno != 0 {

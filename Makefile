@@ -49,7 +49,7 @@ test-vm: ## run what needs another kernel or network card than this machine's, i
 	FASTRPC_GUEST=required $(GO) test -v -count 1 -timeout 15m ./internal/guest
 
 .PHONY: test-rdma
-test-rdma: ## run the tests of RDMA on soft-RoCE in QEMU, in full and under the race detector (needs gcc, libibverbs-dev, librdmacm-dev, ibverbs-providers)
+test-rdma: ## run the tests of RDMA on soft-RoCE in QEMU, in full and under the race detector (needs gcc, libibverbs-dev, librdmacm-dev, ibverbs-providers, rdmacm-utils)
 	FASTRPC_GUEST=required FASTRPC_RDMA=1 $(GO) test -v -count 1 -timeout 60m -run 'TestRDMA(Hosts)?$$' ./internal/guest
 
 .PHONY: bench-rdma

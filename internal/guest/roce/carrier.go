@@ -18,7 +18,9 @@ import (
 )
 
 // A veth pair between soft-RoCE and the network card. When the far end is taken down, the near one keeps its routes and loses its carrier, as a
-// card does whose cable is pulled.
+// card does whose cable is pulled. An interface that is taken down itself loses its routes, and soft-RoCE then fails each queue pair that has
+// something to send (drivers/infiniband/sw/rxe/rxe_req.c, rxe_requester), also that of the connection manager, which does not post its
+// receives again (drivers/infiniband/core/mad.c, ib_mad_recv_done).
 const nearEnd, farEnd = "near", "far"
 
 // bridge joins the far end and the network card.

@@ -48,7 +48,7 @@ type part func(ctx context.Context, server netip.Addr) error
 
 func main() {
 	log.SetFlags(0)
-	parts := map[string]part{"serve": serve, "talk": talk, "outage": outage, "carrier": carrier, "regions": regions}
+	parts := map[string]part{"serve": serve, "talk": talk, "outage": outage, "carrier": carrier, "regions": regions, "rping-serve": rpingServe, "rping": rpingCall}
 	addr := flag.String("addr", "", "this host's address")
 	remote := flag.String("server", "", "the server's address; its own if it is this host")
 	mtu := flag.Int("mtu", 1500, "of the network card")

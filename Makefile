@@ -42,7 +42,7 @@ demo: build ## measure fastrpc against the kernel's TCP path on this machine
 .PHONY: test
 test: ## run all tests; those that need root say so when it is missing
 	$(GO) tool gotestsum --format pkgname -- -timeout 15m $$($(GO) list ./... | grep -v '/internal/guest$$')
-	$(GO) tool gotestsum --format pkgname -- -timeout 15m ./internal/guest # QEMU takes the processors: not beside the others
+	$(GO) tool gotestsum --format pkgname -- -timeout 25m ./internal/guest # QEMU takes the processors: not beside the others
 
 .PHONY: test-vm
 test-vm: ## run what needs another kernel or network card than this machine's, in QEMU, which is fetched once

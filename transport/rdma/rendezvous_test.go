@@ -292,6 +292,7 @@ func TestExposedToOne(t *testing.T) {
 		if !ok {
 			t.Fatal("nothing can be exposed")
 		}
+		f.send(f.b, f.a, f.toA) // a peer hears of it by a packet, which leaves after the window is bound
 		return e
 	}
 	e := expose(f, 1)

@@ -47,7 +47,7 @@ var arrows = map[string][]string{
 	"internal/nic":           {},
 	"internal/lab":           {"internal/lab/labtest"},
 	"internal/doctor":        {"afxdp", "bpf", "rdma", "internal/nic"},
-	"internal/guest":         {".", "afxdp", "bpf", "rdma/rxetest", "internal/nic", "transport", "transport/rdma", "transport/xdp"},
+	"internal/guest":         {".", "afxdp", "bpf", "rdma", "rdma/rxetest", "rdma/examples/kv", "internal/nic", "transport", "transport/rdma", "transport/xdp"},
 	"bench":                  {"*"},
 	"cmd/fastrpc":            {"*"},
 }

@@ -95,6 +95,26 @@ func TestStreamDeadline(t *testing.T) {
 	})
 }
 
+// Whoever has canceled gets no answer any more, however quick the server is.
+func TestStreamEndsWithItsContext(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		c := w.dial(t, w.serve(t, streamServer()))
+		for range 500 { // the server would answer at once
+			ctx, cancel := context.WithCancel(context.Background())
+			st, err := c.Method("sum").Stream(ctx)
+			must(t, err)
+			cancel()
+			checkError(t, st.CloseSend(), fastrpc.Canceled, fastrpc.OutcomeUnknown, "")
+			_, err = st.Receive()
+			checkError(t, err, fastrpc.Canceled, fastrpc.OutcomeUnknown, "")
+			if t.Failed() {
+				return
+			}
+		}
+	})
+}
+
 func TestStreamCancel(t *testing.T) {
 	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)

@@ -70,7 +70,7 @@ func TestUsageErrors(t *testing.T) {
 		{"bench compare --cpus 1", "two CPUs"},
 		{"bench compare --cpus 0,0", "cannot share CPU 0"},
 		{"bench compare --cpus one,two", "--cpus"},
-		{"bench compare --interface eth0", "agent"},
+		{"bench compare --lab x --interface y", "either a lab"},
 		{"bench compare --lab x --agent y:1", "either"},
 		{"bench agent x", "unknown command"},
 		{"decode", "1 arg"},

@@ -192,6 +192,15 @@ func (s *Stream) Cancel(why session.Code) {
 	s.poke()
 }
 
+// unwanted tells whether a client has given the stream up. It looks at the context itself: what context.AfterFunc calls may run late, and whoever
+// has canceled must not get the server's answer any more.
+func (s *Stream) unwanted() bool {
+	if !s.server && s.ctx.Err() != nil {
+		s.Cancel(reason(s.ctx))
+	}
+	return s.givenUp.Load() != 0
+}
+
 // unhook lets go of the context.
 func (s *Stream) unhook() {
 	if s.stop != nil {

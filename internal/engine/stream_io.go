@@ -11,7 +11,7 @@ import (
 
 // Receive waits for the next message, which is the caller's until Release; nil: no more come.
 func (s *Stream) Receive() *Incoming {
-	if s.givenUp.Load() != 0 { // what has come is not wanted any more
+	if s.unwanted() { // nor is what has come
 		s.await(&s.reader, s.over.Load)
 	}
 	for {
@@ -96,6 +96,9 @@ func (s *Stream) CloseSend() *session.Error {
 }
 
 func (s *Stream) send(kind outKind, body []byte, w whose) *session.Error {
+	if s.unwanted() {
+		s.await(&s.writer, s.over.Load)
+	}
 	switch {
 	case s.closed:
 		return ErrClosedSend

@@ -18,6 +18,15 @@ import (
 // exitStatus is added to the code of a call's status for the exit code, as grpcurl does.
 const exitStatus = 64
 
+// statusExit is the exit code of a call that ended with a status. Servers may send any number: one that gRPC does not name counts as Unknown, as
+// exit codes have eight bits, and some sum would be that of success.
+func statusExit(code fastrpc.Code) exitError {
+	if code > fastrpc.Unauthenticated {
+		code = fastrpc.Unknown
+	}
+	return exitError(exitStatus + int(code))
+}
+
 // callFlags are how a call is made.
 type callFlags struct {
 	data, file string
@@ -132,7 +141,7 @@ func callRaw(ctx context.Context, cmd *cobra.Command, target, method string, in 
 	reply, err := c.Method(method).Call(ctx, request)
 	if e := (*fastrpc.Error)(nil); errors.As(err, &e) && cmd.Context().Err() == nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%v (the request was %s)\n", err, fate(e.Outcome))
-		return exitError(exitStatus + int(e.Code))
+		return statusExit(e.Code)
 	}
 	if err != nil {
 		return err
@@ -184,7 +193,7 @@ func (f *callFlags) callGRPC(ctx context.Context, cmd *cobra.Command, target, me
 	err = c.run(ctx, cc)
 	if st, ok := status.FromError(err); ok && err != nil && cmd.Context().Err() == nil {
 		c.explainStatus(cmd.ErrOrStderr(), st)
-		return exitError(exitStatus + int(st.Code()))
+		return statusExit(fastrpc.Code(st.Code()))
 	}
 	return err
 }

@@ -26,7 +26,7 @@ type SocketConfig struct {
 
 	RxEntries         uint32 // 0: the socket does not receive
 	TxEntries         uint32 // 0: the socket does not transmit
-	FillEntries       uint32 // 0: as RxEntries; make it hold the driver's RX ring twice
+	FillEntries       uint32 // 0: twice RxEntries; make it hold the driver's RX ring twice, and twice the chunks that circulate, see Fill
 	CompletionEntries uint32 // 0: as TxEntries; if it is full, nothing is sent
 
 	Mode        Mode
@@ -57,7 +57,7 @@ func (c *SocketConfig) check(u *Umem) error {
 	}
 	if !c.sameQueue() { // the kernel wants a fill and a completion ring of every other socket
 		if c.FillEntries == 0 {
-			c.FillEntries = max(c.RxEntries, 1)
+			c.FillEntries = max(2*c.RxEntries, 1)
 		}
 		if c.CompletionEntries == 0 {
 			c.CompletionEntries = max(c.TxEntries, 1)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -81,24 +82,34 @@ func (l *load) run(stop *atomic.Bool) error {
 	return nil
 }
 
-// startLoad floods between two ports until stop is set.
-func startLoad(pa, pb *port) (loads [2]*load, stop *atomic.Bool, ended chan error) {
+// startLoad floods between two ports until stop is set, or the test is over.
+func startLoad(t *testing.T, pa, pb *port) (loads [2]*load, stop *atomic.Bool, ended chan error) {
 	stop, ended = new(atomic.Bool), make(chan error, 2)
+	var running sync.WaitGroup
 	for i, p := range []*port{pa, pb} {
 		loads[i] = &load{p: p}
-		go func() { ended <- loads[i].run(stop) }()
+		running.Go(func() { ended <- loads[i].run(stop) })
 	}
+	t.Cleanup(func() { // before the ports close
+		stop.Store(true)
+		running.Wait()
+	})
 	return loads, stop, ended
 }
 
 // awaitMore waits until both sides have received n packets more.
-func awaitMore(t *testing.T, loads [2]*load, n uint64) {
+func awaitMore(t *testing.T, loads [2]*load, n uint64, ended <-chan error) {
 	t.Helper()
-	for _, l := range loads {
+	for i, l := range loads {
 		from := l.received.Load()
-		for deadline := time.Now().Add(patience); l.received.Load() < from+n; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(patience); l.received.Load() < from+n; {
+			select {
+			case err := <-ended:
+				t.Fatalf("a side no longer floods: %v", err)
+			case <-time.After(time.Millisecond):
+			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%d packets came, want %d more", l.received.Load()-from, n)
+				t.Fatalf("%d packets came to side %d, want %d more", l.received.Load()-from, i, n)
 			}
 		}
 	}
@@ -109,8 +120,8 @@ func awaitMore(t *testing.T, loads [2]*load, n uint64) {
 func TestDownAndUpUnderLoad(t *testing.T) {
 	a, b := newPair(t, 1)
 	pa, pb := a.newPort(t, nil), b.newPort(t, nil)
-	loads, stop, ended := startLoad(pa, pb)
-	awaitMore(t, loads, 100)
+	loads, stop, ended := startLoad(t, pa, pb)
+	awaitMore(t, loads, 100, ended)
 	for round := range 6 {
 		h := []*host{a, b}[round%2]
 		l, err := h.links.LinkByIndex(h.ifindex)
@@ -123,7 +134,7 @@ func TestDownAndUpUnderLoad(t *testing.T) {
 			}
 		}
 		must(t, h.links.LinkSetUp(l))
-		awaitMore(t, loads, 100)
+		awaitMore(t, loads, 100, ended)
 	}
 	stop.Store(true)
 	must(t, errors.Join(<-ended, <-ended))
@@ -140,9 +151,8 @@ func TestDownAndUpUnderLoad(t *testing.T) {
 func TestDeletedUnderLoad(t *testing.T) {
 	a, b := newPair(t, 1)
 	pa, pb := a.newPort(t, nil), b.newPort(t, nil)
-	loads, stop, ended := startLoad(pa, pb)
-	defer stop.Store(true)
-	awaitMore(t, loads, 100)
+	loads, _, ended := startLoad(t, pa, pb)
+	awaitMore(t, loads, 100, ended)
 	l, err := a.links.LinkByIndex(a.ifindex)
 	must(t, err)
 	must(t, a.links.LinkDel(l))

@@ -169,7 +169,7 @@ func TestSocketConfigIsChecked(t *testing.T) {
 		{afxdp.SocketConfig{Ifindex: 1, RxEntries: 64, FillEntries: 100}, "powers of two"},
 		{afxdp.SocketConfig{RxEntries: 64}, "interface index 0"},
 		{afxdp.SocketConfig{Ifindex: 1, Queue: -1, RxEntries: 64}, "queue -1"},
-		{afxdp.SocketConfig{Ifindex: 1, RxEntries: 2, Fill: make([]uint64, 3)}, "do not fit"},
+		{afxdp.SocketConfig{Ifindex: 1, RxEntries: 2, Fill: make([]uint64, 5)}, "do not fit"},
 	} {
 		if _, err := afxdp.Open(u, c.config); err == nil || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%+v: got %v, want an error that says %q", c.config, err, c.text)

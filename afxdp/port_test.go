@@ -29,7 +29,7 @@ const ringEntries = 1024
 func (h *host) config(queue int, frames *afxdp.FrameStack) afxdp.SocketConfig {
 	fill := make([]uint64, frames.Size()/2)
 	frames.AllocBurst(fill)
-	return afxdp.SocketConfig{Ifindex: h.ifindex, Queue: queue, FillEntries: ringEntries, CompletionEntries: ringEntries,
+	return afxdp.SocketConfig{Ifindex: h.ifindex, Queue: queue, FillEntries: 2 * ringEntries, CompletionEntries: ringEntries,
 		RxEntries: ringEntries, TxEntries: ringEntries, Fill: fill}
 }
 

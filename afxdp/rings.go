@@ -13,6 +13,9 @@ import (
 
 // Fill gives chunks to the kernel to receive into and returns how many it took, from the front; fewer than all when the ring is full.
 // Any address within a chunk stands for the chunk; in an unaligned UMEM one that Alloc, At or Receive gave. Follow it with WakeFill.
+//
+// In copy mode a packet can be received an instant before the slot that its chunk came from is free again (net/xdp/xsk.c, xsk_flush, publishes
+// the RX ring first). A ring that was full may refuse such a chunk: give it again later, or make the ring hold all chunks twice.
 func (s *Socket) Fill(addrs []uint64) int { return s.fill.Push(addrs) }
 
 // Receive copies up to len(d) descriptors of received packets into d and returns how many; their ring slots are free at once, their chunks

@@ -377,7 +377,7 @@ func maxRings(c *trial) {
 		r := c.pair.setHardwareRings(c.T, d, func(r *ethtool.Ring) { r.RxPending, r.TxPending = r.RxMaxPending, r.TxMaxPending })
 		ring = min(ring, r.RxPending, r.TxPending)
 	}
-	c.rx.chunks, c.rx.filled, c.rx.rxEntries, c.rx.fillEntries = entries, entries, entries, entries
+	c.rx.chunks, c.rx.filled, c.rx.rxEntries, c.rx.fillEntries = entries, entries, entries, 2*entries
 	c.tx.chunks, c.tx.txEntries, c.tx.completions = entries, entries, entries
 	c.open()
 	for _, batch := range []int{int(ring) / 2, int(ring) * 3 / 4} {

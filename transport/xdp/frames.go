@@ -128,6 +128,13 @@ func (f *frames) takeReserve(addrs []uint64) int {
 	return n
 }
 
+// untakeReserve puts back what takeReserve took.
+func (f *frames) untakeReserve(addrs []uint64) {
+	for _, addr := range addrs {
+		f.reserve = append(f.reserve, f.id(addr))
+	}
+}
+
 // giveReserve takes a borrowed receiving frame back.
 func (f *frames) giveReserve(id uint32) {
 	f.move(id, ownedCaller, ownedReceive)

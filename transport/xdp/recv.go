@@ -104,14 +104,17 @@ func (l *Link) Free(fs []transport.Frame) {
 	}
 }
 
-// fill gives the kernel frames to receive into, up to depth. They always fit: the fill ring has room for every receiving frame.
+// fill gives the kernel frames to receive into, up to depth. The fill ring has room for every receiving frame, but for an instant after a
+// packet came out of a full one, see afxdp.Socket.Fill; what it does not take goes with the next fill.
 func (l *Link) fill() {
 	for l.filled < l.depth {
 		n := l.frames.takeReserve(l.addrs[:min(burst, l.depth-l.filled)])
-		if n == 0 {
+		took := l.socket.Fill(l.addrs[:n])
+		l.filled += took
+		if took < burst {
+			l.frames.untakeReserve(l.addrs[took:n])
 			break
 		}
-		l.filled += l.socket.Fill(l.addrs[:n])
 	}
 	_ = l.socket.WakeFill() // an error is temporary, and the next one mends it, or the interface is gone, which the watcher tells
 }

@@ -2,6 +2,7 @@
 
 GO ?= go
 FASTRPC := bin/fastrpc
+GOTESTSUM ?= $(GO) tool gotestsum
 LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # The revision stands in the reports of benchmarks. Go's own stamp knows no worktrees, and GOFLAGS may forbid it.
@@ -41,8 +42,8 @@ demo: build ## measure fastrpc against the kernel's TCP path on this machine
 
 .PHONY: test
 test: ## run all tests; those that need root say so when it is missing
-	$(GO) tool gotestsum --format pkgname -- -timeout 15m $$($(GO) list ./... | grep -v '/internal/guest$$')
-	$(GO) tool gotestsum --format pkgname -- -timeout 25m ./internal/guest # QEMU takes the processors: not beside the others
+	$(GOTESTSUM) --packages "$$($(GO) list ./... | grep -v '/internal/guest$$')" -- -timeout 15m
+	$(GOTESTSUM) --packages ./internal/guest -- -timeout 25m # QEMU takes the processors: not beside the others
 
 .PHONY: test-vm
 test-vm: ## run what needs another kernel or network card than this machine's, in QEMU, which is fetched once
@@ -62,7 +63,7 @@ test-page: ## open the page of 'bench report --html' in headless Chromium (needs
 
 .PHONY: race
 race: ## run all tests under the race detector
-	$(GO) tool gotestsum --format pkgname -- -race -short -timeout 20m ./...
+	$(GOTESTSUM) --packages ./... -- -race -short -timeout 20m
 
 COMPARE := $(FASTRPC) bench compare
 RESULTS := bench/results

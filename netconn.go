@@ -66,7 +66,7 @@ func (l *connListener) serve(st *ServerStream) error {
 	}()
 	err := pumpOut(inner, st.Send)
 	st.s.Flush()
-	st.s.Abort() // the reader returns
+	st.CloseReceive()
 	<-read
 	return err
 }

@@ -161,7 +161,7 @@ func (st *ServerStream) serve(done func()) {
 	ctx, cancel := st.newContext()
 	st.ctx = ctx
 	onGone(st.call, cancel)
-	unhook := context.AfterFunc(ctx, st.s.Abort)
+	unhook := context.AfterFunc(ctx, func() { st.s.Abort(engine.Code(st.stopped().Code)) })
 	err := st.method.stream(st)
 	unhook()
 	st.s.CloseReceive()

@@ -288,6 +288,38 @@ func TestCallMetadata(t *testing.T) {
 	})
 }
 
+// A handler that sends a long message to a client without room for it does not outlast the drain.
+func TestShutdownEndsSend(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		nothingLeft(t)
+		s := echoServer(fastrpc.WithDrainTimeout(20 * time.Millisecond))
+		second, ended := make(chan struct{}), make(chan error, 1)
+		s.HandleStream("long", func(st *fastrpc.ServerStream) error {
+			body := pattern(700_000)
+			err := st.Send(body)
+			close(second)
+			for err == nil {
+				err = st.Send(body)
+			}
+			clear(body) // it is the handler's again
+			ended <- err
+			return err
+		})
+		c := w.dial(t, w.serve(t, s), fastrpc.WithReassembly(1_000_000))
+		st := open(t, c, "long")
+		receive(t, second, "the second message")
+		shutDown(t, s)
+		checkError(t, receive(t, ended, "the end of Send"), fastrpc.Unavailable, fastrpc.Executed, "shutting down")
+		for err := error(nil); err == nil; {
+			var m fastrpc.Message
+			if m, err = st.Receive(); err != nil {
+				checkError(t, err, fastrpc.Unavailable, fastrpc.Executed, "shutting down")
+			}
+			m.Release()
+		}
+	})
+}
+
 func TestShutdownEndsStreams(t *testing.T) {
 	everywhere(t, func(t *testing.T, w world) {
 		nothingLeft(t)

@@ -38,6 +38,7 @@ type Stream struct {
 	head   atomic.Uint32
 	closed bool // nothing more is sent
 	writer sleeper
+	lends  atomic.Bool // Send reads from its caller's memory until the peer has all of it
 
 	// From anywhere to the poller; a poke makes it look.
 	poked    atomic.Bool
@@ -56,10 +57,11 @@ type Stream struct {
 	waiting bool          // for the peer to have all of the writer's long message
 
 	// From the poller to all.
-	ended     atomic.Bool // no more messages come
-	over      atomic.Bool // nothing is sent or comes any more: what is below is set
-	aborted   atomic.Bool // server: the handler's context is over
-	delivered atomic.Bool // the writer's long message
+	ended     atomic.Bool   // no more messages come
+	over      atomic.Bool   // nothing is sent or comes any more: what is below is set
+	aborted   atomic.Bool   // server: the handler's context is over
+	abortedBy atomic.Uint32 // code that says why
+	delivered atomic.Bool   // the writer's long message
 	failed    atomic.Pointer[session.Error]
 	opened    atomic.Bool // the header, or its absence, is known
 	header    []byte
@@ -208,11 +210,16 @@ func (s *Stream) unhook() {
 	}
 }
 
-// Abort makes a server's reader and writer return: the handler's context is over.
-func (s *Stream) Abort() {
+// Abort makes a server's reader and writer return: the handler's context is over. A message that is read from the writer's memory ends the stream,
+// by why: the rest of it might never leave.
+func (s *Stream) Abort(why session.Code) {
+	s.abortedBy.Store(uint32(why))
 	s.aborted.Store(true)
 	s.reader.wake()
 	s.wakeWriters()
+	if s.lends.Load() {
+		s.poke()
+	}
 }
 
 // CloseReceive makes a server's reader return, and every one after it.

@@ -82,6 +82,8 @@ func (s *Stream) Send(body []byte) *session.Error {
 	case len(body) <= min(copiedBytes, int(s.most)):
 		return s.send(outMessage, slices.Clone(body), given)
 	}
+	s.lends.Store(true) // before send looks whether the stream is aborted: Abort looks the other way round
+	defer s.lends.Store(false)
 	return s.send(outMessage, body, borrowed)
 }
 

@@ -44,6 +44,10 @@ func (s *Stream) work(now transport.Time) {
 		giveUp(s.k, now, session.Code(why))
 		return // its event goes on
 	}
+	if s.aborted.Load() && s.lends.Load() {
+		s.k.Abandon(session.Code(s.abortedBy.Load()))
+		return // its event goes on
+	}
 	s.flush()
 	if s.answered.Load() {
 		k := s.k

@@ -101,7 +101,7 @@ func (c *Conn) fill(fr *wire.Frame, number uint32) bool {
 		fr.A = k.stream.window
 		c.e.packet.timed = true
 	case wire.Cancel:
-		fr.A = uint32(Canceled)
+		fr.A = max(number, uint32(Canceled))
 		c.e.packet.timed = true
 	case wire.Probe:
 		c.e.stats.Probes++

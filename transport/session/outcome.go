@@ -71,6 +71,7 @@ var (
 	errNoReader       = &Error{Code: ResourceExhausted, Outcome: MaybeExecuted, Reason: "the server has not taken any of a message for five seconds"}
 	errNotTaken       = &Error{Code: ResourceExhausted, Outcome: MaybeExecuted, Reason: "the server has not acknowledged all of the request for five seconds"}
 	errGivenUp        = &Error{Code: Unavailable, Outcome: MaybeExecuted, Reason: "the server has given up the call: it stood still for too long"}
+	errEnding         = &Error{Code: Unavailable, Outcome: Executed, Reason: "the server is shutting down"}
 	errStalled        = &Error{Code: DeadlineExceeded, Outcome: Executed, Reason: "the rest of the reply did not come"}
 	errReplyMetadata  = &Error{Code: ResourceExhausted, Outcome: Executed, Reason: "the server's metadata is larger than this client takes (WithMaxMetadata)"}
 	errMetadataLength = &Error{Code: Internal, Outcome: Executed, Reason: "the server's metadata is longer than the message that it came with"}

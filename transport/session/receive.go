@@ -175,7 +175,7 @@ func (c *Conn) handleFrames(now transport.Time, f *transport.Frame, b []byte, st
 			urgent = true
 			c.handleProbe(fr.Call)
 		case fr.Type == wire.Cancel:
-			c.handleCancel(fr.Call)
+			c.handleCancel(fr.Call, Code(fr.A))
 		case fr.Type == wire.Grant:
 			c.handleGrant(&fr)
 		case fr.Type == wire.Message:

@@ -173,6 +173,15 @@ func (k *Call) ReplyBytes(now transport.Time, code Code, outcome Outcome, body [
 	k.reply(now, code, outcome)
 }
 
+// Abandon ends a stream at the server without what its client has not taken: of that nothing is sent, or read, any more. The client's call ends
+// with code, DeadlineExceeded or Unavailable. An event RequestGone follows, and Reply is still due.
+func (k *Call) Abandon(code Code) {
+	if c := k.conn; k.state == callAnswering && !k.gone && c.state != closed {
+		c.control(wire.Cancel, k.id, uint32(code))
+		c.abandon(k)
+	}
+}
+
 // Refuse answers a request that no handler will see.
 func (k *Call) Refuse(now transport.Time, code Code, reason string) {
 	if b := k.Buffer(); b != nil {
@@ -248,11 +257,18 @@ func (c *Conn) handleProbe(id uint32) {
 }
 
 // handleCancel takes the other end's word that it has given a call up. A request that it overtakes is not run any more.
-func (c *Conn) handleCancel(id uint32) {
+func (c *Conn) handleCancel(id uint32, code Code) {
 	k := c.callOf(id)
 	switch {
 	case c.client && k != nil:
-		c.endCall(k, Unavailable, errGivenUp)
+		err := errGivenUp
+		switch code {
+		case DeadlineExceeded:
+			err = errDeadline
+		case Unavailable:
+			err = errEnding
+		}
+		c.endCall(k, err.Code, err)
 	case c.client:
 	case k != nil:
 		c.abandon(k)

@@ -201,6 +201,42 @@ func TestStreamGivenUp(t *testing.T) {
 	s.settle()
 }
 
+// TestStreamAbandoned: a server ends a stream whose client does not take all of a long message: its memory is not read any more, and the client
+// hears why. Words that no server says mean that it has given the stream up.
+func TestStreamAbandoned(t *testing.T) {
+	for said, heard := range map[session.Code]session.Error{
+		session.Unavailable:      {Code: session.Unavailable, Outcome: session.Executed, Reason: "the server is shutting down"},
+		session.DeadlineExceeded: {Code: session.DeadlineExceeded, Outcome: session.MaybeExecuted, Reason: "the deadline passed before a reply came"},
+		session.OK:               {Code: session.Unavailable, Outcome: session.MaybeExecuted, Reason: "the server has given up the call: it stood still for too long"},
+		session.Internal:         {Code: session.Unavailable, Outcome: session.MaybeExecuted, Reason: "the server has given up the call: it stood still for too long"},
+	} {
+		s := newStreams(t, 1, lan, session.Config{Reassembly: 150_000}, session.Config{}, sim.LinkOptions{})
+		var server *party
+		body := [][]byte{pattern(100_000, 1), pattern(100_000, 2)}
+		s.opened = func(p *party) {
+			server = p
+			p.send(body...)
+		}
+		p := s.open("a", 1, 0)
+		p.keeps = true
+		if !s.run(time.Second, func() bool { return len(p.in) == 1 && s.client.core.Stats().ReassemblyRefused > 0 }) {
+			t.Fatal("the client takes more than it has room for, or nothing")
+		}
+		server.call.Abandon(said)
+		clear(body[1]) // nobody reads it
+		k := s.wait("a", time.Second)
+		if err := k.Err(); err == nil || *err != heard {
+			t.Errorf("the server says %v: %s", said, describe(k))
+		}
+		if !s.run(time.Second, func() bool { return server.gone }) {
+			t.Error("the handler does not hear of it")
+		}
+		p.giveBack()
+		k.Release()
+		s.settle()
+	}
+}
+
 // TestStreamEndsWithinMessage: the client gives up in the middle of a long message to it. Its memory is free at once, whenever the call is
 // released, and nothing looks for its rest.
 func TestStreamEndsWithinMessage(t *testing.T) {

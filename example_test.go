@@ -29,7 +29,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer c.Close()
-	rep, err := c.Method("greet").Call(ctx, []byte("world"), fastrpc.Timeout(time.Second))
+	rep, err := c.Method("greet").Call(ctx, []byte("world"), fastrpc.Timeout(10*time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func ExampleMethod_Go() {
 
 // What became of a failed call decides whether it is safe to make it again.
 func ExampleOutcomeOf() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	_, err := fastrpc.Dial(ctx, "udp://127.0.0.1:9", fastrpc.WithInsecure()) // nobody listens there
 	fmt.Println(fastrpc.CodeOf(err), "-", fastrpc.OutcomeOf(err))

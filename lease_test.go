@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/fastrpc/fastrpc"
 )
@@ -36,7 +35,7 @@ func keepReplies(t *testing.T, w world, query string) {
 		for len(kept) < 10_000 {
 			var rep fastrpc.Reply
 			body := fmt.Appendf(nil, "%d/%d", round, len(kept))
-			if rep, err = c.Method("echo").Call(t.Context(), body, fastrpc.Timeout(2*time.Second)); err != nil {
+			if rep, err = c.Method("echo").Call(t.Context(), body, fastrpc.Timeout(patience)); err != nil {
 				break
 			}
 			kept = append(kept, rep)
@@ -155,7 +154,7 @@ func TestRepliesOutliveTheirClient(t *testing.T) {
 		m := c.Method("echo")
 		var kept []fastrpc.Reply
 		for i := range 20 {
-			rep, err := m.Call(t.Context(), pattern(100*i), fastrpc.Timeout(2*time.Second))
+			rep, err := m.Call(t.Context(), pattern(100*i), fastrpc.Timeout(patience))
 			must(t, err)
 			kept = append(kept, rep)
 		}

@@ -30,7 +30,7 @@ func start(t testing.TB, opts ...fastrpc.Option) (*fastrpc.Server, *fastrpc.Clie
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("Shutdown: %v", err)
@@ -95,7 +95,7 @@ func TestConcurrentCallers(t *testing.T) {
 			m := c.Method([]string{"echo", "worker"}[g%2])
 			for i := range 200 {
 				want := fmt.Appendf(nil, "%d/%d", g, i)
-				rep, err := m.Call(context.Background(), want, fastrpc.Timeout(10*time.Second))
+				rep, err := m.Call(context.Background(), want, fastrpc.Timeout(patience))
 				if err != nil {
 					t.Errorf("call %s: %v", want, err)
 					return
@@ -241,7 +241,7 @@ func TestCallAllocatesNothing(t *testing.T) {
 	m := c.Method("echo")
 	body := make([]byte, 64)
 	call := func() {
-		rep, err := m.Call(context.Background(), body, fastrpc.Timeout(10*time.Second))
+		rep, err := m.Call(context.Background(), body, fastrpc.Timeout(patience))
 		if err != nil {
 			t.Fatal(err)
 		}

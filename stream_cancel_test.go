@@ -40,7 +40,7 @@ func TestStreamDeadline(t *testing.T) {
 		s := streamServer()
 		ended := witness(s)
 		c := w.dial(t, w.serve(t, s))
-		st, err := c.Method("witness").Stream(context.Background(), fastrpc.Timeout(200*time.Millisecond))
+		st, err := c.Method("witness").Stream(context.Background(), fastrpc.Timeout(time.Second))
 		must(t, err)
 		must(t, st.Send(nil))
 		next(t, st)

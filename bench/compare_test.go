@@ -194,7 +194,7 @@ func TestLoopback(t *testing.T) {
 }
 
 func TestDuration(t *testing.T) {
-	const d = 50 * time.Millisecond
+	const d = 200 * time.Millisecond
 	r := compareOnLoopback(t, Config{Systems: []string{"spin-tcp"}, Size: MaxSize, Duration: d, Rounds: 1, Child: childCommand(t)})
 	if res := r.Results[0]; res.Error != "" || res.Rounds[0].Ops < 2 || res.Rounds[0].Seconds < d.Seconds() {
 		t.Errorf("%+v", res)

@@ -142,11 +142,11 @@ func TestDropArrivals(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(10 * time.Second); n < sent && time.Now().Before(end); { // over veth they are there at once, or soon
+		for end := time.Now().Add(30 * time.Second); n < sent && time.Now().Before(end); { // over veth they are there at once, or soon
 			was := n
 			count()
 			if share > 0 && n == was {
-				time.Sleep(50 * time.Millisecond) // nothing tells that a packet will not come
+				time.Sleep(500 * time.Millisecond) // nothing tells that a packet will not come
 				if count(); n == was {
 					break
 				}

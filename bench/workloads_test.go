@@ -23,6 +23,9 @@ func TestFiguresOfWorkloads(t *testing.T) {
 		{Workload: Churn},
 	} {
 		c.Systems, c.Duration, c.Rounds, c.Child = []string{"udp", "net-tcp"}, 100*time.Millisecond, 1, childCommand(t)
+		if c.Workload == Open || c.Workload == Sweep { // a machine that does something else for that long leaves no call in time
+			c.Duration = 500 * time.Millisecond
+		}
 		if err := c.check(); err != nil {
 			t.Fatal(err)
 		}

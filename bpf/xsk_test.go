@@ -62,7 +62,7 @@ func boundXSK(t testing.TB, ifindex, queue int) *xsk {
 // receive waits for the next packet and returns a copy of it.
 func (s *xsk) receive(t testing.TB) []byte {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for cursor(s.rx, s.off.Producer).Load() == s.consumed {
 		if time.Now().After(deadline) {
 			t.Fatal("no packet came to the AF_XDP socket")

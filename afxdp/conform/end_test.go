@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long nothing may happen before a row fails: long, for emulated machines. A row that works never waits that long.
-const patience = 15 * time.Second
+const patience = 30 * time.Second
 
 // shape is what rows change of an end before it is opened.
 type shape struct {

@@ -188,7 +188,7 @@ func TestDeadline(t *testing.T) {
 		if d := <-left; d != 0 {
 			t.Errorf("without a deadline the server is left %v", d)
 		}
-		ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		if err := open(ctx, t, cc, "/t.T/Sleep").RecvMsg(nil); status.Code(err) != codes.DeadlineExceeded {
 			t.Errorf("a server that sleeps: %v", err)

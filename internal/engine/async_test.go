@@ -77,7 +77,7 @@ func begin(t testing.TB, c *Conn, q *Completions, n int) {
 
 func collectAll(t testing.TB, q *Completions) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	out := make([]Completion, 64)
 	for q.Open() > 0 {
@@ -152,7 +152,7 @@ func TestBatchLeavesByItself(t *testing.T) {
 	<-requests
 	<-requests
 	begin(t, c, q, 1)
-	for range 20 { // not quiet: the keeper sees that the token changes hands
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); { // not quiet: the keeper sees that the token changes hands
 		select {
 		case <-requests:
 			return
@@ -160,7 +160,7 @@ func TestBatchLeavesByItself(t *testing.T) {
 			unsent(c.Engine())
 		}
 	}
-	t.Error("the call has not left after 20 ms")
+	t.Error("the call has not left")
 }
 
 // Many goroutines begin, one collects: every call comes, once.

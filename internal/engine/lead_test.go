@@ -85,7 +85,7 @@ func within(t *testing.T, done chan struct{}, what string) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal(what)
 	}
 }

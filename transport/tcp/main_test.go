@@ -13,7 +13,7 @@ func TestMain(m *testing.M) {
 	before := sockets()
 	code := m.Run()
 	after := sockets()
-	for end := time.Now().Add(5 * time.Second); after > before && time.Now().Before(end); after = sockets() {
+	for end := time.Now().Add(30 * time.Second); after > before && time.Now().Before(end); after = sockets() {
 		time.Sleep(10 * time.Millisecond) // a server of net's closes in a goroutine
 	}
 	if after > before {

@@ -43,7 +43,7 @@ func sendTo(t testing.TB, l *Link, path transport.Path, n int) {
 func awaitPacket(t testing.TB, l *Link) transport.Frame {
 	t.Helper()
 	fs := make([]transport.Frame, 1)
-	for end := transport.Now().Add(10 * time.Second); transport.Now() < end; {
+	for end := transport.Now().Add(30 * time.Second); transport.Now() < end; {
 		n, err := l.Recv(fs)
 		if err != nil {
 			t.Fatal(err)
@@ -83,7 +83,7 @@ func deliver(t testing.TB, from *Link, path transport.Path, n int, to *Link) tra
 func awaitEvent(t testing.TB, l *Link) transport.Event {
 	t.Helper()
 	es, fs := make([]transport.Event, 1), make([]transport.Frame, 1)
-	for end := transport.Now().Add(10 * time.Second); transport.Now() < end; {
+	for end := transport.Now().Add(30 * time.Second); transport.Now() < end; {
 		if n, err := l.Recv(fs); n != 0 || err != nil {
 			t.Fatalf("Recv = %d, %v; want an event only", n, err)
 		}
@@ -234,7 +234,7 @@ func leaveError(t *testing.T, l *Link, path transport.Path) {
 	if err := unix.Sendto(l.fd, make([]byte, 2000), unix.MSG_DONTWAIT, sa); !errors.Is(err, unix.EMSGSIZE) {
 		t.Fatalf("sendto of 2000 bytes: %v, want EMSGSIZE", err)
 	}
-	if err := l.Wait(transport.Now().Add(10 * time.Second)); err != nil {
+	if err := l.Wait(transport.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := l.Recv(make([]transport.Frame, 1)); n != 0 || err != nil {

@@ -213,23 +213,28 @@ func TestArrivalByRule(t *testing.T) {
 	}
 }
 
-// A client that has one queue of eight gets a source port whose answers come there; without a card that tells, any port.
+// A client that has one queue of eight gets a source port whose answers come there, but for one time in 5,000, when sourceTries are over; without
+// a card that tells, any port.
 func TestSourcePort(t *testing.T) {
 	l := labtest.New(t, lab.Config{Queues: 1})
 	must(t, l.Client().Do(func() error {
 		ifi, err := interfaceNamed(l.Client().Interface)
 		must(t, err)
 		to := &dialled{l.Client().IPv4, netip.AddrPortFrom(l.Server().IPv4, 9000)}
+		suit := 0
 		for range 20 {
 			d := &device{settings: settings{queues: []uint32{3}}}
 			d.card.rss, d.card.fields = hashed(8).rss, hashed(8).fields
 			h, err := d.openSuitable(ifi, netip.IPv6Unspecified(), 0, to)
 			must(t, err)
 			p := &port{dev: d, local: netip.AddrPortFrom(netip.IPv6Unspecified(), h.port), source: to.source}
-			if queue, ok := d.card.arrival(p.Local(), to.remote); !ok || queue != 3 {
-				t.Errorf("the answers to port %d come in on queue %d, %v", h.port, queue, ok)
+			if queue, ok := d.card.arrival(p.Local(), to.remote); ok && queue == 3 {
+				suit++
 			}
 			must(t, h.close())
+		}
+		if suit < 17 { // without a search two or three of them
+			t.Errorf("the answers to %d of 20 ports come in on the client's queue", suit)
 		}
 		d := &device{settings: settings{queues: []uint32{3}}}
 		h, err := d.openSuitable(ifi, netip.IPv6Unspecified(), 0, to)

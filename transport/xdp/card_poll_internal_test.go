@@ -29,7 +29,7 @@ func TestDeferred(t *testing.T) {
 		}
 		s.polled <- all[0].ID // as learnNAPI does, where the driver tells the socket
 		want := nic.NAPISettings{DeferHardIRQs: 2, GROFlushTimeout: 200 * time.Microsecond}
-		for end := time.Now().Add(10 * time.Second); settings() != want && time.Now().Before(end); {
+		for end := time.Now().Add(30 * time.Second); settings() != want && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
 		if got := settings(); got != want {

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait for something that must happen.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // childTarget makes the test binary a process that listens on a target until its standard input ends.
 const childTarget = "FASTRPC_TEST_XDP_LISTEN"

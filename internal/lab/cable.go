@@ -16,7 +16,7 @@ import (
 const Interface = "veth0"
 
 // upTimeout bounds the wait for links and addresses. They take the kernel milliseconds; a second on a crowded machine.
-const upTimeout = 10 * time.Second
+const upTimeout = 30 * time.Second
 
 const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
 

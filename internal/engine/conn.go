@@ -23,9 +23,16 @@ type Conn struct {
 	moving atomic.Bool // findPath is at work
 	opened chan struct{}
 	closed atomic.Pointer[error]
+
+	opening bool // Dial waits, and is one of Engine.waiters; of the token's holder
 }
 
+// ready ends Dial's wait, in the poll.
 func (c *Conn) ready() {
+	if c.opening {
+		c.opening = false
+		c.e.waiters--
+	}
 	select {
 	case c.opened <- struct{}{}:
 	default:

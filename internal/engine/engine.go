@@ -91,7 +91,7 @@ type Engine struct {
 	inFlight int                  // frames sent and not completed
 	fetching int                  // reads of parts of messages under way
 	readied  bool                 // this turn ended calls that others wait for
-	waiters  int                  // goroutines that wait for a call each, and do not poll
+	waiters  int                  // goroutines that wait for a call each, or for their session, and do not poll
 	batched  int                  // calls that begin left unsent
 	handlers handlers             // by local port
 	unread   map[*Stream]struct{} // ended streams of clients of which something is not read, or not released
@@ -196,7 +196,8 @@ func (e *Engine) Dial(ctx context.Context, local, remote netip.AddrPort) (*Conn,
 			return
 		}
 		if c.s, refused = e.core.Dial(now, path, 0); c.s != nil {
-			c.s.Tag = c
+			c.s.Tag, c.opening = c, true
+			e.waiters++ // else a keeper that stands by would not look for the answer before its tick
 		}
 	}); err != nil {
 		return nil, err

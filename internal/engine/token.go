@@ -59,6 +59,10 @@ const (
 // acknowledgement, is late by two ticks at most.
 const tick = 2 * time.Millisecond
 
+// share is how long somebody polls without a break while there is something to do in each turn. Without a bound a long message is carried to
+// its end before the pollers of other links run, if they have to share a processor: 3 ms for 1 MiB over udp.
+const share = 100 * time.Microsecond
+
 func (k *keeper) init() {
 	k.signal = make(chan struct{}, 1)
 	k.gone = make(chan struct{})
@@ -124,6 +128,7 @@ func (e *Engine) keep() {
 // poll polls as the token's holder until nothing happens for a while. It returns true, and at once, when somebody else should: see yields.
 func (e *Engine) poll() (aside bool) {
 	since := transport.Now()
+	yielded := since
 	e.followed = false
 	for !e.stopped.Load() {
 		worked := e.turn()
@@ -132,8 +137,9 @@ func (e *Engine) poll() (aside bool) {
 		}
 		if worked {
 			since = e.now
-			if e.readied || e.core.Answering() > 0 {
-				runtime.Gosched() // to those whose calls ended, or to the workers
+			if e.readied || e.core.Answering() > 0 || e.now.Sub(yielded) > share {
+				yielded = e.now
+				runtime.Gosched() // to those whose calls ended, to the workers, or to whoever else there is
 			}
 			continue
 		}
@@ -184,13 +190,14 @@ const (
 // pollFor polls at a caller's hands, as the token's holder.
 func (e *Engine) pollFor(ctx context.Context, done func() bool) pollEnd {
 	canceled := ctx.Done()
-	since := e.now
+	since, yielded := e.now, e.now
 	for !done() {
 		if e.turn() {
 			if since = e.now; done() {
 				break
 			}
-			if e.readied || e.core.Answering() > 0 {
+			if e.readied || e.core.Answering() > 0 || e.now.Sub(yielded) > share {
+				yielded = e.now
 				runtime.Gosched()
 			}
 		} else if e.tidy() || e.core.Answering() > 0 {

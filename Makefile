@@ -76,6 +76,7 @@ bench: peers ## the measurements that are kept in bench/results, and the figures
 	$(COMPARE) --workload rate --systems $(CALLERS),arpc,net-rpc --outstanding 64 --blocking --duration 1s --json $(RESULTS)/rate-64-blocking.json
 	$(COMPARE) --systems xdp,fastgrpc-inline,xdp-worker,fastgrpc,grpc,fastgrpc-ping-pong,grpc-ping-pong --json $(RESULTS)/stub-64.json
 	$(COMPARE) --systems fastgrpc-flow,grpc-flow --size 1024 --json $(RESULTS)/stub-flow-1024.json
+	$(COMPARE) --systems fastgrpc-flow,grpc-flow --size 1024 --mtu 9000 --json $(RESULTS)/stub-flow-1024-mtu-9000.json
 	$(COMPARE) --workload rate --systems xdp-worker,fastgrpc,fastgrpc-inline,grpc --outstanding 64 --blocking --duration 1s --json $(RESULTS)/stub-rate-64.json
 	$(COMPARE) --workload rate --outstanding 32 --duration 1s --json $(RESULTS)/rate-64-32.json
 	$(COMPARE) --workload rate --outstanding 256 --duration 1s --json $(RESULTS)/rate-64-256.json

@@ -140,17 +140,41 @@ type record struct {
 // newTally makes an empty one. Noting allocates nothing afterwards.
 func (c *client) newTally() *tally {
 	t := &tally{workload: c.workload}
-	for range c.load.goroutines() {
-		r := &record{latency: NewRecorder()}
-		if c.workload.open {
-			r.uncorrected = NewRecorder()
-		}
-		for range c.workload.parts {
-			r.parts = append(r.parts, NewRecorder())
-		}
-		t.records = append(t.records, r)
+	first := &record{latency: NewRecorder()}
+	if c.workload.open {
+		first.uncorrected = NewRecorder()
+	}
+	for range c.workload.parts {
+		first.parts = append(first.parts, NewRecorder())
+	}
+	t.records = append(t.records, first)
+	for range c.load.goroutines() - 1 {
+		t.records = append(t.records, first.beside())
 	}
 	return t
+}
+
+// beside makes a record for another goroutine, whose latencies count together with r's.
+func (r *record) beside() *record {
+	o := &record{latency: r.latency.beside()}
+	if r.uncorrected != nil {
+		o.uncorrected = r.uncorrected.beside()
+	}
+	for _, p := range r.parts {
+		o.parts = append(o.parts, p.beside())
+	}
+	return o
+}
+
+// flush has all latencies counted.
+func (r *record) flush() {
+	r.latency.flush()
+	if r.uncorrected != nil {
+		r.uncorrected.flush()
+	}
+	for _, p := range r.parts {
+		p.flush()
+	}
 }
 
 // round puts together what all goroutines noted.
@@ -158,13 +182,7 @@ func (t *tally) round() result.Round {
 	sum := t.records[0]
 	for _, r := range t.records[1:] {
 		sum.ops += r.ops
-		sum.latency.add(r.latency)
-		if sum.uncorrected != nil {
-			sum.uncorrected.add(r.uncorrected)
-		}
-		for i, p := range r.parts {
-			sum.parts[i].add(p)
-		}
+		r.flush()
 	}
 	r := result.Round{Ops: sum.ops, Seconds: t.elapsed.Seconds(), PerSec: perSecond(sum.ops, t.elapsed), Offered: t.offered}
 	if t.measured != nil {

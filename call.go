@@ -269,7 +269,7 @@ func callError(op string, k *engine.Call) *Error {
 	if !ok {
 		return &Error{Op: op, Code: Internal, Outcome: Executed, Msg: "the server's metadata is malformed"}
 	}
-	e := &Error{Op: op, Code: Code(k.Code()), Outcome: Executed, Msg: string(k.Body()), Header: header, Trailer: trailer}
+	e := &Error{Op: op, Code: Code(k.Code()), Outcome: Executed, Msg: validText(k.Body()), Header: header, Trailer: trailer}
 	if k.Refused() {
 		e.Outcome = NotExecuted
 	}

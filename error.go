@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/fastrpc/fastrpc/internal/engine"
 	"github.com/fastrpc/fastrpc/transport"
@@ -106,6 +107,9 @@ func OutcomeOf(err error) Outcome {
 	}
 	return OutcomeUnknown
 }
+
+// validText is what the other end says, in valid UTF-8, which a status's message always is.
+func validText(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
 
 // wrap gives an error of a lower layer this package's form; nil stays nil.
 func wrap(op string, code Code, outcome Outcome, err error) error {

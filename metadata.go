@@ -12,7 +12,7 @@ import (
 
 // Metadata is what travels beside messages: a request's header, a reply's header and its trailer. Its rules are gRPC's: keys are lower-case
 // letters, digits, '_', '-' and '.', at most 255 bytes; values are printable ASCII, unless the key ends in "-bin", which allows any
-// bytes. A key may have several values, whose order is kept. Other keys and values fail the call with Internal, and more than the other end
+// bytes. A key may have several values, whose order is kept. Other keys and values fail the call with Internal, whichever end they come from, and more than the other end
 // takes (WithMaxMetadata) with ResourceExhausted. Without metadata a call costs nothing more, in bytes or in time.
 type Metadata map[string][]string
 
@@ -66,7 +66,7 @@ func appendEntries(b []byte, m Metadata) ([]byte, error) {
 			return nil, err
 		}
 		for _, v := range values {
-			if !strings.HasSuffix(key, "-bin") && !printable(v) {
+			if !validValue(key, v) {
 				return nil, &engine.CallError{Code: engine.Code(Internal), Outcome: engine.NotExecuted,
 					Reason: fmt.Sprintf("a value of metadata %q is not printable ASCII: give it a key that ends in -bin", key)}
 			}
@@ -78,12 +78,7 @@ func appendEntries(b []byte, m Metadata) ([]byte, error) {
 }
 
 func checkKey(key string) error {
-	ok := key != "" && len(key) <= maxMetadataKey
-	for i := 0; ok && i < len(key); i++ {
-		c := key[i]
-		ok = 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.'
-	}
-	if !ok {
+	if !validKey(key) {
 		return &engine.CallError{Code: engine.Code(Internal), Outcome: engine.NotExecuted,
 			Reason: fmt.Sprintf("%q is no key of metadata: 1 to %d lower-case letters, digits, '_', '-' and '.'", key, maxMetadataKey)}
 	}
@@ -92,7 +87,21 @@ func checkKey(key string) error {
 
 const maxMetadataKey = 255
 
-func printable(v string) bool {
+func validKey[T string | []byte](key T) bool {
+	for i := range len(key) {
+		if c := key[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return len(key) > 0 && len(key) <= maxMetadataKey
+}
+
+// validValue tells whether a key may have a value: text is printable ASCII, and a key that ends in -bin has bytes.
+func validValue[T string | []byte](key, v T) bool {
+	const bin = "-bin"
+	if n := len(key) - len(bin); n >= 0 && string(key[n:]) == bin {
+		return true
+	}
 	for i := range len(v) {
 		if v[i] < 0x20 || v[i] > 0x7e {
 			return false
@@ -101,7 +110,7 @@ func printable(v string) bool {
 	return true
 }
 
-// nextEntry reads the first entry of a block; false where it is cut short. At the divider key is empty.
+// nextEntry reads the first entry of a block; false where it is cut short, or may not be. At the divider key is empty.
 func nextEntry(b []byte) (key, value, rest []byte, ok bool) {
 	if b[0] == divider {
 		return nil, nil, b[1:], true
@@ -116,7 +125,8 @@ func nextEntry(b []byte) (key, value, rest []byte, ok bool) {
 	if uint64(length) > uint64(len(b)) {
 		return nil, nil, nil, false
 	}
-	return key, b[:length], b[length:], true
+	value, rest = b[:length], b[length:]
+	return key, value, rest, validKey(key) && validValue(key, value)
 }
 
 // parseBlock reads a block; false where it is malformed.

@@ -1,8 +1,16 @@
 package fastrpc
 
 import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
+
+	_ "github.com/fastrpc/fastrpc/transport/udp"
+	"github.com/fastrpc/fastrpc/transport/wire"
 )
 
 // The layout of a block is the protocol's: docs/protocol.md.
@@ -32,7 +40,83 @@ func TestBlockGolden(t *testing.T) {
 	}
 }
 
-// FuzzBlock checks that a block that can be parsed, and whose keys and values may be sent, says the same when it is made again.
+// What may not be sent is not taken either.
+func TestBlockEntries(t *testing.T) {
+	for _, x := range []struct {
+		key, value string
+		ok         bool
+	}{
+		{"k", "v", true}, {"k", " ~", true}, {"0-_.z", "", true}, {"-bin", "\x00\xff", true}, {"k-bin", "ü", true},
+		{"K", "v", false}, {":path", "/", false}, {"a b", "v", false}, {"ü", "v", false}, {"k\n", "v", false},
+		{"k", "\n", false}, {"k", "\x1b[2J", false}, {"k", "\x7f", false}, {"k", "ü", false}, {"k", "\xff", false}, {"bin", "\xff", false},
+	} {
+		block := append([]byte{byte(len(x.key))}, x.key...)
+		block = append(binary.LittleEndian.AppendUint32(block, uint32(len(x.value))), x.value...)
+		header, _, ok := parseBlock(block)
+		if ok != x.ok || ok != soundHeader(block) || ok && header.Get(x.key) != x.value {
+			t.Errorf("%q: %q is taken: %t", x.key, x.value, ok)
+		}
+		if _, err := appendEntries(nil, Metadata{x.key: {x.value}}); (err == nil) != x.ok {
+			t.Errorf("%q: %q may be sent: %v", x.key, x.value, err)
+		}
+	}
+}
+
+// What comes over the network is looked at: wrong keys and values are Internal, and texts become valid.
+func TestMetadataFromTheNetwork(t *testing.T) {
+	wrong, err := appendEntries(nil, Metadata{"kkk": {"v"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong = bytes.Replace(wrong, []byte("kkk"), []byte("k\x1bk"), 1)
+	s := NewServer(WithInsecure())
+	s.HandleStream("answers", func(st *ServerStream) error {
+		st.sent.Store(true)
+		return st.failed(st.s.SendHeader(wrong))
+	})
+	s.Handle("fails", func(*Response, *Request) error { return Errorf(Aborted, "\xff") })
+	addr, err := s.Listen(t.Context(), "udp://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	c, err := Dial(ctx, "udp://"+addr.String(), WithInsecure())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	check := func(err error, code Code, outcome Outcome, says string) {
+		t.Helper()
+		var e *Error
+		if !errors.As(err, &e) || e.Code != code || e.Outcome != outcome || e.Msg != says {
+			t.Errorf("got %v, outcome %v", err, OutcomeOf(err))
+		}
+	}
+
+	st, err := c.Method("answers").Stream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = st.Header()
+	check(err, Internal, Executed, "the server's header is malformed")
+	_, err = c.Method("fails").Call(ctx, nil)
+	check(err, Aborted, Executed, "\uFFFD")
+
+	b, err := st.m.bind(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, cerr := b.conn.OpenStream(ctx, b.number, wire.AppendMetadata(nil, wrong), 0)
+	if cerr != nil {
+		t.Fatal(cerr)
+	}
+	_, err = (&Stream{ctx: ctx, m: st.m, s: raw}).Receive()
+	check(err, Internal, NotExecuted, "the request's metadata is malformed")
+}
+
+// FuzzBlock checks that a block that can be parsed says the same when it is made again, which it may be.
 func FuzzBlock(f *testing.F) {
 	block, _ := endBlock(Metadata{"k": {"v", ""}}, Metadata{"t-bin": {"\x00\xff"}}, 100)
 	f.Add(block)
@@ -49,9 +133,9 @@ func FuzzBlock(f *testing.F) {
 		if !ok {
 			return
 		}
-		again, err := endBlock(header, trailer, len(b)+1)
+		again, err := endBlock(header, trailer, len(b))
 		if err != nil {
-			return
+			t.Fatalf("%q, %q came, and may not be sent: %v", header, trailer, err)
 		}
 		h, r, ok := parseBlock(again)
 		if !ok || fmt.Sprint(h) != fmt.Sprint(header) || fmt.Sprint(r) != fmt.Sprint(trailer) {

@@ -124,7 +124,7 @@ func (st *Stream) end() *streamEnd {
 	case !sound:
 		e.err = &Error{Op: st.m.op, Code: Internal, Outcome: Executed, Msg: "the server's metadata is malformed"}
 	case Code(code) != OK:
-		failed := &Error{Op: st.m.op, Code: Code(code), Outcome: Executed, Msg: string(text), Header: e.header, Trailer: e.trailer}
+		failed := &Error{Op: st.m.op, Code: Code(code), Outcome: Executed, Msg: validText(text), Header: e.header, Trailer: e.trailer}
 		if refused {
 			failed.Outcome = NotExecuted
 		}

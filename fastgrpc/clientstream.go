@@ -101,15 +101,19 @@ func (s *clientStream) readHeader() {
 		s.headerErr = statusError(err)
 		return
 	}
-	s.header = metadata.MD(md)
-	if s.decompressor, s.headerErr = decompressorOf(s.header); s.headerErr != nil {
+	header, compressor := incomingMetadata(md)
+	s.header = header
+	if s.decompressor, s.headerErr = decompressorOf(compressor); s.headerErr != nil {
 		return
 	}
-	s.watch.gotHeader(s.header, s.method, one(s.header, keyEncoding), s.cc)
+	s.watch.gotHeader(header, s.method, compressor, s.cc)
 }
 
 // Trailer may be called once RecvMsg has returned an error.
-func (s *clientStream) Trailer() metadata.MD { return metadata.MD(s.st.Trailer()) }
+func (s *clientStream) Trailer() metadata.MD {
+	md, _ := incomingMetadata(s.st.Trailer())
+	return md
+}
 
 func (s *clientStream) CloseSend() error {
 	if s.halfEnded {
@@ -219,7 +223,7 @@ func (s *clientStream) finish(err error) {
 		s.cancel()
 		if s.st != nil {
 			s.once.Do(s.readHeader) // another goroutine may be about it; the stream is over, or is about to be, and so it does not wait for long
-			trailer = metadata.MD(s.st.Trailer())
+			trailer = s.Trailer()
 		}
 		s.watch.end(trailer, err)
 		if s.info.finish {

@@ -71,13 +71,15 @@ func (cc *ClientConn) call(ctx context.Context, method string, args, reply any, 
 	if err != nil {
 		var e *fastrpc.Error
 		if errors.As(err, &e) {
-			header, trailer = metadata.MD(e.Header), metadata.MD(e.Trailer)
+			header, _ = incomingMetadata(e.Header)
+			trailer, _ = incomingMetadata(e.Trailer)
 		}
 		return header, trailer, statusError(err)
 	}
-	header, trailer = metadata.MD(rep.Header()), metadata.MD(rep.Trailer())
-	w.gotHeader(header, method, one(header, keyEncoding), cc)
-	decompressor, err := decompressorOf(header)
+	header, compressor := incomingMetadata(rep.Header())
+	trailer, _ = incomingMetadata(rep.Trailer())
+	w.gotHeader(header, method, compressor, cc)
+	decompressor, err := decompressorOf(compressor)
 	if err != nil {
 		rep.Release()
 		return header, trailer, err

@@ -18,8 +18,8 @@ type exchange struct {
 	encoding     string              // its name
 }
 
-// exchange finds out how a client writes. It is answered in the same way.
-func (s *Server) exchange(md metadata.MD) (x exchange, err error) {
+// exchange finds out how a client writes, with the compressor of that name. It is answered in the same way.
+func (s *Server) exchange(md metadata.MD, compressor string) (x exchange, err error) {
 	x.codec = s.cfg.codec
 	if x.codec.CodecV2 == nil {
 		x.codec = protobuf()
@@ -30,8 +30,8 @@ func (s *Server) exchange(md metadata.MD) (x exchange, err error) {
 			}
 		}
 	}
-	x.received = one(md, keyEncoding)
-	if x.decompressor, err = decompressorOf(md); err != nil {
+	x.received = compressor
+	if x.decompressor, err = decompressorOf(compressor); err != nil {
 		return x, err
 	}
 	if x.compressor = x.decompressor; x.compressor != nil {
@@ -40,9 +40,8 @@ func (s *Server) exchange(md metadata.MD) (x exchange, err error) {
 	return x, nil
 }
 
-// decompressorOf finds what undoes the compression that a header names; nil for none.
-func decompressorOf(md metadata.MD) (encoding.Compressor, error) {
-	name := one(md, keyEncoding)
+// decompressorOf finds what undoes the compression of that name; nil for none.
+func decompressorOf(name string) (encoding.Compressor, error) {
 	c, known := findCompressor(name)
 	if !known {
 		return nil, status.Errorf(codes.Unimplemented, "grpc: Decompressor is not installed for grpc-encoding %q", name)

@@ -19,6 +19,7 @@ const (
 	keyEncoding    = "grpc-encoding"
 	keyAuthority   = "grpc-authority" // for CallAuthority alone: what HTTP/2 has as ":authority"
 	keyDetails     = "grpc-status-details-bin"
+	keyUserAgent   = "user-agent"
 
 	contentType = "application/grpc"
 )
@@ -26,11 +27,14 @@ const (
 // reserved tells whether a key is gRPC's own, which programs do not set: theirs is left out, as gRPC does.
 func reserved(key string) bool {
 	switch key {
-	case keyContentType, keyEncoding, keyAuthority, "user-agent", "grpc-message-type", "grpc-message", "grpc-status", "grpc-timeout", "te":
+	case keyContentType, keyEncoding, keyAuthority, keyUserAgent, "grpc-message-type", "grpc-message", "grpc-status", "grpc-timeout", "te":
 		return true
 	}
 	return strings.HasPrefix(key, ":")
 }
+
+// hidden tells the reserved keys that programs do not see either.
+func hidden(key string) bool { return reserved(key) && key != keyContentType && key != keyUserAgent }
 
 // checkOutgoing says what is wrong with metadata, by HTTP/2's rules, so that it passes a gateway unharmed.
 func checkOutgoing(md metadata.MD) error {
@@ -68,16 +72,21 @@ func own(md metadata.MD) (metadata.MD, error) {
 	if err := checkOutgoing(md); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
+	return without(md, reserved), nil
+}
+
+// without leaves keys out, in a copy where there are any.
+func without(md metadata.MD, key func(string) bool) metadata.MD {
 	copied := false
 	for k := range md {
-		if reserved(k) {
+		if key(k) {
 			if !copied {
 				md, copied = md.Copy(), true
 			}
 			delete(md, k)
 		}
 	}
-	return md, nil
+	return md
 }
 
 // outgoing is the metadata of a call: the program's, the credentials', and what says how messages are written.
@@ -145,13 +154,14 @@ func (cc *ClientConn) credentialsMetadata(ctx context.Context, method string, i 
 	return md, nil
 }
 
-// incomingMetadata is what a handler sees of a call's header.
-func incomingMetadata(h fastrpc.Metadata) metadata.MD {
-	if a, ok := h[keyAuthority]; ok {
-		delete(h, keyAuthority)
-		h[":authority"] = a
+// incomingMetadata is metadata that came, as programs see it: without gRPC's own keys, but for those that gRPC shows them. compressor names how the messages
+// are compressed.
+func incomingMetadata(h fastrpc.Metadata) (md metadata.MD, compressor string) {
+	md = without(metadata.MD(h), hidden)
+	if authority := h[keyAuthority]; authority != nil { // md is a copy
+		md[":authority"] = authority
 	}
-	return metadata.MD(h)
+	return md, one(metadata.MD(h), keyEncoding)
 }
 
 // cutMethod cuts /package.Service/Method.

@@ -24,8 +24,9 @@ type streamMethod struct {
 // answer is the native handler.
 func (m *streamMethod) answer(st *fastrpc.ServerStream) error {
 	s := m.server
-	c := &serverContext{method: m.name, call: st, md: incomingMetadata(st.Header())}
-	x, err := s.exchange(c.md)
+	md, compressor := incomingMetadata(st.Header())
+	c := &serverContext{method: m.name, call: st, md: md}
+	x, err := s.exchange(md, compressor)
 	if err != nil {
 		c.end()
 		return answer(err, nil)

@@ -20,8 +20,9 @@ type unaryMethod struct {
 // answer is the native handler.
 func (m *unaryMethod) answer(w *fastrpc.Response, r *fastrpc.Request) error {
 	s := m.server
-	c := &serverContext{method: m.name, call: r, md: incomingMetadata(r.Header())}
-	x, err := s.exchange(c.md)
+	md, compressor := incomingMetadata(r.Header())
+	c := &serverContext{method: m.name, call: r, md: md}
+	x, err := s.exchange(md, compressor)
 	if err != nil {
 		c.end()
 		return answer(err, nil)

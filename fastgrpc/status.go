@@ -81,7 +81,9 @@ func answer(err error, trailer metadata.MD) error {
 	e := &fastrpc.Error{Code: fastrpc.Code(st.Code()), Outcome: fastrpc.Executed, Msg: strings.ToValidUTF8(st.Message(), "\uFFFD"), Trailer: fastrpc.Metadata(trailer)}
 	if p := st.Proto(); len(p.GetDetails()) > 0 {
 		if b, err := proto.Marshal(p); err == nil {
-			e.Trailer = fastrpc.Metadata(metadata.Join(trailer, metadata.Pairs(keyDetails, string(b))))
+			trailer = metadata.Join(trailer)   // a copy
+			trailer.Set(keyDetails, string(b)) // in place of what the handler may have put there
+			e.Trailer = fastrpc.Metadata(trailer)
 		}
 	}
 	return e

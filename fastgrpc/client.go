@@ -34,6 +34,8 @@ type ClientConn struct {
 	stream  grpc.StreamClientInterceptor
 	plain   *grpc.ClientConn
 	connCtx context.Context // of the statistics of the connection
+	open    context.Context // until Close
+	shut    context.CancelFunc
 	closing sync.Once
 	err     error
 }
@@ -76,6 +78,7 @@ func NewClient(c *fastrpc.Client, opts ...DialOption) (*ClientConn, error) {
 
 func newClientConn(c *fastrpc.Client, target string, cfg clientConfig) (*ClientConn, error) {
 	cc := &ClientConn{client: c, cfg: cfg, target: target, authority: c.Remote().String()}
+	cc.open, cc.shut = context.WithCancel(context.Background())
 	cc.peer = &peer.Peer{Addr: udpAddr(c.Remote()), AuthInfo: insecureInfo}
 	for _, p := range cfg.creds {
 		if p.RequireTransportSecurity() {
@@ -125,9 +128,11 @@ func (cc *ClientConn) Target() string { return cc.target }
 // Client is the connection beneath.
 func (cc *ClientConn) Client() *fastrpc.Client { return cc.client }
 
-// Close ends the connection, and with it the calls in progress, as Canceled. A Client that NewClient was given stays open.
+// Close ends the connection, and with it the calls in progress, as Canceled: of streams, whoever waits for their end hears at once, even if nobody
+// reads them. A Client that NewClient was given stays open, and unary calls go on.
 func (cc *ClientConn) Close() error {
 	cc.closing.Do(func() {
+		cc.shut()
 		cc.err = cc.plain.Close()
 		if cc.owned {
 			cc.err = errors.Join(cc.err, cc.client.Close())

@@ -31,17 +31,30 @@ func (cc *ClientConn) newStream(ctx context.Context, desc *grpc.StreamDesc, _ *g
 	if err := s.info.apply(opts); err != nil {
 		return nil, err
 	}
-	ctx, s.cancel = context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	unhook := context.AfterFunc(cc.open, func() { cancel(errClosing) })
+	s.cancel = func() {
+		unhook()
+		cancel(nil)
+	}
 	s.ctx, s.watch = watchCall(ctx, cc.cfg.stats, kind{client: true, failFast: !s.info.waitForReady, clientStreams: desc.ClientStreams, serverStreams: desc.ServerStreams}, method)
-	if err := s.open(); err != nil {
+	if err := s.begin(); err != nil {
 		s.finish(err)
 		return nil, err
 	}
-	if s.watch != nil || s.info.finish { // they hear of the end of a stream that nobody reads any more, too
-		context.AfterFunc(ctx, func() { s.finish(status.FromContextError(ctx.Err()).Err()) })
-	}
+	context.AfterFunc(s.ctx, func() { s.finish(s.over()) }) // whoever waits for the end hears of that of a stream that nobody reads any more, too
 	return s, nil
 }
+
+// over is the status of a stream whose context is over.
+func (s *clientStream) over() error {
+	if context.Cause(s.ctx) == errClosing {
+		return errClosing
+	}
+	return status.FromContextError(s.ctx.Err()).Err()
+}
+
+var errClosing = status.Error(codes.Canceled, "grpc: the client connection is closing")
 
 // clientStream is a client's end of a stream.
 type clientStream struct {
@@ -66,8 +79,8 @@ type clientStream struct {
 	aborted   atomic.Pointer[error] // of this end's
 }
 
-// open opens it.
-func (s *clientStream) open() error {
+// begin opens it.
+func (s *clientStream) begin() error {
 	if err := s.info.complete(); err != nil {
 		return err
 	}

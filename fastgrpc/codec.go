@@ -82,7 +82,7 @@ func (c codec) encode(v any, compressor encoding.Compressor, most int) (encoded,
 		return encoded{}, status.Errorf(codes.Internal, "grpc: error while marshaling: %v", err)
 	}
 	e := encoded{lengths: lengths{data.Len(), data.Len()}, data: data}
-	if compressor != nil {
+	if compressor != nil && data.Len() > 0 { // nothing stays nothing, as in gRPC
 		e.data, err = compress(compressor, data)
 		data.Free()
 		if err != nil {
@@ -154,7 +154,7 @@ func decode[M received](c codec, m M, v any, compressor encoding.Compressor, mos
 	if err := checkReceived(n.wire, most); err != nil {
 		return n, err
 	}
-	if compressor != nil {
+	if compressor != nil && data.Len() > 0 {
 		plain, err := decompress(compressor, data, most)
 		if err != nil {
 			return n, err

@@ -3,9 +3,12 @@ package fastgrpc_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/propagation"
@@ -143,6 +146,75 @@ func TestEndOfAnUnreadStream(t *testing.T) {
 	cancel()
 	checkStatus(t, <-client.end, codes.Canceled, "context canceled")
 	checkStatus(t, <-finished, codes.Canceled, "context canceled")
+}
+
+// The connection's Close ends its streams, read or not, for those that wait for their end: once each. So it is where the Client stays open.
+func TestCloseTellsOfStreams(t *testing.T) {
+	dial := pair(t, (&service{}).register)
+	for name, owned := range map[string]bool{"Dial": true, "NewClient": false} {
+		t.Run(name, func(t *testing.T) {
+			cc := dial()
+			if !owned {
+				var err error
+				cc, err = fastgrpc.NewClient(cc.Client())
+				must(t, err)
+			}
+			c := testgrpc.NewTestServiceClient(cc)
+			const streams = 3
+			var times [streams]atomic.Int32
+			finished := make(chan error, 2*streams)
+			open := func(i int) testgrpc.TestService_FullDuplexCallClient {
+				s, err := c.FullDuplexCall(bounded(t), grpc.OnFinish(func(err error) {
+					times[i].Add(1)
+					finished <- err
+				}))
+				must(t, err)
+				must(t, s.Send(streamRequest(1)))
+				_, err = s.Recv()
+				must(t, err)
+				return s
+			}
+			ended, waits, unread := open(0), open(1), open(2)
+			must(t, ended.CloseSend())
+			if _, err := ended.Recv(); err != io.EOF {
+				t.Fatal(err)
+			}
+			if err := <-finished; err != nil {
+				t.Errorf("a stream that ended well finished with %v", err)
+			}
+			received := make(chan error, 1)
+			go func() {
+				_, err := waits.Recv()
+				received <- err
+			}()
+			must(t, cc.Close())
+			for range streams - 1 {
+				select {
+				case err := <-finished:
+					checkStatus(t, err, codes.Canceled, "")
+				case <-time.After(patience):
+					t.Fatal("a stream is not told of")
+				}
+			}
+			checkStatus(t, <-received, codes.Canceled, "")
+			for _, s := range []testgrpc.TestService_FullDuplexCallClient{waits, unread} {
+				_, err := s.Recv()
+				checkStatus(t, err, codes.Canceled, "")
+			}
+			must(t, cc.Close())
+			for i := range times {
+				if n := times[i].Load(); n != 1 {
+					t.Errorf("stream %d finished %d times", i, n)
+				}
+			}
+			if late, err := c.FullDuplexCall(bounded(t)); err == nil {
+				_, err = late.Recv()
+				checkStatus(t, err, codes.Canceled, "")
+			} else {
+				checkStatus(t, err, codes.Canceled, "")
+			}
+		})
+	}
 }
 
 // A message that cannot be sent ends the stream while its header is waited for.

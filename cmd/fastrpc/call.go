@@ -140,7 +140,7 @@ func callRaw(ctx context.Context, cmd *cobra.Command, target, method string, in 
 	defer func() { err = errors.Join(err, c.Close()) }()
 	reply, err := c.Method(method).Call(ctx, request)
 	if e := (*fastrpc.Error)(nil); errors.As(err, &e) && cmd.Context().Err() == nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%v (the request was %s)\n", err, fate(e.Outcome))
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s (the request was %s)\n", shown(err.Error(), false), fate(e.Outcome))
 		return statusExit(e.Code)
 	}
 	if err != nil {

@@ -181,7 +181,7 @@ func (c *grpcCall) show(m proto.Message) error {
 	if err != nil {
 		return fmt.Errorf("the reply cannot be shown as JSON: %w", err)
 	}
-	_, err = fmt.Fprintln(c.out, indent(b))
+	_, err = fmt.Fprintln(c.out, shown(indent(b), true))
 	return err
 }
 
@@ -206,19 +206,19 @@ func (c *grpcCall) print(title string, of func() metadata.MD) {
 			if strings.HasSuffix(key, "-bin") {
 				v = base64.StdEncoding.EncodeToString([]byte(v))
 			}
-			fmt.Fprintf(c.log, "  %s: %s\n", key, v)
+			fmt.Fprintf(c.log, "  %s: %s\n", shown(key, false), shown(v, false))
 		}
 	}
 }
 
 // explainStatus says how a call failed, with the details of its status.
 func (c *grpcCall) explainStatus(w io.Writer, st *status.Status) {
-	fmt.Fprintf(w, "fastrpc: %s: %v: %s\n", c.name(), st.Code(), st.Message())
+	fmt.Fprintf(w, "fastrpc: %s: %v: %s\n", c.name(), st.Code(), shown(st.Message(), false))
 	for _, d := range st.Proto().GetDetails() {
 		if b, err := (protojson.MarshalOptions{Resolver: c.types}).Marshal(d); err == nil {
-			fmt.Fprintf(w, "%s\n", indent(b))
+			fmt.Fprintf(w, "%s\n", shown(indent(b), true))
 		} else {
-			fmt.Fprintf(w, "%s: %q, whose description is not known\n", d.GetTypeUrl(), d.GetValue())
+			fmt.Fprintf(w, "%s: %q, whose description is not known\n", shown(d.GetTypeUrl(), false), d.GetValue())
 		}
 	}
 }

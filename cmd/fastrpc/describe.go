@@ -38,7 +38,7 @@ and then no TARGET is needed. 'fastrpc call --help' says what a TARGET is.`,
 					if err != nil {
 						return err
 					}
-					fmt.Fprint(cmd.OutOrStdout(), text)
+					fmt.Fprint(cmd.OutOrStdout(), shown(text, true))
 				}
 				return nil
 			})

@@ -91,7 +91,7 @@ The server tells them by its reflection service; without one, files tell them th
 			return f.ask(cmd, args, func(s *schema, symbol string) error {
 				names, err := s.list(symbol)
 				for _, name := range names {
-					fmt.Fprintln(cmd.OutOrStdout(), name)
+					fmt.Fprintln(cmd.OutOrStdout(), shown(name, false))
 				}
 				return err
 			})

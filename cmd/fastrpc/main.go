@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		}
 		return exitFailure
 	}
-	fmt.Fprintf(errOut, "fastrpc: %s\n", strings.TrimPrefix(err.Error(), "fastrpc: ")) // the package's errors have it already
+	fmt.Fprintf(errOut, "fastrpc: %s\n", shown(strings.TrimPrefix(err.Error(), "fastrpc: "), true)) // the package's errors have it already
 	return exitFailure
 }
 

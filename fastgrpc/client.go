@@ -154,20 +154,18 @@ func (cc *ClientConn) method(full string) *fastrpc.Method {
 	return m
 }
 
-// mostMethods is how many methods are remembered: those who call a gateway make up the names. Others are looked up at the server with each call.
+// mostMethods is how many methods are remembered: those who call a gateway make up the names. With one more all are forgotten, and those that are
+// called are looked up at the server once again.
 const mostMethods = 4096
 
 func (cc *ClientConn) look(full string) *fastrpc.Method {
 	if m, ok := cc.methods.Load(full); ok {
 		return m.(*fastrpc.Method)
 	}
-	m := cc.client.Method(full)
-	if cc.known.Load() >= mostMethods {
-		return m
-	}
-	kept, known := cc.methods.LoadOrStore(full, m)
-	if !known {
-		cc.known.Add(1)
+	kept, known := cc.methods.LoadOrStore(full, cc.client.Method(full))
+	if !known && cc.known.Add(1) > mostMethods {
+		cc.methods.Clear()
+		cc.known.Store(0)
 	}
 	return kept.(*fastrpc.Method)
 }

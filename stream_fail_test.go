@@ -28,11 +28,11 @@ func TestStreamReaderStops(t *testing.T) {
 		})
 		c := w.dial(t, w.serve(t, s))
 		st := open(t, c, "flood")
-		const most = 32 + 32 + 1 // the stream's window, the queue before it, and the one that is being sent
+		const most = 64 + 32 + 1 // the stream's window, the queue before it, and the one that is being sent
 		for received := range int64(1000) {
 			if received%100 == 0 {
 				eventually(t, func() string {
-					if ahead := sent.Load() - received; ahead < 32 {
+					if ahead := sent.Load() - received; ahead < 64 {
 						return fmt.Sprintf("the server is only %d messages ahead", ahead)
 					}
 					return ""

@@ -31,7 +31,7 @@ type stream struct {
 }
 
 const (
-	defaultStreamWindow = 32 // messages: a round trip's worth of small ones
+	defaultStreamWindow = 64 // messages: a round trip's worth of small ones, eight to a jumbo frame
 	maxStreamWindow     = 1024
 
 	// maxStreamMessages is the end of their numbers in one direction, a window left for what counts ahead.

@@ -70,7 +70,7 @@ RESULTS := bench/results
 CALLERS := xdp,udp,tcp,net-tcp,grpc
 
 .PHONY: bench
-bench: peers ## the measurements that are kept in bench/results, and the figures of the README and the docs (some 12 minutes)
+bench: peers ## the measurements that are kept in bench/results, and the figures of the README and the docs (about a quarter of an hour)
 	$(COMPARE) --systems all --json $(RESULTS)/unary-64.json
 	$(COMPARE) --workload rate --systems all --outstanding 64 --duration 1s --json $(RESULTS)/rate-64.json
 	$(COMPARE) --workload rate --systems $(CALLERS),arpc,net-rpc --outstanding 64 --blocking --duration 1s --json $(RESULTS)/rate-64-blocking.json
@@ -80,15 +80,15 @@ bench: peers ## the measurements that are kept in bench/results, and the figures
 	$(COMPARE) --workload rate --systems xdp-worker,fastgrpc,fastgrpc-inline,grpc --outstanding 64 --blocking --duration 1s --json $(RESULTS)/stub-rate-64.json
 	$(COMPARE) --workload rate --outstanding 32 --duration 1s --json $(RESULTS)/rate-64-32.json
 	$(COMPARE) --workload rate --outstanding 256 --duration 1s --json $(RESULTS)/rate-64-256.json
-	$(COMPARE) --workload sweep --systems xdp,udp,net-tcp,grpc --rounds 3 --json $(RESULTS)/sweep-64.json
-	$(COMPARE) --workload sizes --systems $(CALLERS) --rounds 3 --json $(RESULTS)/sizes.json
+	$(COMPARE) --workload sweep --load 0.1,0.3,0.5,0.7,0.9,1,1.1 --systems xdp,udp,net-tcp,grpc --rounds 3 --json $(RESULTS)/sweep-64.json
+	$(COMPARE) --workload sizes --sizes 64,1024,16384,262144,1048576,8388608 --systems $(CALLERS) --rounds 3 --json $(RESULTS)/sizes.json
 	$(COMPARE) --workload bulk --duration 1s --json $(RESULTS)/bulk-8m.json
 	$(COMPARE) --workload bulk --mtu 9000 --duration 1s --json $(RESULTS)/bulk-8m-mtu-9000.json
-	$(COMPARE) --workload sessions --sessions 1,10,100,1000,10000 --systems xdp,tcp,net-tcp --rounds 3 --json $(RESULTS)/sessions-64.json
+	$(COMPARE) --workload sessions --sessions 1,10,100,1000,10000,20000 --systems xdp,tcp,net-tcp --duration 500ms --rounds 3 --json $(RESULTS)/sessions-64.json
 	$(COMPARE) --workload incast --systems xdp,tcp,net-tcp --rounds 3 --json $(RESULTS)/incast-64k.json
-	$(COMPARE) --workload mixed --systems $(CALLERS) --rounds 3 --json $(RESULTS)/mixed-64.json
-	$(COMPARE) --workload loss --systems xdp,udp,tcp,net-tcp --rounds 3 --json $(RESULTS)/loss-64.json
-	$(COMPARE) --workload idle --systems $(CALLERS) --rounds 3 --json $(RESULTS)/idle-64.json
+	$(COMPARE) --workload mixed --systems $(CALLERS) --duration 1s --rounds 3 --json $(RESULTS)/mixed-64.json
+	$(COMPARE) --workload loss --systems xdp,udp,tcp,net-tcp --duration 1s --rounds 3 --json $(RESULTS)/loss-64.json
+	$(COMPARE) --workload idle --systems $(CALLERS) --duration 1s --rounds 3 --json $(RESULTS)/idle-64.json
 	$(COMPARE) --workload churn --systems $(CALLERS) --rounds 3 --json $(RESULTS)/churn-64.json
 	$(FASTRPC) bench anatomy --json $(RESULTS)/anatomy-64.json
 

@@ -174,7 +174,9 @@ func (c *child) serve(o *order) (answer, error) {
 	}
 	ready := make(chan Ready, 1)
 	c.serving = true
-	go func() { c.served <- s.Serve(c.ctx, *o.Endpoint, func(r Ready) { ready <- r }) }()
+	go func() {
+		c.served <- explainFiles(s.Serve(c.ctx, *o.Endpoint, func(r Ready) { ready <- r }), o.Endpoint)
+	}()
 	select {
 	case r := <-ready:
 		if ifi, err := net.InterfaceByName(o.Endpoint.Interface); err == nil {
@@ -205,7 +207,7 @@ func (c *child) connect(o *order) error {
 		return err
 	}
 	if c.client, err = connect(c.ctx, s, o.Endpoint); err != nil {
-		return err
+		return explainFiles(err, o.Endpoint)
 	}
 	c.meter = meter.New(meter.Config{Interface: o.Endpoint.Interface, Own: c.client.counters})
 	return nil

@@ -207,7 +207,7 @@ func TestOpenersTakeTurns(t *testing.T) {
 			made += v.calls
 			v.calls = 0
 		}
-		if r := tally.round(); made != calls || r.Latency.Count != calls || r.Uncorrected.Count != calls || most.Load() != 1 {
+		if r := tally.round(); made != calls || r.Latency.Count != calls || r.Uncorrected.Count != calls || most.Load() > 1 { // none, where the machine is slow
 			t.Errorf("%d calls made, %d and %d recorded of %d; %d goroutines slept at once", made, r.Latency.Count, r.Uncorrected.Count, calls, most.Load())
 		}
 	}

@@ -230,15 +230,12 @@ func (w *waiter) follow(ctx context.Context) (*session.Call, *session.Error) {
 // submit hands the call to whoever polls. On an error w is free.
 func (w *waiter) submit() *session.Error {
 	e := w.conn.e
-	err, q := errBusy, w.queue
+	err := errBusy
 	switch {
 	case e.insideHandler():
 		err = errInside
 	case e.push(operation{kind: opStart, waiter: w}): // a collector may have freed w from here on
 		e.lead()
-		if q != nil && e.stopped.Load() {
-			e.sweep()
-		}
 		return nil
 	case e.stopped.Load():
 		err = errStopped

@@ -257,7 +257,12 @@ func (e *Engine) do(f func(now transport.Time)) *session.Error {
 		}
 		select {
 		case <-e.dead:
-			return errStopped
+			select {
+			case <-done: // by the last turn
+				return nil
+			default:
+				return errStopped
+			}
 		default:
 		}
 		if e.token.acquire() {

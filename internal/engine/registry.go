@@ -65,10 +65,10 @@ func (e *Engine) closeLink() error {
 	<-e.dead
 	e.closing.Lock()
 	defer e.closing.Unlock()
+	e.discardSubmitted()
 	if e.closed {
 		return nil
 	}
-	e.discardSubmitted()
 	e.core.FreeFrames()
 	if e.core.Held() > 0 {
 		return nil

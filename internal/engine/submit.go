@@ -36,9 +36,23 @@ var (
 	errStopped = &session.Error{Code: session.Canceled, Outcome: session.NotExecuted, Reason: "the client is closed"} // the last user of the engine
 )
 
+// push submits; false: there is no room, or the engine is stopped. What it takes is done, or discarded.
 func (e *Engine) push(op operation) bool {
+	if e.stopped.Load() {
+		return false
+	}
 	step("push")
-	return !e.stopped.Load() && e.submit.Push(op)
+	if !e.submit.Push(op) {
+		return false
+	}
+	if e.stopped.Load() {
+		select {
+		case <-e.dead: // so it came too late for whoever stopped the engine, who left the link open if op has a call
+			_ = e.closeLink()
+		default: // whoever stops the engine will find it
+		}
+	}
+	return true
 }
 
 // Reply answers a request from any goroutine: with the first n bytes of its Buffer, or, where n is negative, with body, as
@@ -125,14 +139,6 @@ func (e *Engine) discardSubmitted() {
 		}
 	}
 	e.takeReturns()
-}
-
-// sweep ends what was submitted while the engine stopped.
-func (e *Engine) sweep() {
-	<-e.dead
-	e.closing.Lock()
-	defer e.closing.Unlock()
-	e.discardSubmitted()
 }
 
 // takeReturns gives released calls back to the session core.

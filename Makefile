@@ -70,7 +70,7 @@ RESULTS := bench/results
 CALLERS := xdp,udp,tcp,net-tcp,grpc
 
 .PHONY: bench
-bench: peers ## the measurements that are kept in bench/results, and the figures of the README and the docs (about a quarter of an hour)
+bench: peers ## the measurements that are kept in bench/results, and the figures of the README and the docs (some 17 minutes)
 	$(COMPARE) --systems all --json $(RESULTS)/unary-64.json
 	$(COMPARE) --workload rate --systems all --outstanding 64 --duration 1s --json $(RESULTS)/rate-64.json
 	$(COMPARE) --workload rate --systems $(CALLERS),arpc,net-rpc --outstanding 64 --blocking --duration 1s --json $(RESULTS)/rate-64-blocking.json

@@ -3,6 +3,7 @@ package bench
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // missing has the systems that exist and that this machine lacks, with the reason. Like systems it is filled before a comparison and
@@ -28,7 +29,8 @@ func absent(name string) (why string, is bool) {
 const All = "all"
 
 // Expand replaces the name "all" in a list by the systems that have the workload, those of a comparison that names none first. Systems that
-// are missing are among them, so that the report says so. A name that is in the list already is not added again.
+// are missing are among them, so that the report says so. A name that is in the list already is not added again. The flows of streams are left
+// out: what they measure is no round trip, and has no place beside those.
 func Expand(names []string, workload string) []string {
 	var list []string
 	for _, name := range names {
@@ -38,6 +40,9 @@ func Expand(names []string, workload string) []string {
 		}
 		every := slices.Concat(Default(workload), Names(), slices.Sorted(maps.Keys(missing)))
 		for _, name := range every {
+			if strings.HasSuffix(name, string(Flow)) {
+				continue
+			}
 			if s, there := systems[name]; !slices.Contains(list, name) && !slices.Contains(names, name) && (!there || has(s, workload)) {
 				list = append(list, name)
 			}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"runtime"
 	"sync/atomic"
@@ -56,5 +57,37 @@ func TestDialWakesTheKeeper(t *testing.T) {
 			runtime.Gosched()
 		}
 		dial(port)
+	}
+}
+
+// A dial that is given up no longer counts among those who rely on the keeper, which would poll for it for ever.
+func TestDialGivenUp(t *testing.T) {
+	a, b := sim.Pipe(sim.LinkOptions{}) // nobody listens
+	client, err := Acquire(a, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = client.Close(), b.Close() })
+	ctx, cancel := context.WithCancel(t.Context())
+	dialled := make(chan error, 1)
+	go func() {
+		_, err := client.Dial(ctx, netip.AddrPortFrom(a.Addr().Addr(), 8000), netip.AddrPortFrom(b.Addr().Addr(), 9000))
+		dialled <- err
+	}()
+	waiters := func() (n int) {
+		if err := client.do(func(transport.Time) { n = client.waiters }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for waiters() == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-dialled; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that it was canceled", err)
+	}
+	if n := waiters(); n != 0 {
+		t.Errorf("%d still wait", n)
 	}
 }

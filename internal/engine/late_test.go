@@ -12,8 +12,8 @@ import (
 	"github.com/fastrpc/fastrpc/transport/sim"
 )
 
-// The engine stops between a submitter's look whether it has, and his push: the call is told so, and its memory does not hold the link open.
-func TestSubmittedTooLate(t *testing.T) {
+// stopAtPush gives a connection whose engine stops between the next submitter's look whether it has, and his push.
+func stopAtPush(t *testing.T) (c *Conn, link transport.Link, arm func()) {
 	var stop atomic.Pointer[Engine]
 	atStep = func(name string) {
 		if name != "push" {
@@ -39,21 +39,51 @@ func TestSubmittedTooLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.Dial(t.Context(), netip.AddrPortFrom(a.Addr().Addr(), 8000), netip.AddrPortFrom(b.Addr().Addr(), 9000))
+	c, err = client.Dial(t.Context(), netip.AddrPortFrom(a.Addr().Addr(), 8000), netip.AddrPortFrom(b.Addr().Addr(), 9000))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c, a, func() { stop.Store(client) }
+}
+
+// checkTooLate wants that a call was told so, and that nothing holds the link open.
+func checkTooLate(t *testing.T, err *session.Error, link transport.Link) {
+	t.Helper()
+	if err == nil || err.Code != session.Canceled || err.Outcome != session.NotExecuted {
+		t.Errorf("got %v, want Canceled, not executed", err)
+	}
+	if _, err := link.Recv(make([]transport.Frame, 1)); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("the link is open: Recv gives %v", err)
+	}
+}
+
+// A request that was built in the link's memory.
+func TestBuiltTooLate(t *testing.T) {
+	c, link, arm := stopAtPush(t)
 	k, cerr := c.NewCall()
 	if cerr != nil {
 		t.Fatal(cerr)
 	}
 	w := newWaiter(c, nil)
-	w.call, w.method, w.built = k, 1, 0
-	stop.Store(client)
-	if _, cerr := w.follow(context.Background()); cerr == nil || cerr.Code != session.Canceled || cerr.Outcome != session.NotExecuted {
-		t.Errorf("got %v, want Canceled, not executed", cerr)
+	w.call, w.method = k, 1
+	arm()
+	_, cerr = w.follow(context.Background())
+	checkTooLate(t, cerr, link)
+}
+
+// A call for a collector, who learns it from the queue although the link is closed by then.
+func TestBegunTooLate(t *testing.T) {
+	c, link, arm := stopAtPush(t)
+	q := NewCompletions(1)
+	w := newWaiter(c, q)
+	w.method = 1
+	arm()
+	if err := w.submit(); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := a.Recv(make([]transport.Frame, 1)); !errors.Is(err, transport.ErrClosed) {
-		t.Errorf("the link is open: Recv gives %v", err)
+	got, ok := q.ring.Pop()
+	if !ok {
+		t.Fatal("nothing came to the queue")
 	}
+	checkTooLate(t, got.err, link)
 }
